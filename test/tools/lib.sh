@@ -239,7 +239,7 @@ zdm_missing()
 # Profiles: build, server, demo (build and server), test, analyze.
 zdm_packages()
 {
-	local major missing=() apt
+	local major missing=() apt log
 
 	if ! command -v apt-get >/dev/null; then
 		zdm_say "no apt-get here: the packages for '$*' are taken as given"
@@ -263,10 +263,15 @@ zdm_packages()
 	[ -n "$major" ] || zdm_die "which major? set PG_MAJOR or PG_CONFIG"
 	mapfile -t missing < <(zdm_package_names "$major" "$@" | zdm_missing)
 	zdm_say "installing: ${missing[*]}"
+	log=$(mktemp /tmp/zdm-apt.XXXXXX)
 	zdm_as_root "${apt[@]}" install -y --no-install-recommends \
-		"${missing[@]}" </dev/null >/dev/null ||
+		"${missing[@]}" </dev/null >"$log" 2>&1 || {
+		tail -n 15 "$log" >&2
+		rm -f "$log"
 		zdm_die "cannot install: ${missing[*]}" \
 			"(for another major than the release's: test/tools/majors $major)"
+	}
+	rm -f "$log"
 	zdm_use_server
 }
 
