@@ -42,7 +42,8 @@ WARNINGS_GCC = -Wshadow=compatible-local -Wimplicit-fallthrough=3 \
 	-Wduplicated-cond -Wlogical-op -Wjump-misses-init
 
 COMPILER := $(if $(filter default,$(origin CC)),$(shell $(PG_CONFIG) --cc 2>/dev/null),$(CC))
-ifneq (,$(findstring Free Software Foundation,$(shell $(COMPILER) --version 2>/dev/null)))
+COMPILER_VERSION := $(if $(COMPILER),$(shell $(COMPILER) --version 2>/dev/null))
+ifneq (,$(findstring Free Software Foundation,$(COMPILER_VERSION)))
 WARNINGS += $(WARNINGS_GCC)
 endif
 ifeq ($(WERROR),1)
