@@ -1,0 +1,94 @@
+/*
+ * The views.  Each shows a user what concerns the tables whose owner's rights
+ * he has; members of pg_monitor see everything.  They call functions of
+ * pg_catalog alone, so a superuser may read them.
+ */
+
+CREATE VIEW zdm.progress AS
+SELECT m.name AS migration,
+       m.relation,
+       m.state,
+       coalesce(r.rows_done, 0)::bigint AS rows_done,
+       greatest(r.rows_done, s.rows_total)::bigint AS rows_total,
+       coalesce(r.blocks_done, 0)::bigint AS blocks_done,
+       coalesce(r.blocks_total, 0)::bigint AS blocks_total,
+       round(r.rows_done / nullif(extract(epoch FROM r.busy), 0))::bigint AS rows_per_second,
+       CASE WHEN m.state <> 'expanded' THEN NULL
+            ELSE r.busy * ((r.blocks_total - r.blocks_done)::double precision
+                           / nullif(r.blocks_done, 0))
+       END AS eta,
+       (SELECT count(DISTINCT l.pid)::integer FROM pg_locks l
+         WHERE l.locktype = 'object'
+           AND l.classid = 'zdm.backfill_range'::regclass
+           AND l.objid = m.id::oid
+           AND l.database = (SELECT d.oid FROM pg_database d
+                              WHERE d.datname = current_database())) AS workers,
+       r.batch_blocks,
+       m.waiting_for,
+       m.waiting_since
+  FROM zdm.migration m
+  JOIN pg_class c ON c.oid = m.relation
+  LEFT JOIN LATERAL (
+        SELECT sum(b.rows_done) AS rows_done,
+               sum(b.next_block - b.first_block) AS blocks_done,
+               sum(b.end_block - b.first_block) AS blocks_total,
+               sum(b.busy) AS busy,
+               (array_agg(b.batch_blocks ORDER BY b.changed_at DESC NULLS LAST))[1] AS batch_blocks
+          FROM zdm.backfill_range b WHERE b.migration_id = m.id) r ON true
+  LEFT JOIN LATERAL (
+        SELECT sum(greatest(p.reltuples, 0))::bigint AS rows_total
+          FROM zdm.backfill_range b
+          JOIN pg_class p ON p.oid = b.relation
+         WHERE b.migration_id = m.id AND b.first_block = 0) s ON true
+ WHERE m.state IN ('expanded', 'ready', 'contracted')
+   AND (pg_has_role(c.relowner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE'));
+COMMENT ON VIEW zdm.progress IS
+'the backfill of each migration in flight: rows and heap blocks done and in all (rows in all is the planner''s estimate), rows a second of working time, time left at that rate, running backfills, heap blocks in the last batch, and what it waits for since when';
+
+CREATE VIEW zdm.status AS
+SELECT m.name AS migration,
+       m.pattern,
+       m.relation,
+       m.state,
+       CASE WHEN m.state <> 'expanded' THEN 100.0
+            WHEN p.blocks_total = 0 THEN 0.0
+            ELSE round(100.0 * p.blocks_done / p.blocks_total, 1)
+       END AS progress,
+       m.waiting_for,
+       m.last_error,
+       m.quarantine_until,
+       CASE m.state
+            WHEN 'expanded' THEN format('CALL zdm.backfill(%L)', m.name)
+            WHEN 'ready' THEN format('SELECT zdm.contract(%L)', m.name)
+            WHEN 'contracted' THEN format('SELECT zdm.finish(%L)', m.name)
+       END AS next_command,
+       m.created_at
+  FROM zdm.migration m
+  JOIN zdm.progress p ON p.migration = m.name
+ WHERE m.state IN ('expanded', 'ready', 'contracted');
+COMMENT ON VIEW zdm.status IS
+'one line a migration in flight: its state, progress in per cent, last error, and the next command to run';
+
+CREATE VIEW zdm.steps AS
+SELECT m.name AS migration, s.step, s.phase, s.description, s.sql,
+       s.lock_mode, s.relation, s.state, s.started_at, s.finished_at,
+       s.lock_wait, s.error, m.id AS migration_id
+  FROM zdm.step s
+  JOIN zdm.migration m ON m.id = s.migration_id
+  LEFT JOIN pg_class c ON c.oid = m.relation
+ WHERE pg_has_role(c.relowner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE')
+ ORDER BY s.migration_id, s.step;
+COMMENT ON VIEW zdm.steps IS
+'the steps of every migration, in flight and ended, with their SQL, lock mode, times, and how long each waited for its lock';
+
+CREATE VIEW zdm.events AS
+SELECT e.migration, e.at, e.level, e.event, e.detail, e.role, e.relation,
+       e.migration_id, e.id
+  FROM zdm.event e
+  LEFT JOIN pg_class c ON c.oid = e.relation
+ WHERE pg_has_role(c.relowner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE')
+ ORDER BY e.id;
+COMMENT ON VIEW zdm.events IS
+'the log of all migrations, in flight and ended';
+
+GRANT SELECT ON zdm.progress, zdm.status, zdm.steps, zdm.events TO PUBLIC;

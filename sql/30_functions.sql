@@ -1,0 +1,92 @@
+/*
+ * The functions.  None is SECURITY DEFINER: each checks that the caller owns
+ * the table, acts with the caller's rights on it, and takes the catalog
+ * owner's for zdm's own tables alone, inside the library.
+ *
+ * Their search_path is pinned here, but for four that pin it inside: backfill
+ * (a SET clause would take its right to commit), explain and _sync_columns
+ * (the expressions in their arguments are the user's, resolved under his path
+ * once and stored qualified), and _sync_row (once per compilation instead of
+ * once per row).
+ */
+
+-- patterns
+
+CREATE FUNCTION zdm.rename_column(
+    relation regclass, old_name name, new_name name,
+    strategy text DEFAULT 'dual_write', migration text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_rename_column';
+COMMENT ON FUNCTION zdm.rename_column(regclass, name, name, text, text) IS
+'expand: gives column old_name of a table the second name new_name, both readable and writable and in sync; returns the migration''s name (argument migration, by default rename_TABLE_OLD_to_NEW). strategy: dual_write. Errors: not the owner, no such column, name taken, column in another migration, kinds of tables and columns that cannot be renamed so (each with the way out), lock not had within zdm.lock_patience (55P03)';
+
+CREATE FUNCTION zdm._sync_columns(
+    relation regclass, old_columns name[], new_columns name[],
+    up text[], down text[], migration text)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+AS 'MODULE_PATHNAME', 'zdm__sync_columns';
+COMMENT ON FUNCTION zdm._sync_columns(regclass, name[], name[], text[], text[], text) IS
+'internal: keeps columns that exist already in sync by expressions: up has one for each of new_columns, down one for each of old_columns. Contract and rollback remove the rule and leave the columns';
+
+-- life cycle
+
+CREATE PROCEDURE zdm.backfill(migration text)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'zdm_backfill';
+COMMENT ON PROCEDURE zdm.backfill(text) IS
+'migrate, in the foreground: brings the rows that existed before expand into the new shape in batches of zdm.batch_target ms with a commit after each, verifies, and ends with the migration ready. May be cancelled and called again; several calls share the work. Errors: inside a transaction block or function, wrong state, rows that could not be converted (their keys are in zdm.events)';
+
+CREATE FUNCTION zdm.verify(
+    migration text,
+    OUT "check" text, OUT relation regclass, OUT rows_compared bigint,
+    OUT mismatches bigint, OUT sample text[])
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_verify';
+COMMENT ON FUNCTION zdm.verify(text) IS
+'compares the old and the new shape of every row: one result row a check and table, with the number of rows compared, of rows that differ, and the keys (primary key, else ctid) of the first ten of them';
+
+CREATE FUNCTION zdm.contract(migration text, quarantine interval DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_contract';
+COMMENT ON FUNCTION zdm.contract(text, interval) IS
+'makes the new shape the real one, in one short transaction; returns the state that follows: finished, or with a quarantine (default zdm.quarantine) contracted: the old shape is then kept in sync for that time and rollback loses nothing. On a contracted migration it moves the end of the quarantine, 0 ends it now. Errors: not ready, other objects depend on what would go (listed), lock not had (55P03)';
+
+CREATE FUNCTION zdm.finish(migration text)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_finish';
+COMMENT ON FUNCTION zdm.finish(text) IS
+'drops the old shape after the quarantine; irreversible. Returns the state, finished. Errors: not contracted, quarantine not over, other objects depend on what would go (listed), lock not had (55P03)';
+
+CREATE FUNCTION zdm.rollback(migration text)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_rollback';
+COMMENT ON FUNCTION zdm.rollback(text) IS
+'takes a migration that is not finished back to the old shape, without losing what either version wrote. Returns the state, rolled_back. Errors: ended already, other objects depend on what would go (listed), lock not had (55P03)';
+
+CREATE FUNCTION zdm.explain(
+    call text,
+    OUT phase text, OUT step integer, OUT description text, OUT sql text,
+    OUT lock_mode text, OUT blocks text, OUT duration text,
+    OUT rows bigint, OUT bytes bigint)
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+AS 'MODULE_PATHNAME', 'zdm_explain';
+COMMENT ON FUNCTION zdm.explain(text) IS
+'dry run of a zdm call given as text, for example $$zdm.rename_column(''users'', ''name'', ''full_name'')$$: its steps with phase, SQL, lock mode, what that blocks and for how long, the rows and bytes (estimates) it touches, and in rows of phase note what will not work meanwhile. Changes nothing and takes no lock above ACCESS SHARE';
+
+-- internal
+
+CREATE FUNCTION zdm._sync_row() RETURNS trigger LANGUAGE c
+AS 'MODULE_PATHNAME', 'zdm__sync_row';
+COMMENT ON FUNCTION zdm._sync_row() IS
+'internal: the trigger ~zdm_sync, which applies the sync rules of a table to the row that is written';
+
+CREATE FUNCTION zdm._guard() RETURNS event_trigger LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm__guard';
+COMMENT ON FUNCTION zdm._guard() IS
+'internal: refuses DDL that would break a migration in flight, and notes dropped tables';

@@ -1,0 +1,19 @@
+/*
+ * Somebody else's DDL on a table with a migration in flight must not break
+ * the application's writes.  What would is refused when it is tried.
+ */
+
+CREATE EVENT TRIGGER zdm_guard_alter ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER')
+    EXECUTE FUNCTION zdm._guard();
+COMMENT ON EVENT TRIGGER zdm_guard_alter IS
+'refuses an ALTER TABLE that takes away what a migration in flight needs';
+CREATE EVENT TRIGGER zdm_guard_drop ON sql_drop
+    EXECUTE FUNCTION zdm._guard();
+COMMENT ON EVENT TRIGGER zdm_guard_drop IS
+'refuses to drop the trigger of a migration in flight, and ends migrations whose table is dropped';
+CREATE EVENT TRIGGER zdm_guard_extension ON ddl_command_start
+    WHEN TAG IN ('DROP EXTENSION')
+    EXECUTE FUNCTION zdm._guard();
+COMMENT ON EVENT TRIGGER zdm_guard_extension IS
+'refuses to drop the extension while a migration is in flight';

@@ -1,0 +1,7 @@
+/*
+ * Every user may call the API, which checks his rights on the table, and may
+ * own a table whose trigger fires for any writer.
+ */
+
+REVOKE ALL ON FUNCTION zdm._sync_columns(regclass, name[], name[], text[], text[], text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION zdm._guard() FROM PUBLIC;

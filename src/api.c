@@ -1,0 +1,224 @@
+/*-------------------------------------------------------------------------
+ *
+ * api.c
+ *	  Every SQL-callable function: arguments in, one call down, result out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "commands/event_trigger.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "nodes/parsenodes.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+#include "backfill/verify.h"
+#include "catalog/migration.h"
+#include "catalog/sync_rule.h"
+#include "lifecycle/explain.h"
+#include "lifecycle/guard.h"
+#include "lifecycle/lifecycle.h"
+#include "schema/table.h"
+#include "sync/row_sync.h"
+#include "util/ident.h"
+#include "util/spi.h"
+
+PG_FUNCTION_INFO_V1(zdm_rename_column);
+PG_FUNCTION_INFO_V1(zdm__sync_columns);
+PG_FUNCTION_INFO_V1(zdm_backfill);
+PG_FUNCTION_INFO_V1(zdm_verify);
+PG_FUNCTION_INFO_V1(zdm_contract);
+PG_FUNCTION_INFO_V1(zdm_finish);
+PG_FUNCTION_INFO_V1(zdm_rollback);
+PG_FUNCTION_INFO_V1(zdm_explain);
+PG_FUNCTION_INFO_V1(zdm__sync_row);
+PG_FUNCTION_INFO_V1(zdm__guard);
+
+/* An argument that must not be NULL. */
+static void
+require(FunctionCallInfo fcinfo, int number, const char *argument)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR,
+				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("argument \"%s\" is NULL", argument),
+				errhint("See \\df+ zdm.*"));
+}
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+static char *
+name_argument(FunctionCallInfo fcinfo, int number)
+{
+	return pstrdup(NameStr(*PG_GETARG_NAME(number)));
+}
+
+static Datum
+state_result(ZdmState state)
+{
+	return CStringGetTextDatum(zdm_state_name(state));
+}
+
+Datum
+zdm_rename_column(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	char	   *old_name,
+			   *new_name;
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "old_name");
+	require(fcinfo, 2, "new_name");
+	require(fcinfo, 3, "strategy");
+	migration->pattern = pstrdup("rename_column");
+	migration->relation = PG_GETARG_OID(0);
+	old_name = name_argument(fcinfo, 1);
+	new_name = name_argument(fcinfo, 2);
+	migration->old_columns = list_make1(old_name);
+	migration->new_columns = list_make1(new_name);
+	migration->strategy = text_argument(fcinfo, 3);
+	migration->name = text_argument(fcinfo, 4);
+	zdm_check_caller(migration->relation);
+	if (strcmp(migration->strategy, "dual_write") != 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("strategy \"%s\" is not available", migration->strategy),
+				errhint("This version of zdm renames columns with strategy => 'dual_write'."));
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("rename_%s_%s_to_%s",
+										   zdm_relation_label(migration->relation),
+										   old_name, new_name);
+	PG_RETURN_DATUM(CStringGetTextDatum(zdm_lifecycle_expand(migration)));
+}
+
+Datum
+zdm__sync_columns(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
+
+	migration->pattern = pstrdup("sync_columns");
+	migration->strategy = pstrdup("dual_write");
+	migration->relation = rule->relation = PG_GETARG_OID(0);
+	migration->old_columns = rule->old_columns = zdm_strings_from_array(PG_GETARG_DATUM(1));
+	migration->new_columns = rule->new_columns = zdm_strings_from_array(PG_GETARG_DATUM(2));
+	rule->up = zdm_strings_from_array(PG_GETARG_DATUM(3));
+	rule->down = zdm_strings_from_array(PG_GETARG_DATUM(4));
+	migration->rules = list_make1(rule);
+	migration->name = text_argument(fcinfo, 5);
+	PG_RETURN_DATUM(CStringGetTextDatum(zdm_lifecycle_expand(migration)));
+}
+
+Datum
+zdm_backfill(PG_FUNCTION_ARGS)
+{
+	bool		atomic = true;
+
+	require(fcinfo, 0, "migration");
+	if (fcinfo->context != NULL && IsA(fcinfo->context, CallContext))
+		atomic = castNode(CallContext, fcinfo->context)->atomic;
+	zdm_lifecycle_migrate(text_argument(fcinfo, 0), atomic);
+	PG_RETURN_VOID();
+}
+
+/*
+ * One row for each table that holds rows.
+ */
+Datum
+zdm_verify(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ZdmMigration *migration = zdm_migration_of_caller(text_argument(fcinfo, 0));
+	char	   *check = psprintf("%s = %s", zdm_names_text(migration->new_columns),
+								 zdm_names_text(migration->old_columns));
+	ListCell   *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(lc, zdm_storage_relations(migration->relation))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		ZdmVerification found = {0};
+		Datum		values[5];
+		bool		nulls[5] = {false};
+
+		zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
+		values[0] = CStringGetTextDatum(check);
+		values[1] = ObjectIdGetDatum(lfirst_oid(lc));
+		values[2] = Int64GetDatum(found.rows);
+		values[3] = Int64GetDatum(found.mismatches);
+		values[4] = zdm_arg_texts(found.sample).value;
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		table_close(rel, AccessShareLock);
+	}
+	return (Datum) 0;
+}
+
+Datum
+zdm_contract(PG_FUNCTION_ARGS)
+{
+	require(fcinfo, 0, "migration");
+	return state_result(zdm_lifecycle_contract(text_argument(fcinfo, 0),
+											   PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1)));
+}
+
+Datum
+zdm_finish(PG_FUNCTION_ARGS)
+{
+	return state_result(zdm_lifecycle_finish(text_argument(fcinfo, 0)));
+}
+
+Datum
+zdm_rollback(PG_FUNCTION_ARGS)
+{
+	return state_result(zdm_lifecycle_rollback(text_argument(fcinfo, 0)));
+}
+
+Datum
+zdm_explain(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	zdm_explain_call(text_argument(fcinfo, 0), (ReturnSetInfo *) fcinfo->resultinfo);
+	return (Datum) 0;
+}
+
+Datum
+zdm__sync_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function \"%s\" was not called by trigger manager", "zdm._sync_row"));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		!(TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ||
+		  TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event)))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function \"%s\" must be fired BEFORE INSERT OR UPDATE FOR EACH ROW", "zdm._sync_row"));
+	return PointerGetDatum(zdm_row_sync(trigdata));
+}
+
+Datum
+zdm__guard(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function \"%s\" was not called by event trigger manager", "zdm._guard"));
+	zdm_guard((EventTriggerData *) fcinfo->context);
+	PG_RETURN_NULL();
+}

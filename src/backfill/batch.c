@@ -1,0 +1,578 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.c
+ *	  One batch of a backfill: some blocks of one range, in one transaction.
+ *
+ * A batch reads a run of heap blocks (a TID range scan) and gives each row
+ * that is not backfilled its new columns' values.  It does so below the
+ * executor, with the table access method's own update, because that is what
+ * lets it keep its promises: it never waits for a row (a row that somebody
+ * holds is put aside and tried again later), no trigger fires, no constraint
+ * of another column is checked again, and the row is neither locked nor
+ * written twice.  A row that somebody else has updated since the snapshot
+ * needs nothing from us: his update came through the sync trigger.
+ *
+ * With zdm.fire_user_triggers each row is updated by an SQL statement
+ * instead, which waits for a row for at most ROW_LOCK_WAIT_MS, well below
+ * deadlock_timeout: whoever waits for us in turn is never chosen as the
+ * victim of a deadlock.
+ *
+ * All of it runs as the table's owner, security restricted: the expressions,
+ * index expressions and triggers are his.  The whole batch is one
+ * subtransaction.  When it fails, it is done again with a subtransaction for
+ * each row, so that the rows that fail are found and put aside, and the
+ * others go on.
+ *
+ * A batch ends when its blocks are done, or early, at a block's end, when it
+ * has taken twice its time.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relscan.h"
+#include "access/sysattr.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
+
+#include "backfill/batch.h"
+#include "schema/table.h"
+#include "sync/row_sync.h"
+#include "sync/rule.h"
+#include "util/compat.h"
+#include "util/guc.h"
+#include "util/ident.h"
+#include "util/lock.h"
+#include "util/spi.h"
+
+#define FIRST_BATCH_BLOCKS	64
+#define MAX_BATCH_BLOCKS	8192
+#define ROW_LOCK_WAIT_MS	100
+
+typedef struct Batch
+{
+	ZdmMigration *migration;
+	ZdmRange   *range;
+	Relation	rel;
+	ZdmBatchReport *report;
+	List	   *rules;			/* of ZdmRule *: this migration's */
+	ZdmRuleSet *set;
+	EState	   *estate;
+	ResultRelInfo *relinfo;
+	TupleTableSlot *old_row;
+	TupleTableSlot *new_row;
+	LockTupleMode lock_mode;	/* what changing the new columns needs */
+	SPIPlanPtr	plan;			/* with zdm.fire_user_triggers */
+	MemoryContext row_cxt;
+	instr_time	start;
+	bool		careful;		/* a subtransaction for each row */
+	/* what the attempt has come to */
+	int64		reached;		/* first block not visited */
+	int64		rows_done;
+	int64		rows_changed;
+	List	   *skipped;
+	MemoryContext report_cxt;
+} Batch;
+
+static void batch_begin(Batch *batch);
+static void batch_end(Batch *batch);
+static void run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
+					  ZdmBatchReport *report, ZdmAttempt work);
+static void fill_blocks(void *arg);
+static void retry_rows(void *arg);
+static void visit_row(Batch *batch);
+static void fill_row(void *arg);
+static bool compute_new_row(Batch *batch);
+static bool store_new_row(Batch *batch);
+static bool store_by_sql(Batch *batch);
+static void put_aside(Batch *batch);
+static void note_blocker(Batch *batch, TransactionId xmax);
+static SPIPlanPtr prepare_update(Batch *batch);
+static double elapsed_ms(Batch *batch);
+static void adapt_size(ZdmRange *range, int64 blocks, double ms);
+
+/*
+ * Visit the next blocks of a claimed range, and move its cursor.  The caller
+ * has locked the table (ROW EXCLUSIVE), stores the range and commits.
+ */
+void
+zdm_batch_fill(ZdmMigration *migration, ZdmRange *range, Relation rel,
+			   ZdmBatchReport *report)
+{
+	if (range->batch_blocks == 0)
+		range->batch_blocks = FIRST_BATCH_BLOCKS;
+	run_batch(migration, range, rel, report, fill_blocks);
+}
+
+/*
+ * Try the rows again that a claimed range has put aside.
+ */
+void
+zdm_batch_retry(ZdmMigration *migration, ZdmRange *range, Relation rel,
+				ZdmBatchReport *report)
+{
+	run_batch(migration, range, rel, report, retry_rows);
+}
+
+static void
+run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
+		  ZdmBatchReport *report, ZdmAttempt work)
+{
+	Batch		batch = {
+		.migration = migration,
+		.range = range,
+		.rel = rel,
+		.report = report,
+		.report_cxt = CurrentMemoryContext,
+		/* rows that were put aside are expected to make trouble */
+		.careful = work == retry_rows,
+	};
+	ErrorData  *error;
+	double		ms;
+
+	INSTR_TIME_SET_CURRENT(batch.start);
+	if (!zdm_attempt(work, &batch, &error))
+	{
+		FreeErrorData(error);
+		batch.careful = true;
+		if (!zdm_attempt(work, &batch, &error))
+			ReThrowError(error);
+	}
+	ms = elapsed_ms(&batch);
+	range->rows_done += batch.rows_done;
+	range->rows_changed += batch.rows_changed;
+	range->busy_us += (int64) (ms * 1000);
+	if (work == fill_blocks)
+	{
+		adapt_size(range, batch.reached - range->next, ms);
+		range->next = batch.reached;
+		range->skipped = list_concat(range->skipped, batch.skipped);
+	}
+	else
+		range->skipped = batch.skipped;
+}
+
+/*
+ * Grow by at most half, and shrink at once: a batch that took much longer
+ * than it should holds its locks for that time.
+ */
+static void
+adapt_size(ZdmRange *range, int64 blocks, double ms)
+{
+	double		fits = blocks * (zdm_batch_target / Max(ms, 0.1));
+
+	fits = Min(fits, range->batch_blocks * 1.5 + 1);
+	range->batch_blocks = (int) Max(1, Min(fits, MAX_BATCH_BLOCKS));
+}
+
+static double
+elapsed_ms(Batch *batch)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, batch->start);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
+/*
+ * Set up what an attempt needs; all of it goes with the subtransaction.
+ */
+static void
+batch_begin(Batch *batch)
+{
+	Relation	rel = batch->rel;
+	Bitmapset  *keys;
+	ListCell   *lc;
+
+	batch->reached = batch->range->next;
+	batch->rows_done = batch->rows_changed = 0;
+	batch->skipped = NIL;
+	batch->report->failed = batch->report->locked = 0;
+	batch->report->failures = NIL;
+	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
+										   ALLOCSET_DEFAULT_SIZES);
+	batch->set = zdm_rules_get(rel);
+	batch->rules = NIL;
+	for (int i = 0; i < batch->set->count; i++)
+		if (strcmp(batch->set->rules[i].migration, batch->migration->name) == 0)
+			batch->rules = lappend(batch->rules, &batch->set->rules[i]);
+
+	batch->estate = CreateExecutorState();
+	batch->relinfo = makeNode(ResultRelInfo);
+	InitResultRelInfo(batch->relinfo, rel, 0, NULL, 0);
+	ExecOpenIndices(batch->relinfo, false);
+	batch->old_row = table_slot_create(rel, NULL);
+	batch->new_row = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
+
+	batch->lock_mode = LockTupleNoKeyExclusive;
+	keys = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
+	foreach(lc, batch->rules)
+	{
+		ZdmRule    *rule = lfirst(lc);
+
+		for (int i = 0; i < rule->new.count; i++)
+			if (bms_is_member(rule->new.columns[i].attnum -
+							  FirstLowInvalidHeapAttributeNumber, keys))
+				batch->lock_mode = LockTupleExclusive;
+	}
+	batch->plan = zdm_fire_user_triggers ? prepare_update(batch) : NULL;
+}
+
+static void
+batch_end(Batch *batch)
+{
+	if (batch->plan != NULL && SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	ExecDropSingleTupleTableSlot(batch->old_row);
+	ExecDropSingleTupleTableSlot(batch->new_row);
+	ExecCloseIndices(batch->relinfo);
+	FreeExecutorState(batch->estate);
+	MemoryContextDelete(batch->row_cxt);
+}
+
+static void
+fill_blocks(void *arg)
+{
+	Batch	   *batch = arg;
+	ZdmRange   *range = batch->range;
+	int64		end = Min(range->end, range->next + range->batch_blocks);
+	BlockNumber block;
+	ItemPointerData first,
+				last;
+	TableScanDesc scan;
+	ZdmIdentity saved;
+
+	zdm_become(zdm_table_owner(range->relation), &saved);
+	batch_begin(batch);
+	PushActiveSnapshot(GetTransactionSnapshot());
+
+	ItemPointerSet(&first, (BlockNumber) range->next, FirstOffsetNumber);
+	ItemPointerSet(&last, (BlockNumber) (end - 1), MaxOffsetNumber);
+	scan = table_beginscan_tidrange(batch->rel, GetActiveSnapshot(), &first, &last);
+	block = (BlockNumber) range->next;
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, batch->old_row))
+	{
+		BlockNumber here = ItemPointerGetBlockNumber(&batch->old_row->tts_tid);
+
+		if (here != block)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (elapsed_ms(batch) > 2 * zdm_batch_target)
+			{
+				end = here;
+				break;
+			}
+			block = here;
+		}
+		visit_row(batch);
+	}
+	batch->reached = end;
+	table_endscan(scan);
+
+	PopActiveSnapshot();
+	batch_end(batch);
+	zdm_unbecome(&saved);
+}
+
+static void
+retry_rows(void *arg)
+{
+	Batch	   *batch = arg;
+	ZdmIdentity saved;
+	ListCell   *lc;
+
+	zdm_become(zdm_table_owner(batch->range->relation), &saved);
+	batch_begin(batch);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, batch->range->skipped)
+	{
+		/* Gone: deleted, or updated, and then it came through the trigger. */
+		if (table_tuple_fetch_row_version(batch->rel, lfirst(lc),
+										  GetActiveSnapshot(), batch->old_row))
+			visit_row(batch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	batch->rows_done = 0;		/* they were counted the first time */
+	PopActiveSnapshot();
+	batch_end(batch);
+	zdm_unbecome(&saved);
+}
+
+/*
+ * The row in batch->old_row.
+ */
+static void
+visit_row(Batch *batch)
+{
+	ErrorData  *error;
+
+	batch->rows_done++;
+	if (!batch->careful)
+		fill_row(batch);
+	else if (!zdm_attempt(fill_row, batch, &error))
+	{
+		if (batch->report->failed++ < ZDM_BATCH_FAILURES)
+		{
+			MemoryContext old = MemoryContextSwitchTo(batch->report_cxt);
+
+			batch->report->failures =
+				lappend(batch->report->failures,
+						psprintf("row %s of table \"%s\": %s",
+								 zdm_row_key(batch->rel, batch->old_row),
+								 RelationGetRelationName(batch->rel),
+								 error->message));
+			MemoryContextSwitchTo(old);
+		}
+		put_aside(batch);
+		FreeErrorData(error);
+	}
+}
+
+static void
+fill_row(void *arg)
+{
+	Batch	   *batch = arg;
+	MemoryContext old;
+
+	MemoryContextReset(batch->row_cxt);
+	old = MemoryContextSwitchTo(batch->row_cxt);
+	if (compute_new_row(batch))
+	{
+		if (batch->plan != NULL ? store_by_sql(batch) : store_new_row(batch))
+			batch->rows_changed++;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Put the row as it should be into batch->new_row.  Returns false where it is
+ * backfilled already, or has nothing to be backfilled with.
+ */
+static bool
+compute_new_row(Batch *batch)
+{
+	TupleTableSlot *row = batch->new_row;
+	int			natts = row->tts_tupleDescriptor->natts;
+	bool		needed = false;
+	ListCell   *lc;
+
+	foreach(lc, batch->rules)
+	{
+		ZdmRule    *rule = lfirst(lc);
+
+		if (!zdm_side_is_null(&rule->new, batch->old_row))
+			continue;
+		if (!needed)
+		{
+			slot_getallattrs(batch->old_row);
+			ExecClearTuple(row);
+			memcpy(row->tts_values, batch->old_row->tts_values, natts * sizeof(Datum));
+			memcpy(row->tts_isnull, batch->old_row->tts_isnull, natts * sizeof(bool));
+		}
+		for (int i = 0; i < rule->new.count; i++)
+		{
+			ZdmColumn  *column = &rule->new.columns[i];
+			bool		isnull;
+			Datum		value = zdm_value_compute(&column->value, batch->set,
+												  batch->old_row, &isnull);
+
+			row->tts_values[column->attnum - 1] = value;
+			row->tts_isnull[column->attnum - 1] = isnull;
+			if (!isnull)
+				needed = true;
+		}
+	}
+	if (needed)
+	{
+		ExecStoreVirtualTuple(row);
+		row->tts_tableOid = RelationGetRelid(batch->rel);
+	}
+	return needed;
+}
+
+/*
+ * Store batch->new_row in the place of batch->old_row.  Returns false where
+ * somebody else has updated or deleted it, or holds it; then it is put aside.
+ */
+static bool
+store_new_row(Batch *batch)
+{
+	ItemPointer tid = &batch->old_row->tts_tid;
+	CommandId	cid = GetCurrentCommandId(true);
+	TM_FailureData failure;
+	LockTupleMode mode;
+	TU_UpdateIndexes indexes;
+	TM_Result	result;
+
+	result = table_tuple_update(batch->rel, tid, batch->new_row, cid,
+								GetActiveSnapshot(), InvalidSnapshot, false,
+								&failure, &mode, &indexes);
+	if (result == TM_BeingModified)
+	{
+		/*
+		 * The row is locked, but perhaps only against a change of its key, as
+		 * the rows that foreign keys refer to always are.  Once we have the
+		 * lock, the update has nobody left to wait for.
+		 */
+		TupleTableSlot *locked = table_slot_create(batch->rel, NULL);
+
+		result = table_tuple_lock(batch->rel, tid, GetActiveSnapshot(), locked,
+								  cid, batch->lock_mode, LockWaitSkip, 0, &failure);
+		ExecDropSingleTupleTableSlot(locked);
+		if (result == TM_Ok)
+			result = table_tuple_update(batch->rel, tid, batch->new_row, cid,
+										GetActiveSnapshot(), InvalidSnapshot, true,
+										&failure, &mode, &indexes);
+	}
+
+	switch (result)
+	{
+		case TM_Ok:
+			if (batch->relinfo->ri_NumIndices > 0 && indexes != TU_None)
+			{
+				(void) zdm_insert_index_tuples(batch->relinfo, batch->new_row,
+											   batch->estate, indexes);
+				ResetPerTupleExprContext(batch->estate);
+			}
+			return true;
+		case TM_Updated:
+		case TM_Deleted:
+			return false;
+		case TM_BeingModified:
+		case TM_WouldBlock:
+			note_blocker(batch, failure.xmax);
+			put_aside(batch);
+			return false;
+		case TM_SelfModified:
+		case TM_Invisible:
+			break;
+	}
+	elog(ERROR, "unexpected result %d of updating row (%u,%u) of table \"%s\"",
+		 result, ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid),
+		 RelationGetRelationName(batch->rel));
+}
+
+/*
+ * The same by a statement, with the table's triggers.
+ */
+static bool
+store_by_sql(Batch *batch)
+{
+	Datum		value = PointerGetDatum(&batch->old_row->tts_tid);
+
+	if (SPI_execute_plan(batch->plan, &value, NULL, false, 0) != SPI_OK_UPDATE)
+		elog(ERROR, "unexpected result of a backfill's UPDATE");
+	return SPI_processed > 0;
+}
+
+static SPIPlanPtr
+prepare_update(Batch *batch)
+{
+	StringInfoData sql;
+	Oid			type = TIDOID;
+	SPIPlanPtr	plan;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, batch->migration->rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+
+		for (int i = 0; i < list_length(rule->new_columns); i++)
+			appendStringInfo(&sql, "%s %s = %s", sql.len ? "," : "",
+							 quote_identifier(list_nth(rule->new_columns, i)),
+							 (char *) list_nth(rule->up, i));
+	}
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	zdm_execute(SPI_OK_UTILITY, "SET CONSTRAINTS ALL IMMEDIATE", 0, NULL);
+	zdm_set_config("lock_timeout", psprintf("%d", ROW_LOCK_WAIT_MS), GUC_ACTION_SAVE);
+	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET%s WHERE ctid OPERATOR(pg_catalog.=) $1",
+								zdm_quote_relation(RelationGetRelid(batch->rel)), sql.data),
+					   1, &type);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed");
+	return plan;
+}
+
+static void
+put_aside(Batch *batch)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->report_cxt);
+	ItemPointer tid = palloc_object(ItemPointerData);
+
+	ItemPointerCopy(&batch->old_row->tts_tid, tid);
+	batch->skipped = lappend(batch->skipped, tid);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Remember the first backend that holds a row.
+ */
+static void
+note_blocker(Batch *batch, TransactionId xmax)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->report_cxt);
+
+	if (batch->report->locked++ == 0)
+	{
+		List	   *pids = zdm_query_strings("SELECT pid FROM pg_catalog.pg_locks"
+											 " WHERE locktype OPERATOR(pg_catalog.=) 'transactionid' AND granted"
+											 " AND transactionid::text OPERATOR(pg_catalog.=) $1",
+											 ZDM_ARGS(zdm_arg_text(psprintf("%u", xmax))));
+
+		batch->report->blocker = psprintf("row %s of table \"%s\", held by %s",
+										  zdm_row_key(batch->rel, batch->old_row),
+										  RelationGetRelationName(batch->rel),
+										  pids ? zdm_describe_backend(pg_strtoint32(linitial(pids)))
+										  : "several transactions");
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The row's primary key, or its place where it has none, for people.
+ */
+char *
+zdm_row_key(Relation rel, TupleTableSlot *row)
+{
+	Oid			index = zdm_primary_key_index(rel);
+	StringInfoData buf;
+	Relation	key;
+
+	if (!OidIsValid(index))
+		return psprintf("ctid=(%u,%u)", ItemPointerGetBlockNumber(&row->tts_tid),
+						ItemPointerGetOffsetNumber(&row->tts_tid));
+	initStringInfo(&buf);
+	key = index_open(index, AccessShareLock);
+	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(key); i++)
+	{
+		AttrNumber	attnum = key->rd_index->indkey.values[i];
+		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+		Oid			output;
+		bool		varlena,
+					isnull;
+		Datum		value = slot_getattr(row, attnum, &isnull);
+
+		getTypeOutputInfo(attr->atttypid, &output, &varlena);
+		appendStringInfo(&buf, "%s%s=%s", buf.len ? ", " : "",
+						 quote_identifier(NameStr(attr->attname)),
+						 OidOutputFunctionCall(output, value));
+	}
+	index_close(key, AccessShareLock);
+	return buf.data;
+}

@@ -1,0 +1,191 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify.c
+ *	  Proof that old and new shape hold the same.
+ *
+ * For every row and rule: new = up(old), or old = down(new).  One of them is
+ * enough, because neither expression needs to be invertible: a value that the
+ * new version wrote need not be what up would have made.  Values are compared
+ * with the type's own equality, where it has one, else by their binary image.
+ *
+ * Each row is compared with itself, so the rows need not come from one
+ * snapshot, and a large table can be verified in pieces.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+
+#include "backfill/batch.h"
+#include "backfill/verify.h"
+#include "schema/table.h"
+#include "sync/row_sync.h"
+#include "sync/rule.h"
+#include "util/spi.h"
+
+typedef struct Comparison
+{
+	ZdmRuleSet *set;
+	ZdmRule    *rule;
+	TupleTableSlot *row;
+	bool		equal;
+} Comparison;
+
+static bool row_matches(ZdmRuleSet *set, const char *migration,
+						TupleTableSlot *row);
+static void compare_new(void *arg);
+static void compare_old(void *arg);
+static bool side_equal(const ZdmSide *side, ZdmRuleSet *set,
+					   TupleTableSlot *row);
+
+/*
+ * Compare the rows in blocks [first, end) of a table, as its owner, and add
+ * to the result.  Stops at a block's end after budget_ms (0: does not).  The
+ * caller has an active snapshot and a lock on the table.
+ */
+void
+zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
+				  int64 end, int budget_ms, ZdmVerification *result)
+{
+	MemoryContext result_cxt = CurrentMemoryContext;
+	MemoryContext row_cxt = AllocSetContextCreate(result_cxt, "zdm verified row",
+												  ALLOCSET_DEFAULT_SIZES);
+	TupleTableSlot *row = table_slot_create(rel, NULL);
+	ZdmRuleSet *set;
+	ItemPointerData from,
+				to;
+	TableScanDesc scan;
+	ZdmIdentity saved;
+	BlockNumber block = (BlockNumber) first;
+	instr_time	start,
+				now;
+
+	INSTR_TIME_SET_CURRENT(start);
+	result->reached = end;
+	if (first >= end)
+		return;
+	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
+	set = zdm_rules_get(rel);
+	ItemPointerSet(&from, (BlockNumber) first, FirstOffsetNumber);
+	ItemPointerSet(&to, (BlockNumber) (end - 1), MaxOffsetNumber);
+	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &from, &to);
+	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row))
+	{
+		BlockNumber here = ItemPointerGetBlockNumber(&row->tts_tid);
+
+		if (here != block)
+		{
+			CHECK_FOR_INTERRUPTS();
+			INSTR_TIME_SET_CURRENT(now);
+			INSTR_TIME_SUBTRACT(now, start);
+			if (budget_ms > 0 && INSTR_TIME_GET_MILLISEC(now) > budget_ms)
+			{
+				result->reached = here;
+				break;
+			}
+			block = here;
+		}
+		result->rows++;
+		MemoryContextReset(row_cxt);
+		MemoryContextSwitchTo(row_cxt);
+		if (!row_matches(set, migration->name, row))
+		{
+			result->mismatches++;
+			MemoryContextSwitchTo(result_cxt);
+			if (list_length(result->sample) < ZDM_VERIFY_SAMPLE)
+				result->sample = lappend(result->sample, zdm_row_key(rel, row));
+		}
+		MemoryContextSwitchTo(result_cxt);
+	}
+	table_endscan(scan);
+	zdm_unbecome(&saved);
+	ExecDropSingleTupleTableSlot(row);
+	MemoryContextDelete(row_cxt);
+}
+
+/*
+ * An expression that fails proves nothing, so it does not match; the one that
+ * is only copied cannot fail and needs no subtransaction.
+ */
+static bool
+row_matches(ZdmRuleSet *set, const char *migration, TupleTableSlot *row)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		Comparison	comparison = {.set = set, .rule = &set->rules[i], .row = row};
+		ErrorData  *error;
+		bool		plain = true;
+
+		if (strcmp(comparison.rule->migration, migration) != 0)
+			continue;
+		for (int j = 0; j < comparison.rule->new.count; j++)
+			plain &= comparison.rule->new.columns[j].value.state == NULL;
+		if (plain)
+			compare_new(&comparison);
+		else
+			(void) zdm_attempt(compare_new, &comparison, &error);
+		if (!comparison.equal)
+			(void) zdm_attempt(compare_old, &comparison, &error);
+		if (!comparison.equal)
+			return false;
+	}
+	return true;
+}
+
+static void
+compare_new(void *arg)
+{
+	Comparison *comparison = arg;
+
+	comparison->equal = side_equal(&comparison->rule->new, comparison->set,
+								   comparison->row);
+}
+
+static void
+compare_old(void *arg)
+{
+	Comparison *comparison = arg;
+
+	comparison->equal = side_equal(&comparison->rule->old, comparison->set,
+								   comparison->row);
+}
+
+static bool
+side_equal(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
+{
+	TupleDesc	desc = row->tts_tupleDescriptor;
+
+	if (zdm_side_matches(side, set, row))
+		return true;
+	for (int i = 0; i < side->count; i++)
+	{
+		const ZdmColumn *column = &side->columns[i];
+		Form_pg_attribute attr = TupleDescAttr(desc, column->attnum - 1);
+		TypeCacheEntry *type = lookup_type_cache(attr->atttypid, TYPECACHE_EQ_OPR_FINFO);
+		Datum		is,
+					should;
+		bool		is_null,
+					should_null;
+
+		is = slot_getattr(row, column->attnum, &is_null);
+		should = zdm_value_compute(&column->value, set, row, &should_null);
+		if (is_null != should_null)
+			return false;
+		if (is_null)
+			continue;
+		if (!OidIsValid(type->eq_opr_finfo.fn_oid) ||
+			!DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo, attr->attcollation,
+											is, should)))
+			return false;
+	}
+	return true;
+}

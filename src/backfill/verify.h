@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify.h
+ *	  Proof that old and new shape hold the same.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_BACKFILL_VERIFY_H
+#define ZDM_BACKFILL_VERIFY_H
+
+#include "catalog/migration.h"
+#include "storage/block.h"
+#include "utils/rel.h"
+
+#define ZDM_VERIFY_SAMPLE 10
+
+typedef struct ZdmVerification
+{
+	int64		rows;
+	int64		mismatches;
+	List	   *sample;			/* of char *: keys of the first that differ */
+	int64		reached;		/* first block not compared */
+} ZdmVerification;
+
+extern void zdm_verify_blocks(ZdmMigration *migration, Relation rel,
+							  int64 first, int64 end, int budget_ms,
+							  ZdmVerification *result);
+
+#endif							/* ZDM_BACKFILL_VERIFY_H */

@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * step.h
+ *	  Steps of a migration, and their rows in zdm.step.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_CATALOG_STEP_H
+#define ZDM_CATALOG_STEP_H
+
+#include "catalog/migration.h"
+#include "storage/lockdefs.h"
+
+typedef enum ZdmPhase
+{
+	ZDM_EXPAND,
+	ZDM_MIGRATE,
+	ZDM_CONTRACT,
+	ZDM_FINISH,
+	ZDM_ROLLBACK
+} ZdmPhase;
+
+typedef enum ZdmStepKind
+{
+	ZDM_STEP_DDL,				/* run the SQL */
+	ZDM_STEP_ADD_RULES,			/* install the migration's sync rules */
+	ZDM_STEP_DROP_RULES,		/* remove them */
+	ZDM_STEP_BACKFILL,
+	ZDM_STEP_VERIFY
+} ZdmStepKind;
+
+/*
+ * What a pattern says is to be done.  The SQL of a step that is not DDL is
+ * there for people: what the step is equivalent to.
+ */
+typedef struct ZdmStep
+{
+	ZdmStepKind kind;
+	char	   *description;
+	char	   *sql;
+	LOCKMODE	lock;			/* on the migration's table */
+} ZdmStep;
+
+extern ZdmStep *zdm_step(ZdmStepKind kind, LOCKMODE lock,
+						 const char *description, char *sql);
+extern const char *zdm_phase_name(ZdmPhase phase);
+
+extern int	zdm_step_record(ZdmMigration *migration, ZdmPhase phase,
+							ZdmStep *step);
+extern void zdm_step_started(ZdmMigration *migration, int number,
+							 int64 lock_wait_ms);
+extern void zdm_step_ended(ZdmMigration *migration, int number,
+						   const char *error);
+extern int	zdm_step_number(ZdmMigration *migration, ZdmPhase phase,
+							const char *description);
+
+#endif							/* ZDM_CATALOG_STEP_H */

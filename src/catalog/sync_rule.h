@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * sync_rule.h
+ *	  Rows of zdm.sync_rule.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_CATALOG_SYNC_RULE_H
+#define ZDM_CATALOG_SYNC_RULE_H
+
+#include "nodes/pg_list.h"
+
+/*
+ * New columns are up(old columns), old columns are down(new columns); the
+ * expressions are SQL text that names columns of the table and is otherwise
+ * fully qualified.
+ */
+typedef struct ZdmSyncRule
+{
+	int64		migration;
+	Oid			relation;
+	List	   *old_columns;	/* of char * */
+	List	   *new_columns;
+	List	   *up;				/* of char *, one per new column */
+	List	   *down;			/* of char *, one per old column */
+} ZdmSyncRule;
+
+extern void zdm_sync_rule_insert(int64 migration, int number, ZdmSyncRule *rule);
+extern void zdm_sync_rules_delete(int64 migration);
+extern List *zdm_sync_rules_of(int64 migration);
+extern List *zdm_sync_rules_on(List *relids);
+extern void zdm_sync_rules_changed(Oid relid);
+
+#endif							/* ZDM_CATALOG_SYNC_RULE_H */

@@ -1,0 +1,220 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  Somebody else's DDL on a table with a migration in flight.
+ *
+ * A column that is renamed or dropped, a trigger that is dropped, a type that
+ * is changed under a migration would break the application's writes, or leave
+ * them out of sync, minutes or days later.  The DDL is the moment to say so.
+ *
+ * Called at the end of ALTER TABLE and of anything that creates or alters a
+ * trigger, of DROP, and at the start of DROP EXTENSION.  A table that goes
+ * takes its migrations with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "catalog/event.h"
+#include "catalog/migration.h"
+#include "catalog/range.h"
+#include "catalog/sync_rule.h"
+#include "lifecycle/guard.h"
+#include "lifecycle/lifecycle.h"
+#include "sync/row_sync.h"
+#include "sync/rule.h"
+#include "util/compat.h"
+#include "util/ident.h"
+#include "util/spi.h"
+
+static void guard_alter(void);
+static void guard_drop(void);
+static void guard_extension(Node *parsetree);
+static void check_migration(ZdmMigration *migration);
+static void compile_rules(void *arg);
+static void check_trigger(ZdmMigration *migration, Relation rel);
+static void table_dropped(ZdmMigration *migration);
+
+void
+zdm_guard(EventTriggerData *data)
+{
+	if (zdm_own_ddl)
+		return;
+	if (strcmp(data->event, "ddl_command_end") == 0)
+		guard_alter();
+	else if (strcmp(data->event, "sql_drop") == 0)
+		guard_drop();
+	else
+		guard_extension(data->parsetree);
+}
+
+/*
+ * Every table that the command touched, and has a migration: is everything
+ * still there that the migration needs?
+ */
+static void
+guard_alter(void)
+{
+	List	   *names = zdm_query_strings("SELECT DISTINCT m.oid::pg_catalog.int8::pg_catalog.text FROM"
+										  " (SELECT CASE WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
+										  " THEN (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE t.oid OPERATOR(pg_catalog.=) c.objid)"
+										  " ELSE c.objid END AS oid FROM pg_catalog.pg_event_trigger_ddl_commands() c"
+										  " WHERE c.classid OPERATOR(pg_catalog.=) ANY"
+										  " (ARRAY['pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass]::pg_catalog.oid[])) m"
+										  " WHERE m.oid IS NOT NULL",
+										  0, NULL);
+	ListCell   *lc,
+			   *migration;
+
+	foreach(lc, names)
+	{
+		Oid			relid = (Oid) strtoul(lfirst(lc), NULL, 10);
+
+		if (get_rel_relispartition(relid))
+			relid = llast_oid(get_partition_ancestors(relid));
+		if (zdm_sync_rules_on(list_make1_oid(relid)) == NIL)
+			continue;
+		foreach(migration, zdm_migrations_on(relid))
+			check_migration(lfirst(migration));
+	}
+}
+
+static void
+check_migration(ZdmMigration *migration)
+{
+	Relation	rel = table_open(migration->relation, AccessShareLock);
+	List	   *columns = list_concat_copy(migration->old_columns, migration->new_columns);
+	ErrorData  *error;
+	ListCell   *lc;
+
+	foreach(lc, columns)
+		if (get_attnum(migration->relation, lfirst(lc)) <= 0)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("column \"%s\" of table \"%s\" is needed by migration \"%s\"",
+						   (char *) lfirst(lc), RelationGetRelationName(rel), migration->name),
+					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+							quote_literal_cstr(migration->name)));
+	check_trigger(migration, rel);
+	if (!zdm_attempt(compile_rules, rel, &error))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("columns of table \"%s\" would no longer fit migration \"%s\"",
+					   RelationGetRelationName(rel), migration->name),
+				errdetail("%s", error->message),
+				errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+						quote_literal_cstr(migration->name)));
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Fails where the rules' expressions do not fit the columns' types any more.
+ */
+static void
+compile_rules(void *arg)
+{
+	(void) zdm_rules_get(arg);
+}
+
+static void
+check_trigger(ZdmMigration *migration, Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	bool		found = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) == 0)
+		{
+			found = true;
+			if (trigger->tgenabled == TRIGGER_DISABLED)
+				ereport(WARNING,
+						errmsg("table \"%s\" is not kept in sync while its trigger \"%s\" is disabled",
+							   RelationGetRelationName(rel), ZDM_SYNC_TRIGGER),
+						errhint("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s; then check with zdm.verify(%s).",
+								zdm_quote_relation(migration->relation),
+								quote_identifier(ZDM_SYNC_TRIGGER),
+								quote_literal_cstr(migration->name)));
+		}
+		else if (TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype) &&
+				 (TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+				 strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) > 0)
+			ereport(WARNING,
+					errmsg("trigger \"%s\" on table \"%s\" fires after zdm's and can make the columns of migration \"%s\" differ",
+						   trigger->tgname, RelationGetRelationName(rel), migration->name),
+					errhint("Rename it so that it sorts before \"%s\".", ZDM_SYNC_TRIGGER));
+	}
+	if (!found)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
+					   ZDM_SYNC_TRIGGER, RelationGetRelationName(rel), migration->name),
+				errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+						quote_literal_cstr(migration->name)));
+}
+
+/*
+ * A dropped table ends its migrations; of one that stays, nothing may go that
+ * they need.
+ */
+static void
+guard_drop(void)
+{
+	List	   *migrations = zdm_migrations_in_flight();
+	ListCell   *lc;
+
+	foreach(lc, migrations)
+	{
+		ZdmMigration *migration = lfirst(lc);
+
+		if (get_rel_name(migration->relation) == NULL)
+			table_dropped(migration);
+		else
+			check_migration(migration);
+	}
+}
+
+static void
+table_dropped(ZdmMigration *migration)
+{
+	zdm_sync_rules_delete(migration->id);
+	zdm_ranges_delete(migration->id);
+	zdm_migration_set_state(migration, ZDM_ROLLED_BACK);
+	zdm_event(migration, "warning", "table dropped", NULL);
+}
+
+static void
+guard_extension(Node *parsetree)
+{
+	DropStmt   *drop = (DropStmt *) parsetree;
+	List	   *migrations;
+	ListCell   *lc;
+
+	if (drop == NULL || !IsA(drop, DropStmt) || drop->removeType != OBJECT_EXTENSION)
+		return;
+	foreach(lc, drop->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "zdm") != 0)
+			continue;
+		migrations = zdm_migrations_in_flight();
+		if (migrations != NIL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("migration \"%s\" is in flight", ((ZdmMigration *) linitial(migrations))->name),
+					errdetail("Without the extension its tables would no longer be kept in sync, and its columns would stay."),
+					errhint("Finish every migration that zdm.status lists, or SELECT zdm.rollback(migration) FROM zdm.status;"));
+	}
+}

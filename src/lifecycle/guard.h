@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.h
+ *	  Somebody else's DDL on a table with a migration in flight.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_LIFECYCLE_GUARD_H
+#define ZDM_LIFECYCLE_GUARD_H
+
+#include "commands/event_trigger.h"
+
+extern void zdm_guard(EventTriggerData *data);
+
+#endif							/* ZDM_LIFECYCLE_GUARD_H */

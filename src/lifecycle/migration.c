@@ -1,0 +1,536 @@
+/*-------------------------------------------------------------------------
+ *
+ * migration.c
+ *	  The state machine: expand, contract, finish, rollback.
+ *
+ * Each transition runs inside the caller's transaction, all of it or none, in
+ * one order: may the caller (nothing is told to others), is the state right
+ * (under the migration's lock), is anything in the way, then the tables'
+ * locks, politely, the same questions again now that nobody can change the
+ * answers, and then the pattern's steps.  Whatever can be refused is refused
+ * before the first lock.
+ *
+ * Lock order: the migration first, its tables after.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "catalog/event.h"
+#include "catalog/range.h"
+#include "catalog/step.h"
+#include "catalog/sync_rule.h"
+#include "lifecycle/explain.h"
+#include "lifecycle/lifecycle.h"
+#include "lifecycle/registry.h"
+#include "schema/table.h"
+#include "util/compat.h"
+#include "util/guc.h"
+#include "util/ident.h"
+#include "util/lock.h"
+#include "util/spi.h"
+
+bool		zdm_own_ddl = false;
+
+static bool expanded_before(ZdmMigration *migration);
+static void check_name(const char *name);
+static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
+static void warn_of(const ZdmPattern *pattern, ZdmMigration *migration);
+static ZdmMigration *begin_transition(const char *name);
+static void check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
+						   ZdmPhase phase);
+static int64 lock_tables(Oid relid);
+static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
+					  int64 lock_wait_ms);
+static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
+						  List *steps, int64 lock_wait_ms);
+static void run_step(ZdmMigration *migration, ZdmStep *step);
+static void make_ranges(ZdmMigration *migration);
+static void check_partitions(ZdmMigration *migration);
+static void end_migration(ZdmMigration *migration, ZdmState state);
+static void move_quarantine(ZdmMigration *migration, int64 us);
+static int64 interval_us(Interval *interval);
+static pg_noreturn void wrong_state(ZdmMigration *migration, const char *what,
+									const char *hint);
+
+/*
+ * Expand: start a migration.  Returns its name.
+ */
+char *
+zdm_lifecycle_expand(ZdmMigration *migration)
+{
+	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	Relation	rel;
+	List	   *steps;
+	int64		waited;
+	ListCell   *lc;
+
+	zdm_check_caller(migration->relation);
+	check_name(migration->name);
+	if (expanded_before(migration))
+		return migration->name;
+	check_spec(pattern, migration);
+	if (zdm_explaining())
+	{
+		zdm_explain_migration(pattern, migration);
+		return migration->name;
+	}
+
+	waited = lock_tables(migration->relation);
+	zdm_check_caller(migration->relation);
+	check_spec(pattern, migration);
+	warn_of(pattern, migration);
+
+	rel = table_open(migration->relation, NoLock);
+	steps = pattern->expand(migration, rel);
+	table_close(rel, NoLock);
+	zdm_migration_insert(migration);
+	zdm_event(migration, "info", "expanding", NULL);
+	run_steps(migration, ZDM_EXPAND, steps, waited);
+	make_ranges(migration);
+	foreach(lc, pattern->migrate(migration))
+		(void) zdm_step_record(migration, ZDM_MIGRATE, lfirst(lc));
+	zdm_migration_set_state(migration, ZDM_EXPANDED);
+
+	ereport(NOTICE,
+			errmsg("migration \"%s\" is expanded: both versions can use table \"%s\"",
+				   migration->name, zdm_relation_label(migration->relation)),
+			errhint("Commit, then run CALL zdm.backfill(%s);",
+					quote_literal_cstr(migration->name)));
+	return migration->name;
+}
+
+static void
+check_name(const char *name)
+{
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_NAME),
+				errmsg("migration name \"%s\" is empty or longer than %d bytes",
+					   name, NAMEDATALEN - 1),
+				errhint("Give a shorter one in the argument migration."));
+}
+
+/*
+ * Whether the very same migration is in flight already.  Another one of that
+ * name is an error.
+ */
+static bool
+expanded_before(ZdmMigration *migration)
+{
+	ZdmMigration *other = zdm_migration_find(migration->name);
+
+	if (other == NULL)
+		return false;
+	if (other->relation != migration->relation ||
+		strcmp(other->pattern, migration->pattern) != 0 ||
+		strcmp(other->strategy, migration->strategy) != 0 ||
+		strcmp(zdm_names_text(other->old_columns), zdm_names_text(migration->old_columns)) != 0 ||
+		strcmp(zdm_names_text(other->new_columns), zdm_names_text(migration->new_columns)) != 0)
+		ereport(ERROR,
+				errcode(ERRCODE_DUPLICATE_OBJECT),
+				errmsg("migration \"%s\" is in flight already, on table %s with other arguments",
+					   migration->name, zdm_quote_relation(other->relation)),
+				errhint("Give this one another name in the argument migration."));
+	ereport(NOTICE,
+			errmsg("migration \"%s\" is in flight already, it is %s",
+				   migration->name, zdm_state_name(other->state)),
+			errhint("SELECT next_command FROM zdm.status WHERE migration = %s;",
+					quote_literal_cstr(migration->name)));
+	return true;
+}
+
+static void
+check_spec(const ZdmPattern *pattern, ZdmMigration *migration)
+{
+	Relation	rel = relation_open(migration->relation, AccessShareLock);
+
+	pattern->check(migration, rel);
+	relation_close(rel, AccessShareLock);
+}
+
+static void
+warn_of(const ZdmPattern *pattern, ZdmMigration *migration)
+{
+	Relation	rel = table_open(migration->relation, NoLock);
+	ListCell   *lc;
+
+	foreach(lc, pattern->notes(migration, rel))
+	{
+		ZdmNote    *note = lfirst(lc);
+
+		if (note->warn)
+			ereport(WARNING,
+					errmsg("%s", note->text),
+					errhint("zdm.explain lists all that is different while a migration is in flight."));
+	}
+	table_close(rel, NoLock);
+}
+
+/*
+ * Contract: the new shape becomes the only one, or, for the time of a
+ * quarantine (NULL: the setting's), the leading one.
+ */
+ZdmState
+zdm_lifecycle_contract(const char *name, Interval *quarantine)
+{
+	ZdmMigration *migration = begin_transition(name);
+	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	int64		us = quarantine ? interval_us(quarantine)
+		: (int64) zdm_quarantine * USECS_PER_SEC;
+	int64		waited;
+
+	if (us < 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("the quarantine is negative"),
+				errhint("0 means none."));
+	if (migration->state == ZDM_CONTRACTED && quarantine != NULL && us > 0)
+	{
+		if (!zdm_explaining())
+			move_quarantine(migration, us);
+		return migration->state;
+	}
+	if (migration->state == ZDM_CONTRACTED && quarantine != NULL)
+	{
+		if (!zdm_explaining())
+			zdm_migration_set_quarantine(migration, GetCurrentTimestamp());
+		return zdm_lifecycle_finish(name);
+	}
+	if (migration->state == ZDM_CONTRACTED)
+		wrong_state(migration, "contract it",
+					psprintf("SELECT zdm.finish(%s);", quote_literal_cstr(name)));
+	if (migration->state != ZDM_READY)
+		wrong_state(migration, "contract it",
+					psprintf("CALL zdm.backfill(%s);", quote_literal_cstr(name)));
+	check_attached(pattern, migration, ZDM_CONTRACT);
+	check_partitions(migration);
+	if (zdm_explaining())
+	{
+		zdm_explain_steps(migration, ZDM_CONTRACT,
+						  pattern->contract(migration, us > 0));
+		return migration->state;
+	}
+
+	waited = lock_tables(migration->relation);
+	check_attached(pattern, migration, ZDM_CONTRACT);
+	check_partitions(migration);
+	run_steps(migration, ZDM_CONTRACT, pattern->contract(migration, us > 0), waited);
+	if (us > 0)
+	{
+		zdm_migration_set_state(migration, ZDM_CONTRACTED);
+		move_quarantine(migration, us);
+	}
+	else
+		end_migration(migration, ZDM_FINISHED);
+	return migration->state;
+}
+
+/*
+ * Finish: drop the old shape after the quarantine.
+ */
+ZdmState
+zdm_lifecycle_finish(const char *name)
+{
+	ZdmMigration *migration = begin_transition(name);
+	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	int64		waited;
+
+	if (migration->state != ZDM_CONTRACTED)
+		wrong_state(migration, "finish it",
+					psprintf(migration->state == ZDM_READY
+							 ? "SELECT zdm.contract(%s);" : "CALL zdm.backfill(%s);",
+							 quote_literal_cstr(name)));
+	if (migration->quarantine_until > GetCurrentTimestamp() && !zdm_explaining())
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("the quarantine of migration \"%s\" lasts until %s",
+					   name, timestamptz_to_str(migration->quarantine_until)),
+				errhint("SELECT zdm.contract(%s, quarantine => '0'); ends it now.",
+						quote_literal_cstr(name)));
+	check_attached(pattern, migration, ZDM_FINISH);
+	if (zdm_explaining())
+	{
+		zdm_explain_steps(migration, ZDM_FINISH, pattern->finish(migration));
+		return migration->state;
+	}
+	waited = lock_tables(migration->relation);
+	check_attached(pattern, migration, ZDM_FINISH);
+	run_steps(migration, ZDM_FINISH, pattern->finish(migration), waited);
+	end_migration(migration, ZDM_FINISHED);
+	return migration->state;
+}
+
+/*
+ * Roll back to the old shape, from every state before finished.
+ */
+ZdmState
+zdm_lifecycle_rollback(const char *name)
+{
+	ZdmMigration *migration = begin_transition(name);
+	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	int64		waited;
+
+	check_attached(pattern, migration, ZDM_ROLLBACK);
+	if (zdm_explaining())
+	{
+		zdm_explain_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration));
+		return migration->state;
+	}
+	waited = lock_tables(migration->relation);
+	check_attached(pattern, migration, ZDM_ROLLBACK);
+	run_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration), waited);
+	end_migration(migration, ZDM_ROLLED_BACK);
+	return migration->state;
+}
+
+/*
+ * The migration in flight of that name, whose table the caller owns.
+ */
+ZdmMigration *
+zdm_migration_of_caller(const char *name)
+{
+	ZdmMigration *migration = zdm_migration_find(name);
+
+	if (migration == NULL)
+	{
+		ZdmMigration *ended = zdm_migration_last(name);
+
+		if (ended != NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("migration \"%s\" is %s", name, zdm_state_name(ended->state)),
+					errhint("SELECT * FROM zdm.events WHERE migration = %s;",
+							quote_literal_cstr(name)));
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("migration \"%s\" does not exist", name),
+				errhint("SELECT migration FROM zdm.status; lists those in flight."));
+	}
+	zdm_check_caller(migration->relation);
+	return migration;
+}
+
+/*
+ * Lock the migration against everybody and read it again.  A dry run does
+ * not lock.
+ */
+static ZdmMigration *
+begin_transition(const char *name)
+{
+	ZdmMigration *migration;
+
+	migration = zdm_migration_of_caller(name);
+	if (zdm_explaining())
+		return migration;
+	zdm_lock_migration(migration->id, name, ExclusiveLock);
+	return zdm_migration_of_caller(name);
+}
+
+/*
+ * Refuse where somebody has attached something to what the phase drops.
+ */
+static void
+check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
+			   ZdmPhase phase)
+{
+	List	   *objects = pattern->attached(migration, phase);
+	StringInfoData list;
+	ListCell   *lc;
+
+	if (objects == NIL)
+		return;
+	initStringInfo(&list);
+	foreach(lc, objects)
+		appendStringInfo(&list, "%s%s", list.len ? "\n" : "", (char *) lfirst(lc));
+	ereport(ERROR,
+			errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			errmsg("cannot %s migration \"%s\": other objects hang on the column that would go",
+				   phase == ZDM_ROLLBACK ? "roll back" : zdm_phase_name(phase),
+				   migration->name),
+			errdetail("%s", list.data),
+			errhint("Drop them, or move them to the column that stays, and run the same call again."));
+}
+
+/*
+ * Lock the table and its partitions against everybody.  Partitions that were
+ * attached while we waited are locked, too.
+ */
+static int64
+lock_tables(Oid relid)
+{
+	int64		waited = 0;
+	List	   *relids = NIL;
+
+	for (;;)
+	{
+		List	   *now = zdm_table_and_partitions(relid);
+
+		if (list_difference_oid(now, relids) == NIL)
+			return waited;
+		relids = now;
+		waited += zdm_lock_relations(relids, AccessExclusiveLock);
+	}
+}
+
+/*
+ * Run the steps of a phase, and record them.  The time that the locks took
+ * is the first step's.
+ */
+static void
+run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
+		  int64 lock_wait_ms)
+{
+	zdm_own_ddl = true;
+	PG_TRY();
+	{
+		run_each_step(migration, phase, steps, lock_wait_ms);
+	}
+	PG_FINALLY();
+	{
+		zdm_own_ddl = false;
+	}
+	PG_END_TRY();
+}
+
+static void
+run_each_step(ZdmMigration *migration, ZdmPhase phase, List *steps,
+			  int64 lock_wait_ms)
+{
+	ListCell   *lc;
+
+	foreach(lc, steps)
+	{
+		ZdmStep    *step = lfirst(lc);
+		int			number = zdm_step_record(migration, phase, step);
+
+		zdm_step_started(migration, number, lock_wait_ms);
+		run_step(migration, step);
+		zdm_step_ended(migration, number, NULL);
+		lock_wait_ms = 0;
+		if (step->sql != NULL)
+			ereport(NOTICE,
+					errmsg("%s: %s", zdm_phase_name(phase), step->description),
+					errdetail("%s", step->sql));
+		CommandCounterIncrement();
+	}
+}
+
+static void
+run_step(ZdmMigration *migration, ZdmStep *step)
+{
+	int			number = 0;
+	ListCell   *lc;
+
+	switch (step->kind)
+	{
+		case ZDM_STEP_DDL:
+			zdm_execute_ddl(step->sql);
+			break;
+		case ZDM_STEP_ADD_RULES:
+			foreach(lc, migration->rules)
+				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
+			break;
+		case ZDM_STEP_DROP_RULES:
+			zdm_sync_rules_delete(migration->id);
+			break;
+		case ZDM_STEP_BACKFILL:
+		case ZDM_STEP_VERIFY:
+			elog(ERROR, "step \"%s\" does not belong to this phase", step->description);
+	}
+}
+
+/*
+ * Divide what the tables hold now, while nobody can write them, into ranges.
+ */
+static void
+make_ranges(ZdmMigration *migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_storage_relations(migration->relation))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+
+		zdm_ranges_make(migration->id, lfirst_oid(lc),
+						RelationGetNumberOfBlocks(rel),
+						zdm_relation_filenumber(rel));
+		table_close(rel, NoLock);
+	}
+}
+
+/*
+ * Refuse to contract while there are partitions that no backfill has seen.
+ */
+static void
+check_partitions(ZdmMigration *migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_storage_relations(migration->relation))
+		if (!zdm_ranges_exist(migration->id, lfirst_oid(lc)))
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("partition \"%s\" was attached after migration \"%s\" was ready",
+						   zdm_relation_label(lfirst_oid(lc)), migration->name),
+					errdetail("Its rows are not backfilled."),
+					errhint("CALL zdm.backfill(%s);", quote_literal_cstr(migration->name)));
+}
+
+static void
+end_migration(ZdmMigration *migration, ZdmState state)
+{
+	zdm_ranges_delete(migration->id);
+	zdm_migration_set_state(migration, state);
+	ereport(NOTICE,
+			errmsg("migration \"%s\" is %s", migration->name, zdm_state_name(state)));
+}
+
+static void
+move_quarantine(ZdmMigration *migration, int64 us)
+{
+	TimestampTz until = GetCurrentTimestamp() + us;
+
+	zdm_migration_set_quarantine(migration, until);
+	zdm_event(migration, "info", "quarantine",
+			  psprintf("until %s", timestamptz_to_str(until)));
+	ereport(NOTICE,
+			errmsg("migration \"%s\" is contracted, in quarantine until %s",
+				   migration->name, timestamptz_to_str(until)),
+			errhint("Until then SELECT zdm.rollback(%s) loses nothing; after it, SELECT zdm.finish(%s).",
+					quote_literal_cstr(migration->name),
+					quote_literal_cstr(migration->name)));
+}
+
+static int64
+interval_us(Interval *interval)
+{
+	return interval->time + interval->day * USECS_PER_DAY +
+		interval->month * (int64) DAYS_PER_MONTH * USECS_PER_DAY;
+}
+
+static void
+wrong_state(ZdmMigration *migration, const char *what, const char *hint)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("migration \"%s\" is %s: cannot %s", migration->name,
+				   zdm_state_name(migration->state), what),
+			errhint("%s", hint));
+}

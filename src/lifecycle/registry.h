@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * registry.h
+ *	  The list of patterns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_LIFECYCLE_REGISTRY_H
+#define ZDM_LIFECYCLE_REGISTRY_H
+
+#include "patterns/pattern.h"
+
+extern const ZdmPattern *zdm_pattern(const char *name);
+
+#endif							/* ZDM_LIFECYCLE_REGISTRY_H */

@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * pattern.h
+ *	  What a pattern is.
+ *
+ * A pattern is data: functions that look at a migration's spec and return
+ * the steps of each phase.  They execute nothing and change nothing, so that
+ * zdm.explain can ask them the same questions as the life cycle does.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_PATTERNS_PATTERN_H
+#define ZDM_PATTERNS_PATTERN_H
+
+#include "catalog/migration.h"
+#include "catalog/step.h"
+#include "utils/rel.h"
+
+typedef struct ZdmPattern
+{
+	const char *name;
+
+	/*
+	 * Raise an error where the table or the arguments do not allow it; may
+	 * complete the spec (its rules).  Called before and again after the locks
+	 * were taken.
+	 */
+	void		(*check) (ZdmMigration *migration, Relation rel);
+
+	/* The steps (ZdmStep *) of each phase. */
+	List	   *(*expand) (ZdmMigration *migration, Relation rel);
+	List	   *(*migrate) (ZdmMigration *migration);
+	List	   *(*contract) (ZdmMigration *migration, bool quarantine);
+	List	   *(*finish) (ZdmMigration *migration);
+	List	   *(*rollback) (ZdmMigration *migration);
+
+	/* What others have attached (char *) to what the phase would drop. */
+	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
+
+	/* What will be different (ZdmNote *) while the migration is in flight. */
+	List	   *(*notes) (ZdmMigration *migration, Relation rel);
+} ZdmPattern;
+
+typedef struct ZdmNote
+{
+	bool		warn;			/* this table is concerned: say so at expand */
+	char	   *text;
+} ZdmNote;
+
+extern ZdmNote *zdm_note(bool warn, const char *format, ...) pg_attribute_printf(2, 3);
+
+/* One line for each pattern; lifecycle/registry.c has the list. */
+extern const ZdmPattern zdm_rename_column_pattern;
+extern const ZdmPattern zdm_sync_columns_pattern;
+
+#endif							/* ZDM_PATTERNS_PATTERN_H */

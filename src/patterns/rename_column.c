@@ -1,0 +1,239 @@
+/*-------------------------------------------------------------------------
+ *
+ * rename_column.c
+ *	  Rename a column that two versions of an application use.
+ *
+ * expand	a second column of the same type under the new name, and a rule
+ *			that keeps both equal
+ * migrate	fill it, compare
+ * contract	the second column goes and the first takes its name: whatever
+ *			hangs on the column (indexes, constraints, foreign keys, default,
+ *			identity, privileges, comment, statistics, policies, views,
+ *			publications) never notices, and nothing is built again.
+ *			With a quarantine the two swap names instead, and stay in sync.
+ * finish	the second column, by then under the old name, goes
+ * rollback	the second column goes; the first gets its old name back where it
+ *			had lost it.  It was written all the time, so nothing is lost.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/attnum.h"
+#include "access/sysattr.h"
+#include "catalog/pg_publication.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "catalog/sync_rule.h"
+#include "patterns/pattern.h"
+#include "schema/depend.h"
+#include "schema/table.h"
+#include "schema/twin.h"
+#include "sync/install.h"
+#include "util/ident.h"
+
+static char *
+old_name(ZdmMigration *migration)
+{
+	return linitial(migration->old_columns);
+}
+
+static char *
+new_name(ZdmMigration *migration)
+{
+	return linitial(migration->new_columns);
+}
+
+/*
+ * The name under which the second column goes at this time.
+ */
+static char *
+copy_name(ZdmMigration *migration)
+{
+	return migration->state == ZDM_CONTRACTED ? old_name(migration)
+		: new_name(migration);
+}
+
+static char *
+original_name(ZdmMigration *migration)
+{
+	return migration->state == ZDM_CONTRACTED ? new_name(migration)
+		: old_name(migration);
+}
+
+static void
+check(ZdmMigration *migration, Relation rel)
+{
+	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
+
+	zdm_check_table(rel);
+	zdm_check_column(rel, old_name(migration));
+	zdm_check_free_columns(migration->relation,
+						   list_make2(old_name(migration), new_name(migration)));
+	zdm_check_new_column(rel, new_name(migration));
+	zdm_twin_check(rel, old_name(migration));
+
+	rule->relation = migration->relation;
+	rule->old_columns = migration->old_columns;
+	rule->new_columns = migration->new_columns;
+	rule->up = list_make1(pstrdup(quote_identifier(old_name(migration))));
+	rule->down = list_make1(pstrdup(quote_identifier(new_name(migration))));
+	migration->rules = list_make1(rule);
+}
+
+static ZdmStep *
+drop_column(ZdmMigration *migration, const char *column)
+{
+	return zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "drop the second column",
+					psprintf("ALTER TABLE %s DROP COLUMN %s",
+							 zdm_quote_relation(migration->relation),
+							 quote_identifier(column)));
+}
+
+static ZdmStep *
+rename_to(ZdmMigration *migration, const char *description,
+		  const char *from, const char *to)
+{
+	return zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, description,
+					psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
+							 zdm_quote_relation(migration->relation),
+							 quote_identifier(from), quote_identifier(to)));
+}
+
+static List *
+expand(ZdmMigration *migration, Relation rel)
+{
+	return list_concat(zdm_twin_add_steps(rel, old_name(migration), new_name(migration)),
+					   zdm_sync_install_steps(migration));
+}
+
+static List *
+migrate(ZdmMigration *migration)
+{
+	const char *from = quote_identifier(old_name(migration));
+	const char *to = quote_identifier(new_name(migration));
+	char	   *table = zdm_quote_relation(migration->relation);
+
+	return list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
+							   "fill the second column",
+							   psprintf("UPDATE %s SET %s = %s WHERE ctid in a range of blocks AND %s IS NULL AND %s IS NOT NULL",
+										table, to, from, to, from)),
+					  zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
+							   "compare both columns in every row",
+							   psprintf("SELECT count(*) FROM %s WHERE %s IS DISTINCT FROM %s",
+										table, to, from)));
+}
+
+static List *
+contract(ZdmMigration *migration, bool quarantine)
+{
+	char	   *aside = zdm_default_name("~zdm_%s", new_name(migration));
+	List	   *steps;
+
+	if (!quarantine)
+	{
+		steps = zdm_sync_remove_steps(migration);
+		steps = lappend(steps, drop_column(migration, new_name(migration)));
+		return lappend(steps, rename_to(migration, "give the column its new name",
+										old_name(migration), new_name(migration)));
+	}
+	return list_make3(rename_to(migration, "set the second column aside",
+								new_name(migration), aside),
+					  rename_to(migration, "give the column its new name",
+								old_name(migration), new_name(migration)),
+					  rename_to(migration, "give the second column the old name",
+								aside, old_name(migration)));
+}
+
+static List *
+finish(ZdmMigration *migration)
+{
+	/* Only after a quarantine is there something left to do. */
+	return lappend(zdm_sync_remove_steps(migration),
+				   drop_column(migration, old_name(migration)));
+}
+
+static List *
+rollback(ZdmMigration *migration)
+{
+	List	   *steps = lappend(zdm_sync_remove_steps(migration),
+								drop_column(migration, copy_name(migration)));
+
+	if (migration->state == ZDM_CONTRACTED)
+		steps = lappend(steps, rename_to(migration, "give the column its old name back",
+										 new_name(migration), old_name(migration)));
+	return steps;
+}
+
+static List *
+attached(ZdmMigration *migration, ZdmPhase phase)
+{
+	return zdm_twin_attachments(migration->relation, original_name(migration),
+								copy_name(migration));
+}
+
+static List *
+notes(ZdmMigration *migration, Relation rel)
+{
+	const char *from = old_name(migration);
+	const char *to = new_name(migration);
+	AttrNumber	attnum = get_attnum(migration->relation, from);
+	TriggerDesc *triggers = rel->trigdesc;
+	List	   *functions = zdm_functions_mentioning(migration->relation, from);
+	List	   *result = NIL;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		for (int j = 0; j < trigger->tgnattr; j++)
+			if (trigger->tgattr[j] == attnum)
+				result = lappend(result,
+								 zdm_note(true, "trigger \"%s\" is for UPDATE OF %s: it does not fire for a statement that sets %s alone",
+										  trigger->tgname, quote_identifier(from), quote_identifier(to)));
+		if (!trigger->tgisinternal && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+			TRIGGER_FOR_ROW(trigger->tgtype) &&
+			(TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+			strcmp(trigger->tgname, "~zdm_sync") != 0)
+			result = lappend(result,
+							 zdm_note(true, "trigger \"%s\" fires before the columns are made equal: where it reads or sets %s it does not see what a statement gives %s",
+									  trigger->tgname, quote_identifier(from), quote_identifier(to)));
+	}
+	if (GetRelationPublications(migration->relation) != NIL ||
+		GetSchemaPublications(get_rel_namespace(migration->relation)) != NIL ||
+		GetAllTablesPublications() != NIL)
+		result = lappend(result,
+						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, or replication stops there",
+								  quote_identifier(to)));
+	if (functions != NIL)
+		result = lappend(result,
+						 zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
+								  quote_identifier(from), zdm_names_text(functions)));
+	result = lappend(result,
+					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails once with \"cached plan must not change result type\""));
+	result = lappend(result,
+					 zdm_note(false, "until contract, column %s has no index: conditions on it are slow, and ON CONFLICT (%s) is refused; use %s for these",
+							  quote_identifier(to), quote_identifier(to), quote_identifier(from)));
+	result = lappend(result,
+					 zdm_note(false, "column %s shows no NOT NULL, no identity and no volatile default in the catalog; what %s demands holds for what is written to either",
+							  quote_identifier(to), quote_identifier(from)));
+	return lappend(result,
+				   zdm_note(false, "the new version may start once the state is ready: before, rows that were not backfilled read NULL in %s",
+							quote_identifier(to)));
+}
+
+const ZdmPattern zdm_rename_column_pattern = {
+	.name = "rename_column",
+	.check = check,
+	.expand = expand,
+	.migrate = migrate,
+	.contract = contract,
+	.finish = finish,
+	.rollback = rollback,
+	.attached = attached,
+	.notes = notes,
+};

@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * sync_columns.c
+ *	  Keep columns in sync that exist already, by expressions.
+ *
+ * Not in the public API: it is a sync rule with a life cycle around it and
+ * nothing else, what the patterns with expressions are built on, and what
+ * tests exercise rules with.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "catalog/sync_rule.h"
+#include "patterns/pattern.h"
+#include "schema/table.h"
+#include "sync/expression.h"
+#include "sync/install.h"
+#include "util/ident.h"
+
+static void
+check_expressions(Relation rel, List *texts, List *targets,
+				  const char *argument)
+{
+	ListCell   *text,
+			   *target;
+
+	if (list_length(texts) != list_length(targets) || texts == NIL)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("\"%s\" needs one expression for each of %s", argument,
+					   targets ? zdm_names_text(targets) : "at least one column"),
+				errhint("Give as many expressions as columns."));
+	forboth(text, texts, target, targets)
+	{
+		if (lfirst(text) == NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					errmsg("\"%s\" holds a NULL", argument),
+					errhint("The expression NULL is written 'NULL'."));
+		lfirst(text) = zdm_expression_check(rel, lfirst(text), argument,
+											lfirst(target), NIL);
+	}
+}
+
+static void
+check(ZdmMigration *migration, Relation rel)
+{
+	ZdmSyncRule *rule = linitial(migration->rules);
+	ListCell   *lc;
+
+	zdm_check_table(rel);
+	foreach(lc, migration->old_columns)
+		zdm_check_column(rel, lfirst(lc));
+	foreach(lc, migration->new_columns)
+		zdm_check_column(rel, lfirst(lc));
+	check_expressions(rel, rule->up, migration->new_columns, "up");
+	check_expressions(rel, rule->down, migration->old_columns, "down");
+}
+
+static List *
+expand(ZdmMigration *migration, Relation rel)
+{
+	return zdm_sync_install_steps(migration);
+}
+
+static List *
+migrate(ZdmMigration *migration)
+{
+	return list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
+							   "fill the new columns", NULL),
+					  zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
+							   "compare both sides in every row", NULL));
+}
+
+static List *
+contract(ZdmMigration *migration, bool quarantine)
+{
+	return quarantine ? NIL : zdm_sync_remove_steps(migration);
+}
+
+static List *
+attached(ZdmMigration *migration, ZdmPhase phase)
+{
+	return NIL;
+}
+
+static List *
+notes(ZdmMigration *migration, Relation rel)
+{
+	return NIL;
+}
+
+const ZdmPattern zdm_sync_columns_pattern = {
+	.name = "sync_columns",
+	.check = check,
+	.expand = expand,
+	.migrate = migrate,
+	.contract = contract,
+	.finish = zdm_sync_remove_steps,
+	.rollback = zdm_sync_remove_steps,
+	.attached = attached,
+	.notes = notes,
+};

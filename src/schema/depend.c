@@ -1,0 +1,148 @@
+/*-------------------------------------------------------------------------
+ *
+ * depend.c
+ *	  What else in the database hangs on a column.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_attrdef.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_type.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "schema/depend.h"
+#include "schema/table.h"
+#include "util/ident.h"
+#include "util/spi.h"
+
+static List *dependents_of(Oid relid, AttrNumber attnum, List *found);
+static char *describe(Oid classid, Oid objid, int32 subid);
+static Oid	rule_relation(Oid ruleid);
+
+/*
+ * Descriptions (char *) of what depends on a column of the table or of its
+ * partitions, but for the column's own default: views, indexes, constraints,
+ * functions, policies, statistics, publications, triggers …
+ */
+List *
+zdm_column_dependents(Oid relid, const char *column)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(relid))
+	{
+		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
+
+		if (attnum > 0)
+			result = dependents_of(lfirst_oid(lc), attnum, result);
+	}
+	return result;
+}
+
+static List *
+dependents_of(Oid relid, AttrNumber attnum, List *found)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(attnum));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+		char	   *description;
+		bool		known = false;
+		ListCell   *lc;
+
+		if (form->classid == AttrDefaultRelationId)
+			continue;
+		description = describe(form->classid, form->objid, form->objsubid);
+		foreach(lc, found)
+			if (strcmp(lfirst(lc), description) == 0)
+				known = true;
+		if (!known)
+			found = lappend(found, description);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return found;
+}
+
+/*
+ * A view is named as what it is, not by its rule.
+ */
+static char *
+describe(Oid classid, Oid objid, int32 subid)
+{
+	ObjectAddress object = {.classId = classid, .objectId = objid, .objectSubId = subid};
+
+	if (classid == RewriteRelationId)
+	{
+		Oid			view = rule_relation(objid);
+
+		if (OidIsValid(view) && get_rel_relkind(view) != RELKIND_RELATION)
+			object = (ObjectAddress) {.classId = RelationRelationId, .objectId = view};
+	}
+	return getObjectDescription(&object, false);
+}
+
+static Oid
+rule_relation(Oid ruleid)
+{
+	Relation	rewrite = table_open(RewriteRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ruleid));
+	scan = systable_beginscan(rewrite, RewriteOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		result = ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class;
+	systable_endscan(scan);
+	table_close(rewrite, AccessShareLock);
+	return result;
+}
+
+/*
+ * Functions whose source text has the names of both the table and the column
+ * as words: no dependency is known for such bodies.
+ */
+List *
+zdm_functions_mentioning(Oid relid, const char *column)
+{
+	static const char *const sql =
+		"SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc p"
+		" JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
+		" WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL"
+		" AND pg_catalog.strpos(p.prosrc, $1) OPERATOR(pg_catalog.>) 0"
+		" AND pg_catalog.strpos(p.prosrc, $2) OPERATOR(pg_catalog.>) 0"
+		" AND $1 OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(p.prosrc, '[^[:alnum:]_$]+'))"
+		" AND $2 OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(p.prosrc, '[^[:alnum:]_$]+'))"
+		" ORDER BY 1";
+
+	return zdm_query_strings(sql, ZDM_ARGS(zdm_arg_text(get_rel_name(relid)),
+										   zdm_arg_text(column)));
+}

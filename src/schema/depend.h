@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * depend.h
+ *	  What else in the database hangs on a column.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SCHEMA_DEPEND_H
+#define ZDM_SCHEMA_DEPEND_H
+
+#include "nodes/pg_list.h"
+
+extern List *zdm_column_dependents(Oid relid, const char *column);
+extern List *zdm_functions_mentioning(Oid relid, const char *column);
+
+#endif							/* ZDM_SCHEMA_DEPEND_H */

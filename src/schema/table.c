@@ -1,0 +1,405 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.c
+ *	  Which tables and columns a migration can work on.
+ *
+ * Everything is refused here, before anything is done, with the reason and
+ * the way out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/catalog.h"
+#include "catalog/heap.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "catalog/migration.h"
+#include "catalog/sync_rule.h"
+#include "schema/table.h"
+#include "util/compat.h"
+#include "util/ident.h"
+#include "util/spi.h"
+
+static void check_kind(Relation rel);
+static void check_inheritance(Relation rel);
+static void check_triggers(Relation rel);
+static void check_storage(Relation rel);
+static bool is_partition_key(Relation rel, AttrNumber attnum);
+
+/*
+ * Whether the current user may migrate this table, here.  First of all
+ * checks, so that nobody learns anything about a table that is not his.
+ */
+void
+zdm_check_caller(Oid relid)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				errmsg("zdm cannot work on a hot standby"),
+				errhint("Run the same call on the primary."));
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_TABLE),
+				errmsg("relation with OID %u does not exist", relid));
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER,
+					   get_relkind_objtype(get_rel_relkind(relid)),
+					   get_rel_name(relid));
+}
+
+/*
+ * Whether rows of this table can be kept in sync and backfilled.
+ */
+void
+zdm_check_table(Relation rel)
+{
+	List	   *relids;
+	ListCell   *lc;
+
+	check_kind(rel);
+	check_inheritance(rel);
+	check_triggers(rel);
+	relids = zdm_table_and_partitions(RelationGetRelid(rel));
+	foreach(lc, relids)
+	{
+		Relation	part;
+
+		if (lfirst_oid(lc) != RelationGetRelid(rel) &&
+			!object_ownercheck(RelationRelationId, lfirst_oid(lc), GetUserId()))
+			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE,
+						   get_rel_name(lfirst_oid(lc)));
+		part = table_open(lfirst_oid(lc), AccessShareLock);
+		if (part->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+			ereport(ERROR,
+					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("partition \"%s\" of table \"%s\" is a foreign table",
+						   RelationGetRelationName(part),
+						   RelationGetRelationName(rel)),
+					errdetail("Its rows cannot be backfilled from here."),
+					errhint("Detach it for the time of the migration, and migrate it where it is stored."));
+		check_storage(part);
+		table_close(part, NoLock);
+	}
+}
+
+static void
+check_kind(Relation rel)
+{
+	const char *name = RelationGetRelationName(rel);
+	const char *kind = NULL;
+
+	switch (rel->rd_rel->relkind)
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+			break;
+		case RELKIND_VIEW:
+			kind = "a view";
+			break;
+		case RELKIND_MATVIEW:
+			kind = "a materialized view";
+			break;
+		case RELKIND_FOREIGN_TABLE:
+			kind = "a foreign table";
+			break;
+		default:
+			kind = "no table";
+			break;
+	}
+	if (kind != NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("\"%s\" is %s", name, kind),
+				errhint("Migrate the table that holds the rows."));
+	if (IsSystemRelation(rel) ||
+		RelationGetNamespace(rel) == get_namespace_oid("zdm", true))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("\"%s\" is a system table", name),
+				errhint("zdm migrates tables of users only."));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("\"%s\" is a temporary table", name),
+				errhint("Only this session sees it: a plain ALTER TABLE disturbs nobody."));
+	if (OidIsValid(rel->rd_rel->reloftype))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("\"%s\" is a typed table", name),
+				errhint("ALTER TABLE %s NOT OF; makes it a plain one.",
+						zdm_quote_relation(RelationGetRelid(rel))));
+}
+
+static void
+check_inheritance(Relation rel)
+{
+	const char *name = RelationGetRelationName(rel);
+	Oid			relid = RelationGetRelid(rel);
+
+	if (rel->rd_rel->relispartition)
+	{
+		List	   *ancestors = get_partition_ancestors(relid);
+
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("table \"%s\" is a partition", name),
+				errhint("Call this for its partitioned table %s.",
+						zdm_quote_relation(llast_oid(ancestors))));
+	}
+	if (has_superclass(relid) ||
+		(rel->rd_rel->relkind == RELKIND_RELATION &&
+		 list_length(find_inheritance_children(relid, NoLock)) > 0))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("table \"%s\" takes part in inheritance", name),
+				errdetail("Row triggers on an inheritance parent do not fire for its children."),
+				errhint("Use declarative partitioning, or ALTER TABLE … NO INHERIT first."));
+}
+
+/*
+ * A BEFORE trigger that fires after ours would change the row behind our back.
+ */
+static void
+check_triggers(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+			TRIGGER_FOR_ROW(trigger->tgtype) &&
+			(TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+			strcmp(trigger->tgname, "~zdm_sync") > 0)
+			ereport(ERROR,
+					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("trigger \"%s\" on table \"%s\" would fire after zdm's",
+						   trigger->tgname, RelationGetRelationName(rel)),
+					errdetail("Triggers fire in the order of their names; zdm's must be the last BEFORE ROW trigger."),
+					errhint("ALTER TRIGGER %s ON %s RENAME TO a name that sorts before \"~zdm_sync\".",
+							quote_identifier(trigger->tgname),
+							zdm_quote_relation(RelationGetRelid(rel))));
+	}
+}
+
+static void
+check_storage(Relation rel)
+{
+	if (rel->rd_tableam != NULL && RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind) &&
+		rel->rd_tableam->scan_set_tidrange == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("the access method of table \"%s\" cannot scan a range of row addresses",
+					   RelationGetRelationName(rel)),
+				errhint("ALTER TABLE %s SET ACCESS METHOD heap.",
+						zdm_quote_relation(RelationGetRelid(rel))));
+	/* What a plain UPDATE would be refused for, the backfill is, too. */
+	if (RELKIND_HAS_TABLE_AM(rel->rd_rel->relkind))
+		CheckCmdReplicaIdentity(rel, CMD_UPDATE);
+}
+
+/*
+ * Whether the column exists and can be one side of a sync rule.
+ */
+void
+zdm_check_column(Relation rel, const char *name)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+	Form_pg_attribute attr;
+
+	if (attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_COLUMN),
+				errmsg("column \"%s\" of relation \"%s\" does not exist", name,
+					   RelationGetRelationName(rel)),
+				errhint("See \\d %s.", zdm_quote_relation(RelationGetRelid(rel))));
+	if (attnum < 0)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+				errmsg("\"%s\" is a system column", name),
+				errhint("Only columns of users can be migrated."));
+	attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	if (attr->attgenerated)
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("column \"%s\" of table \"%s\" is a generated column",
+					   name, RelationGetRelationName(rel)),
+				errdetail("Nobody writes it, so there is nothing to keep in sync."),
+				errhint("Add a second generated column with the same expression under the new name, and drop the old one when nobody reads it any more."));
+	if (is_partition_key(rel, attnum))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("column \"%s\" is part of the partition key of table \"%s\"",
+					   name, RelationGetRelationName(rel)),
+				errdetail("A trigger must not move a row to another partition."),
+				errhint("Make a new partitioned table and move the rows there."));
+}
+
+/*
+ * Whether the column is in the partition key of the table or of any of its
+ * partitions, which may have other attribute numbers.
+ */
+static bool
+is_partition_key(Relation rel, AttrNumber attnum)
+{
+	const char *name = get_attname(RelationGetRelid(rel), attnum, false);
+	List	   *relids = zdm_table_and_partitions(RelationGetRelid(rel));
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
+		AttrNumber	number = get_attnum(lfirst_oid(lc), name);
+
+		if (part->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+			has_partition_attrs(part,
+								bms_make_singleton(number - FirstLowInvalidHeapAttributeNumber),
+								NULL))
+			result = true;
+		table_close(part, NoLock);
+	}
+	return result;
+}
+
+/*
+ * Whether a column of that name can be added.
+ */
+void
+zdm_check_new_column(Relation rel, const char *name)
+{
+	if (name[0] == '\0')
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_NAME),
+				errmsg("the new name is empty"),
+				errhint("Give the column a name."));
+	if (SystemAttributeByName(name) != NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_DUPLICATE_COLUMN),
+				errmsg("column name \"%s\" conflicts with a system column name",
+					   name),
+				errhint("Choose another name."));
+	if (get_attnum(RelationGetRelid(rel), name) != InvalidAttrNumber)
+		ereport(ERROR,
+				errcode(ERRCODE_DUPLICATE_COLUMN),
+				errmsg("column \"%s\" of relation \"%s\" already exists", name,
+					   RelationGetRelationName(rel)),
+				errhint("Choose another name, or drop that column first."));
+}
+
+/*
+ * Refuse columns that another migration in flight works on.
+ */
+void
+zdm_check_free_columns(Oid relid, List *columns)
+{
+	List	   *rules = zdm_sync_rules_on(list_make1_oid(relid));
+	ListCell   *lc,
+			   *name,
+			   *taken;
+
+	foreach(lc, rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+		List	   *both = list_concat_copy(rule->old_columns, rule->new_columns);
+
+		foreach(name, columns)
+			foreach(taken, both)
+		{
+			char	   *migration;
+			ZdmState	state;
+
+			if (strcmp(lfirst(name), lfirst(taken)) != 0)
+				continue;
+			zdm_migration_scan(rule->migration, &migration, &state);
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("column \"%s\" of table \"%s\" is in migration \"%s\" already",
+						   (char *) lfirst(name), zdm_relation_label(relid), migration),
+					errhint("Finish that one first, or SELECT zdm.rollback(%s);",
+							quote_literal_cstr(migration)));
+		}
+	}
+}
+
+/*
+ * The table and, where it is partitioned, all below it.  No locks are taken:
+ * the caller has them, or looks again once he has.
+ */
+List *
+zdm_table_and_partitions(Oid relid)
+{
+	return find_all_inheritors(relid, NoLock, NULL);
+}
+
+/*
+ * Those of them that hold rows.
+ */
+List *
+zdm_storage_relations(Oid relid)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(relid))
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+			result = lappend_oid(result, lfirst_oid(lc));
+	return result;
+}
+
+Oid
+zdm_table_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * The planner's estimate of the rows, and the bytes in the heap, of a table
+ * with its partitions.
+ */
+void
+zdm_table_size(Oid relid, int64 *rows, int64 *bytes)
+{
+	List	   *relids = zdm_storage_relations(relid);
+	ListCell   *lc;
+
+	*rows = 0;
+	*bytes = 0;
+	foreach(lc, relids)
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+
+		if (rel->rd_rel->reltuples > 0)
+			*rows += (int64) rel->rd_rel->reltuples;
+		*bytes += (int64) RelationGetNumberOfBlocks(rel) * BLCKSZ;
+		table_close(rel, AccessShareLock);
+	}
+}

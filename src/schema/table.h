@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.h
+ *	  Which tables and columns a migration can work on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SCHEMA_TABLE_H
+#define ZDM_SCHEMA_TABLE_H
+
+#include "nodes/pg_list.h"
+#include "utils/rel.h"
+
+extern void zdm_check_caller(Oid relid);
+extern void zdm_check_table(Relation rel);
+extern void zdm_check_column(Relation rel, const char *name);
+extern void zdm_check_new_column(Relation rel, const char *name);
+extern void zdm_check_free_columns(Oid relid, List *columns);
+extern List *zdm_table_and_partitions(Oid relid);
+extern List *zdm_storage_relations(Oid relid);
+extern Oid	zdm_table_owner(Oid relid);
+extern void zdm_table_size(Oid relid, int64 *rows, int64 *bytes);
+
+#endif							/* ZDM_SCHEMA_TABLE_H */

@@ -1,0 +1,269 @@
+/*-------------------------------------------------------------------------
+ *
+ * twin.c
+ *	  A second column that mirrors a first one.
+ *
+ * The twin has what an application can see of the column: type, collation,
+ * default, column privileges; and storage and compression, so that it costs
+ * what the column costs.  It has no constraints: the sync trigger writes both
+ * columns, so the first one's constraints hold for whatever is written to
+ * either.
+ *
+ * Two differences, both on purpose:
+ *
+ * - A volatile default (a sequence, a random value) stays with the column
+ *   alone, or it would be drawn twice for a row.
+ * - A domain with constraints becomes its base type: adding a column of such
+ *   a domain makes the server rewrite the table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/toast_compression.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "nodes/nodes.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "catalog/step.h"
+#include "schema/depend.h"
+#include "schema/table.h"
+#include "schema/twin.h"
+#include "util/compat.h"
+#include "util/ident.h"
+#include "util/spi.h"
+
+static Form_pg_attribute column_attribute(Relation rel, const char *column);
+static bool accepts_null(Oid type, Oid owner);
+static void check_null(void *arg);
+static char *twin_type(Form_pg_attribute attr);
+static char *twin_default(Relation rel, const char *column);
+static char *collation_clause(Oid collation);
+static List *grant_steps(Oid relid, const char *column, const char *twin);
+
+static Form_pg_attribute
+column_attribute(Relation rel, const char *column)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), column);
+
+	if (attnum <= 0)
+		elog(ERROR, "column \"%s\" of table \"%s\" does not exist", column,
+			 RelationGetRelationName(rel));
+	return TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+}
+
+/*
+ * Whether both versions' INSERTs can leave out the column they do not know.
+ */
+void
+zdm_twin_check(Relation rel, const char *column)
+{
+	Form_pg_attribute attr = column_attribute(rel, column);
+
+	if (!attr->atthasdef && !accepts_null(attr->atttypid, rel->rd_rel->relowner))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("column \"%s\" has no default and is of domain %s, which refuses NULL",
+					   column, format_type_be(attr->atttypid)),
+				errdetail("The server checks the domain before any trigger: an INSERT that leaves the column out fails before zdm could fill it."),
+				errhint("Give the column a default for the time of the migration, or make it NOT NULL itself instead of the domain."));
+}
+
+typedef struct NullCheck
+{
+	Oid			type;
+	Oid			owner;
+} NullCheck;
+
+static bool
+accepts_null(Oid type, Oid owner)
+{
+	NullCheck	check = {.type = type, .owner = owner};
+	ErrorData  *error;
+
+	if (get_typtype(type) != TYPTYPE_DOMAIN)
+		return true;
+	return zdm_attempt(check_null, &check, &error);
+}
+
+static void
+check_null(void *arg)
+{
+	NullCheck  *check = arg;
+	ZdmIdentity saved;
+
+	zdm_become(check->owner, &saved);
+	domain_check((Datum) 0, true, check->type, NULL, NULL);
+	zdm_unbecome(&saved);
+}
+
+/*
+ * The steps that add the twin.
+ */
+List *
+zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
+{
+	Form_pg_attribute attr = column_attribute(rel, column);
+	char	   *table = zdm_quote_relation(RelationGetRelid(rel));
+	const char *name = quote_identifier(twin);
+	char	   *initial = twin_default(rel, column);
+	StringInfoData sql;
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "ALTER TABLE %s ADD COLUMN %s %s%s", table, name,
+					 twin_type(attr), collation_clause(attr->attcollation));
+	if (attr->attlen == -1 && attr->attstorage != get_typstorage(attr->atttypid))
+		appendStringInfo(&sql, ", ALTER COLUMN %s SET STORAGE %s", name,
+						 attr->attstorage == TYPSTORAGE_PLAIN ? "PLAIN" :
+						 attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL" :
+						 attr->attstorage == TYPSTORAGE_MAIN ? "MAIN" : "EXTENDED");
+	if (CompressionMethodIsValid(attr->attcompression))
+		appendStringInfo(&sql, ", ALTER COLUMN %s SET COMPRESSION %s", name,
+						 GetCompressionMethodName(attr->attcompression));
+	steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+									"add the second column", sql.data));
+	/* In a step of its own: with the column it would fill the rows. */
+	if (initial != NULL)
+		steps = lappend(steps,
+						zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+								 "give it the default",
+								 psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
+										  table, name, initial)));
+	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
+		steps = list_concat(steps, grant_steps(lfirst_oid(lc), column, twin));
+	return steps;
+}
+
+static char *
+twin_type(Form_pg_attribute attr)
+{
+	Oid			type = attr->atttypid;
+	int32		typmod = attr->atttypmod;
+
+	if (get_typtype(type) == TYPTYPE_DOMAIN && zdm_domain_has_constraints(type))
+		type = getBaseTypeAndTypmod(type, &typmod);
+	return format_type_extended(type, typmod,
+								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+static char *
+collation_clause(Oid collation)
+{
+	HeapTuple	tuple;
+	Form_pg_collation form;
+	char	   *result;
+
+	if (!OidIsValid(collation) || collation == DEFAULT_COLLATION_OID)
+		return pstrdup("");
+	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", collation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	result = psprintf(" COLLATE %s",
+					  quote_qualified_identifier(get_namespace_name(form->collnamespace),
+												 NameStr(form->collname)));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * The text of the column's default, qualified, where each evaluation gives
+ * the same value; else NULL.
+ */
+static char *
+twin_default(Relation rel, const char *column)
+{
+	Form_pg_attribute attr = column_attribute(rel, column);
+	Node	   *expr;
+	ZdmIdentity saved;
+	char	   *result;
+
+	if (!attr->atthasdef || attr->attgenerated || attr->attidentity)
+		return NULL;
+	expr = build_column_default(rel, attr->attnum);
+	if (expr == NULL || contain_volatile_functions(expr))
+		return NULL;
+	zdm_pin_path(&saved);
+	result = deparse_expression(expr, NIL, false, false);
+	zdm_unbecome(&saved);
+	return result;
+}
+
+/*
+ * Column privileges of the column, for the twin.
+ */
+static List *
+grant_steps(Oid relid, const char *column, const char *twin)
+{
+	static const char *const sql =
+		"SELECT pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', x.privilege_type, $3, $4,"
+		" CASE WHEN x.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
+		" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x.grantee)) END,"
+		" CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
+		" FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) x"
+		" WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $2"
+		" ORDER BY 1";
+	List	   *texts = zdm_query_strings(sql,
+									  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
+											   zdm_arg_name(column),
+											   zdm_arg_name(twin),
+											   zdm_arg_text(zdm_quote_relation(relid))));
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	foreach(lc, texts)
+		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock,
+										"copy a column privilege", lfirst(lc)));
+	return steps;
+}
+
+/*
+ * What somebody has attached to the twin: objects that depend on it, column
+ * privileges and a default that the column does not have.
+ */
+List *
+zdm_twin_attachments(Oid relid, const char *column, const char *twin)
+{
+	static const char *const acl_sql =
+		"SELECT DISTINCT pg_catalog.format('privilege %s of %s on the column', x.privilege_type,"
+		" CASE WHEN x.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
+		" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x.grantee)) END)"
+		" FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) x"
+		" WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $3"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute b, pg_catalog.aclexplode(b.attacl) y"
+		" WHERE b.attrelid OPERATOR(pg_catalog.=) $1 AND b.attname OPERATOR(pg_catalog.=) $2"
+		" AND y.grantee OPERATOR(pg_catalog.=) x.grantee"
+		" AND y.privilege_type OPERATOR(pg_catalog.=) x.privilege_type) ORDER BY 1";
+	static const char *const default_sql =
+		"SELECT 'default ' OPERATOR(pg_catalog.||) pg_catalog.pg_get_expr(d.adbin, d.adrelid)"
+		" FROM pg_catalog.pg_attribute a"
+		" JOIN pg_catalog.pg_attrdef d ON d.adrelid OPERATOR(pg_catalog.=) a.attrelid"
+		" AND d.adnum OPERATOR(pg_catalog.=) a.attnum"
+		" WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $3"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute b"
+		" JOIN pg_catalog.pg_attrdef e ON e.adrelid OPERATOR(pg_catalog.=) b.attrelid"
+		" AND e.adnum OPERATOR(pg_catalog.=) b.attnum"
+		" WHERE b.attrelid OPERATOR(pg_catalog.=) $1 AND b.attname OPERATOR(pg_catalog.=) $2"
+		" AND pg_catalog.pg_get_expr(e.adbin, e.adrelid) OPERATOR(pg_catalog.=)"
+		" pg_catalog.pg_get_expr(d.adbin, d.adrelid))";
+	List	   *result = zdm_column_dependents(relid, twin);
+	ZdmArg		args[] = {
+		ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
+		zdm_arg_name(column),
+		zdm_arg_name(twin),
+	};
+
+	result = list_concat(result, zdm_query_strings(acl_sql, lengthof(args), args));
+	return list_concat(result, zdm_query_strings(default_sql, lengthof(args), args));
+}

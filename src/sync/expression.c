@@ -1,0 +1,209 @@
+/*-------------------------------------------------------------------------
+ *
+ * expression.c
+ *	  Expressions over the columns of one table: up, down, fill.
+ *
+ * The text that a user gives is resolved once, at expand, under his own
+ * search_path, and stored as PostgreSQL deparses it under an empty one: every
+ * function, operator and type with its schema.  From then on it means the
+ * same in every session.  It may use what a generated column's expression may
+ * use: immutable or, other than there, stable functions of the row's columns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_node.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+#include "sync/expression.h"
+#include "util/compat.h"
+#include "util/ident.h"
+#include "util/spi.h"
+
+/* For the context callback: which expression an error position is in. */
+typedef struct ExpressionSource
+{
+	const char *text;
+	const char *argument;
+} ExpressionSource;
+
+static void expression_error(void *arg);
+static Node *raw_expression(const char *text, const char *argument);
+static void check_columns(Relation rel, Node *expr, const char *argument,
+						  List *allowed);
+
+/*
+ * Parse an expression over the table's columns and coerce it to the type of
+ * the target column.  argument names it in errors ("up", "down").  Names are
+ * looked up under the current search_path.
+ */
+Node *
+zdm_expression_parse(Relation rel, const char *text, const char *argument,
+					 AttrNumber target)
+{
+	ExpressionSource source = {.text = text, .argument = argument};
+	ErrorContextCallback callback = {
+		.callback = expression_error,
+		.arg = &source,
+		.previous = error_context_stack,
+	};
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), target - 1);
+	ParseState *pstate = make_parsestate(NULL);
+	ParseNamespaceItem *nsitem;
+	Node	   *expr;
+	Oid			type;
+
+	error_context_stack = &callback;
+	pstate->p_sourcetext = text;
+	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL,
+										   false, true);
+	addNSItemToQuery(pstate, nsitem, true, true, true);
+
+	expr = transformExpr(pstate, raw_expression(text, argument),
+						 EXPR_KIND_GENERATED_COLUMN);
+	type = exprType(expr);
+	expr = coerce_to_target_type(pstate, expr, type, attr->atttypid,
+								 attr->atttypmod, COERCION_ASSIGNMENT,
+								 COERCE_IMPLICIT_CAST, -1);
+	if (expr == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_DATATYPE_MISMATCH),
+				errmsg("expression \"%s\" is of type %s, but column \"%s\" is of type %s",
+					   argument, format_type_be(type), NameStr(attr->attname),
+					   format_type_be(attr->atttypid)),
+				errhint("Cast it in the expression."));
+	assign_expr_collations(pstate, expr);
+	free_parsestate(pstate);
+	error_context_stack = callback.previous;
+	return expr;
+}
+
+/*
+ * The raw parse tree of the text, which must be one expression and no more.
+ */
+static Node *
+raw_expression(const char *text, const char *argument)
+{
+	List	   *raw = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
+	SelectStmt *select;
+	ResTarget  *target;
+
+	select = castNode(SelectStmt, linitial_node(RawStmt, raw)->stmt);
+	if (list_length(select->targetList) != 1 || select->fromClause != NIL ||
+		select->whereClause != NULL || select->groupClause != NIL ||
+		select->havingClause != NULL || select->windowClause != NIL ||
+		select->distinctClause != NIL || select->sortClause != NIL ||
+		select->limitCount != NULL || select->limitOffset != NULL ||
+		select->lockingClause != NIL || select->withClause != NULL ||
+		select->op != SETOP_NONE)
+		ereport(ERROR,
+				errcode(ERRCODE_SYNTAX_ERROR),
+				errmsg("\"%s\" must be one expression", argument));
+	target = linitial_node(ResTarget, select->targetList);
+	if (target->name != NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_SYNTAX_ERROR),
+				errmsg("\"%s\" must be one expression without a name", argument));
+	return target->val;
+}
+
+/*
+ * Move an error's position from the statement that called us into the
+ * expression, and say which argument it is.
+ */
+static void
+expression_error(void *arg)
+{
+	ExpressionSource *source = arg;
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(source->text);
+	}
+	errcontext("expression \"%s\" of a zdm migration", source->argument);
+}
+
+/*
+ * Check an expression that the user gave for the target column, and return it
+ * as it is stored: fully qualified, in the current memory context.  It may
+ * refer to the allowed columns only (char *; NIL allows all).
+ */
+char *
+zdm_expression_check(Relation rel, const char *text, const char *argument,
+					 const char *target, List *allowed)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), target);
+	Node	   *expr = zdm_expression_parse(rel, text, argument, attnum);
+	ZdmIdentity saved;
+	List	   *context;
+	char	   *result;
+
+	check_columns(rel, expr, argument, allowed);
+	if (contain_volatile_functions(expr))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				errmsg("expression \"%s\" uses a volatile function", argument),
+				errdetail("The expression is evaluated by every writer and again by the backfill and the verification; all must find the same value: %s",
+						  text),
+				errhint("Use immutable or stable functions of the row's columns."));
+
+	zdm_pin_path(&saved);
+	context = deparse_context_for(RelationGetRelationName(rel),
+								  RelationGetRelid(rel));
+	result = deparse_expression(expr, context, false, false);
+	zdm_unbecome(&saved);
+	return result;
+}
+
+static void
+check_columns(Relation rel, Node *expr, const char *argument, List *allowed)
+{
+	List	   *vars = pull_var_clause(expr, 0);
+	ListCell   *lc;
+
+	foreach(lc, vars)
+	{
+		Var		   *var = lfirst_node(Var, lc);
+		Form_pg_attribute attr;
+		bool		found = (allowed == NIL);
+		ListCell   *name;
+
+		if (var->varattno <= 0)
+			ereport(ERROR,
+					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("expression \"%s\" refers to a whole row or a system column",
+						   argument),
+					errhint("Name the columns."));
+		attr = TupleDescAttr(RelationGetDescr(rel), var->varattno - 1);
+		foreach(name, allowed)
+			if (strcmp(lfirst(name), NameStr(attr->attname)) == 0)
+				found = true;
+		if (!found)
+			ereport(ERROR,
+					errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+					errmsg("expression \"%s\" refers to column \"%s\"", argument,
+						   NameStr(attr->attname)),
+					errhint("It may refer to %s.", zdm_names_text(allowed)));
+		if (attr->attgenerated)
+			ereport(ERROR,
+					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("expression \"%s\" refers to generated column \"%s\"",
+						   argument, NameStr(attr->attname)),
+					errdetail("A generated column is computed after the sync trigger has run."),
+					errhint("Write the generated column's own expression instead."));
+	}
+}

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * expression.h
+ *	  Expressions over the columns of one table: up, down, fill.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SYNC_EXPRESSION_H
+#define ZDM_SYNC_EXPRESSION_H
+
+#include "nodes/primnodes.h"
+#include "utils/rel.h"
+
+extern Node *zdm_expression_parse(Relation rel, const char *text,
+								  const char *argument, AttrNumber target);
+extern char *zdm_expression_check(Relation rel, const char *text,
+								  const char *argument, const char *target,
+								  List *allowed);
+
+#endif							/* ZDM_SYNC_EXPRESSION_H */

@@ -1,0 +1,472 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_sync.c
+ *	  The trigger ~zdm_sync: applies a table's sync rules to a row.
+ *
+ * For each rule: find out which side the statement wrote, and compute the
+ * other one from it.  The decision follows the values that changed, and where
+ * those do not tell, the columns that the statement named:
+ *
+ * UPDATE
+ *	 only old changed						new := up(old)
+ *	 only new changed						old := down(new)
+ *	 both changed, and they disagree		old := down(new)
+ *	 nothing changed, not yet backfilled	old := down(new) where only new was
+ *											named, else new := up(old)
+ *	 nothing changed						leave it
+ *
+ * INSERT
+ *	 only old named							new := up(old)
+ *	 only new named							old := down(new)
+ *	 both named, and they disagree			old := down(new), but a NULL new
+ *											beside an old that has a value is a
+ *											row that was not backfilled where it
+ *											comes from: new := up(old)
+ *	 none named								the side that leads, with its
+ *											default, makes the other
+ *
+ * "Leads" is the side that holds the original column: old before contract,
+ * new after it.  A side that was named with NULL while the other one, not
+ * named, is mandatory and has got a default, was asked for that default
+ * (VALUES (DEFAULT) leaves no other trace), and counts as not named.
+ *
+ * With several rules the row goes through them until nothing changes any
+ * more, each applied at most once; what a rule has written counts as written
+ * for the others.  What nobody wrote (a default, a row not yet backfilled) is
+ * looked at only when no other rule has anything to say.
+ *
+ * Values are compared by their binary image.  A TOASTed value that neither
+ * side touched is the same pointer on both and is not fetched.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "executor/tuptable.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "sync/row_sync.h"
+#include "sync/written.h"
+
+/* The row on its way through the rules. */
+typedef struct RowUnderWay
+{
+	ZdmRuleSet *set;
+	TupleTableSlot *before;		/* UPDATE: the old row; INSERT: NULL */
+	TupleTableSlot *row;		/* as the rules so far have left it */
+	Bitmapset  *changed;		/* attribute numbers that rules have set */
+	const Bitmapset *updated_cols;	/* UPDATE: the SET list */
+	ZdmWritten	written;		/* INSERT */
+} RowUnderWay;
+
+typedef enum Direction
+{
+	LEAVE,
+	UP,
+	DOWN
+} Direction;
+
+/* What a rule asks for, and whether something that was written asks for it. */
+typedef struct Decision
+{
+	Direction	direction;
+	bool		by_default;
+} Decision;
+
+/* For the error context. */
+typedef struct SyncContext
+{
+	Relation	rel;
+	ZdmRule    *rule;			/* the one being applied */
+} SyncContext;
+
+static void sync_error(void *arg);
+static Decision decide_update(RowUnderWay *way, ZdmRule *rule);
+static Decision decide_insert(RowUnderWay *way, ZdmRule *rule);
+static bool side_changed(RowUnderWay *way, const ZdmSide *side);
+static bool side_in_set_list(RowUnderWay *way, const ZdmSide *side);
+static bool side_given(RowUnderWay *way, ZdmSide *side, bool by_name);
+static bool asks_for_default(RowUnderWay *way, const ZdmSide *named,
+							 const ZdmSide *other);
+static bool agree(RowUnderWay *way, ZdmRule *rule);
+static bool apply(RowUnderWay *way, ZdmSide *side);
+static bool same_image(const ZdmColumn *column, Datum a, bool a_null,
+					   Datum b, bool b_null);
+static HeapTuple result_tuple(RowUnderWay *way, Relation rel, HeapTuple tuple);
+
+/*
+ * The trigger's work: the tuple to store, in the current memory context, or
+ * the one that was given where nothing is to be changed.
+ */
+HeapTuple
+zdm_row_sync(TriggerData *trigdata)
+{
+	bool		update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
+	HeapTuple	tuple = update ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
+	ZdmRuleSet *set = zdm_rules_get(trigdata->tg_relation);
+	RowUnderWay way = {
+		.set = set,
+		.before = update ? trigdata->tg_trigslot : NULL,
+		.row = update ? trigdata->tg_newslot : trigdata->tg_trigslot,
+		.updated_cols = update ? trigdata->tg_updatedcols : NULL,
+	};
+	SyncContext context = {.rel = trigdata->tg_relation};
+	Bitmapset  *applied = NULL;
+	bool		defaults = set->count == 1;
+	bool		again;
+	ErrorContextCallback callback = {
+		.callback = sync_error,
+		.arg = &context,
+		.previous = error_context_stack,
+	};
+
+	if (set->count == 0)
+		return tuple;
+	if (!update)
+		zdm_written_by_insert(trigdata->tg_relation, set->ancestors,
+							  &way.written);
+
+	error_context_stack = &callback;
+	do
+	{
+		again = false;
+		for (int i = 0; i < set->count; i++)
+		{
+			ZdmRule    *rule = context.rule = &set->rules[i];
+			Decision	decision;
+
+			if (set->count > 1 && bms_is_member(i, applied))
+				continue;
+			decision = update ? decide_update(&way, rule) : decide_insert(&way, rule);
+			if (decision.direction == LEAVE ||
+				(decision.by_default && !defaults))
+				continue;
+			if (apply(&way, decision.direction == UP ? &rule->new : &rule->old) &&
+				set->count > 1)
+			{
+				applied = bms_add_member(applied, i);
+				again = true;
+				defaults = false;
+			}
+		}
+		if (!again && !defaults)
+			again = defaults = true;
+	} while (again);
+	error_context_stack = callback.previous;
+
+	return way.changed ? result_tuple(&way, trigdata->tg_relation, tuple) : tuple;
+}
+
+static void
+sync_error(void *arg)
+{
+	SyncContext *context = arg;
+	ZdmRule    *rule = context->rule;
+
+	if (rule != NULL)
+		errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback('%s'))",
+				   rule->migration, RelationGetRelationName(context->rel),
+				   rule->old.columns[0].name, rule->new.columns[0].name,
+				   rule->migration);
+}
+
+static Decision
+decide_update(RowUnderWay *way, ZdmRule *rule)
+{
+	bool		old_changed = side_changed(way, &rule->old);
+	bool		new_changed = side_changed(way, &rule->new);
+	Decision	decision = {.direction = LEAVE};
+
+	if (old_changed && new_changed)
+		decision.direction = agree(way, rule) ? LEAVE : DOWN;
+	else if (old_changed)
+		decision.direction = UP;
+	else if (new_changed)
+		decision.direction = DOWN;
+	else if (rule->backfilling && zdm_side_is_null(&rule->new, way->row))
+	{
+		bool		only_new = side_in_set_list(way, &rule->new) &&
+			!side_in_set_list(way, &rule->old);
+
+		decision.direction = only_new ? DOWN : UP;
+		decision.by_default = !only_new;
+	}
+	return decision;
+}
+
+static Decision
+decide_insert(RowUnderWay *way, ZdmRule *rule)
+{
+	bool		by_name = way->written.kind != ZDM_WRITTEN_UNKNOWN;
+	bool		old_given = side_given(way, &rule->old, by_name);
+	bool		new_given = side_given(way, &rule->new, by_name);
+	bool		old_null = zdm_side_is_null(&rule->old, way->row);
+	bool		new_null = zdm_side_is_null(&rule->new, way->row);
+	Decision	decision = {.direction = LEAVE};
+
+	if ((!old_null || (old_given && new_given)) &&
+		(!new_null || (old_given && new_given)) && agree(way, rule))
+		return decision;
+
+	if (old_given && new_given)
+		decision.direction = new_null ? UP : DOWN;
+	else if (new_given)
+		decision.direction =
+			asks_for_default(way, &rule->new, &rule->old) ? UP : DOWN;
+	else if (old_given)
+		decision.direction =
+			asks_for_default(way, &rule->old, &rule->new) ? DOWN : UP;
+	else
+	{
+		decision.by_default = true;
+		if (rule->new_leads)
+			decision.direction = new_null && !old_null ? UP : DOWN;
+		else
+			decision.direction = old_null && !new_null ? DOWN : UP;
+	}
+	return decision;
+}
+
+/*
+ * Whether any column of the side differs from the row before, or was set by
+ * another rule.
+ */
+static bool
+side_changed(RowUnderWay *way, const ZdmSide *side)
+{
+	for (int i = 0; i < side->count; i++)
+	{
+		const ZdmColumn *column = &side->columns[i];
+		Datum		before,
+					now;
+		bool		before_null,
+					now_null;
+
+		before = slot_getattr(way->before, column->attnum, &before_null);
+		now = slot_getattr(way->row, column->attnum, &now_null);
+		if (!same_image(column, before, before_null, now, now_null))
+			return true;
+	}
+	return false;
+}
+
+static bool
+side_in_set_list(RowUnderWay *way, const ZdmSide *side)
+{
+	for (int i = 0; i < side->count; i++)
+		if (bms_is_member(side->columns[i].attnum - FirstLowInvalidHeapAttributeNumber,
+						  way->updated_cols))
+			return true;
+	return false;
+}
+
+/*
+ * Whether an INSERT gave the side a value: named one of its columns or, where
+ * that is not known, stores something else than NULL or the default.  What
+ * another rule has set counts as given.
+ */
+static bool
+side_given(RowUnderWay *way, ZdmSide *side, bool by_name)
+{
+	for (int i = 0; i < side->count; i++)
+	{
+		ZdmColumn  *column = &side->columns[i];
+
+		if (bms_is_member(column->attnum, way->changed))
+			return true;
+		if (by_name)
+		{
+			if (way->written.kind == ZDM_WRITTEN_COLUMNS &&
+				column->statement_relid != way->written.relid)
+			{
+				column->statement_attnum = get_attnum(way->written.relid, column->name);
+				column->statement_relid = way->written.relid;
+			}
+			if (zdm_written_has(&way->written, column->name,
+								column->statement_relid,
+								column->statement_attnum))
+				return true;
+		}
+		else
+		{
+			ZdmValue	fallback = {.state = column->fallback};
+			Datum		value,
+						initial;
+			bool		isnull,
+						initial_null;
+
+			value = slot_getattr(way->row, column->attnum, &isnull);
+			if (isnull)
+				continue;
+			if (column->fallback == NULL)
+				return true;
+			initial = zdm_value_compute(&fallback, way->set, way->row, &initial_null);
+			if (!same_image(column, value, isnull, initial, initial_null))
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Whether a side that was named is all NULL only because it was given
+ * DEFAULT, which the other side's mandatory column really has.
+ */
+static bool
+asks_for_default(RowUnderWay *way, const ZdmSide *named, const ZdmSide *other)
+{
+	if (!zdm_side_is_null(named, way->row))
+		return false;
+	for (int i = 0; i < other->count; i++)
+	{
+		bool		isnull;
+
+		(void) slot_getattr(way->row, other->columns[i].attnum, &isnull);
+		if (isnull || !other->columns[i].notnull)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Whether the two sides hold the same already: new = up(old) or
+ * old = down(new).
+ */
+static bool
+agree(RowUnderWay *way, ZdmRule *rule)
+{
+	return zdm_side_matches(&rule->new, way->set, way->row) ||
+		zdm_side_matches(&rule->old, way->set, way->row);
+}
+
+bool
+zdm_side_is_null(const ZdmSide *side, TupleTableSlot *row)
+{
+	for (int i = 0; i < side->count; i++)
+	{
+		bool		isnull;
+
+		(void) slot_getattr(row, side->columns[i].attnum, &isnull);
+		if (!isnull)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Whether the side holds what the other side makes it.
+ */
+bool
+zdm_side_matches(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
+{
+	for (int i = 0; i < side->count; i++)
+	{
+		const ZdmColumn *column = &side->columns[i];
+		Datum		is,
+					should;
+		bool		is_null,
+					should_null;
+
+		is = slot_getattr(row, column->attnum, &is_null);
+		should = zdm_value_compute(&column->value, set, row, &should_null);
+		if (!same_image(column, is, is_null, should, should_null))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Compute the side from the other one.  Returns whether that changed it.
+ */
+static bool
+apply(RowUnderWay *way, ZdmSide *side)
+{
+	TupleTableSlot *work = way->set->work;
+	Datum	   *values = palloc_array(Datum, side->count);
+	bool	   *nulls = palloc_array(bool, side->count);
+	bool		differs = false;
+
+	for (int i = 0; i < side->count; i++)
+	{
+		const ZdmColumn *column = &side->columns[i];
+		Datum		is;
+		bool		is_null;
+
+		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
+		is = slot_getattr(way->row, column->attnum, &is_null);
+		if (!same_image(column, is, is_null, values[i], nulls[i]))
+			differs = true;
+	}
+	if (!differs)
+		return false;
+
+	if (way->row != work)
+	{
+		int			natts = work->tts_tupleDescriptor->natts;
+
+		slot_getallattrs(way->row);
+		ExecClearTuple(work);
+		memcpy(work->tts_values, way->row->tts_values, natts * sizeof(Datum));
+		memcpy(work->tts_isnull, way->row->tts_isnull, natts * sizeof(bool));
+		ExecStoreVirtualTuple(work);
+		way->row = work;
+	}
+	for (int i = 0; i < side->count; i++)
+	{
+		AttrNumber	attnum = side->columns[i].attnum;
+
+		work->tts_values[attnum - 1] = values[i];
+		work->tts_isnull[attnum - 1] = nulls[i];
+		way->changed = bms_add_member(way->changed, attnum);
+	}
+	return true;
+}
+
+/*
+ * Compare two values of a column bit by bit.  Two references to one TOASTed
+ * value are equal without being followed.
+ */
+static bool
+same_image(const ZdmColumn *column, Datum a, bool a_null, Datum b, bool b_null)
+{
+	if (a_null || b_null)
+		return a_null == b_null;
+	if (column->typlen == -1)
+	{
+		struct varlena *x = (struct varlena *) DatumGetPointer(a);
+		struct varlena *y = (struct varlena *) DatumGetPointer(b);
+
+		if (x == y)
+			return true;
+		if (VARATT_IS_EXTERNAL_ONDISK(x) && VARATT_IS_EXTERNAL_ONDISK(y) &&
+			memcmp(x, y, VARSIZE_EXTERNAL(x)) == 0)
+			return true;
+	}
+	return datum_image_eq(a, b, column->typbyval, column->typlen);
+}
+
+/*
+ * The tuple with the values that the rules have set.
+ */
+static HeapTuple
+result_tuple(RowUnderWay *way, Relation rel, HeapTuple tuple)
+{
+	int			count = bms_num_members(way->changed);
+	int		   *attnums = palloc_array(int, count);
+	Datum	   *values = palloc_array(Datum, count);
+	bool	   *nulls = palloc_array(bool, count);
+	int			attnum = -1;
+
+	for (int i = 0; (attnum = bms_next_member(way->changed, attnum)) >= 0; i++)
+	{
+		attnums[i] = attnum;
+		values[i] = way->row->tts_values[attnum - 1];
+		nulls[i] = way->row->tts_isnull[attnum - 1];
+	}
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), count,
+									 attnums, values, nulls);
+}

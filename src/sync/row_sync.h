@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_sync.h
+ *	  The trigger ~zdm_sync: applies a table's sync rules to a row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SYNC_ROW_SYNC_H
+#define ZDM_SYNC_ROW_SYNC_H
+
+#include "commands/trigger.h"
+
+#include "sync/rule.h"
+
+#define ZDM_SYNC_TRIGGER "~zdm_sync"
+
+extern HeapTuple zdm_row_sync(TriggerData *trigdata);
+extern bool zdm_side_is_null(const ZdmSide *side, TupleTableSlot *row);
+extern bool zdm_side_matches(const ZdmSide *side, ZdmRuleSet *set,
+							 TupleTableSlot *row);
+
+#endif							/* ZDM_SYNC_ROW_SYNC_H */

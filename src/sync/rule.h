@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * rule.h
+ *	  Sync rules of a table, compiled for this backend.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SYNC_RULE_H
+#define ZDM_SYNC_RULE_H
+
+#include "nodes/execnodes.h"
+#include "utils/rel.h"
+
+/*
+ * How one column's value is made from the other side.  Most are a plain copy
+ * of one column; then source is its number and state is NULL.
+ */
+typedef struct ZdmValue
+{
+	AttrNumber	source;
+	ExprState  *state;
+} ZdmValue;
+
+/* One column of a side of a rule. */
+typedef struct ZdmColumn
+{
+	AttrNumber	attnum;
+	char	   *name;
+	int16		typlen;
+	bool		typbyval;
+	bool		notnull;
+	ZdmValue	value;			/* from the other side */
+	ExprState  *fallback;		/* its own default, where that is stable */
+	Oid			statement_relid;	/* cache: where the column has number … */
+	AttrNumber	statement_attnum;
+} ZdmColumn;
+
+typedef struct ZdmSide
+{
+	int			count;
+	ZdmColumn  *columns;
+} ZdmSide;
+
+typedef struct ZdmRule
+{
+	char	   *migration;
+	ZdmSide		old;			/* each value by down */
+	ZdmSide		new;			/* each value by up */
+	bool		backfilling;	/* rows may not be backfilled yet */
+	bool		new_leads;		/* the new side holds the original column */
+} ZdmRule;
+
+/*
+ * Valid until the transaction ends, also where the rules change meanwhile.
+ */
+typedef struct ZdmRuleSet
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	MemoryContext cxt;
+	List	   *ancestors;		/* oids, where the table is a partition */
+	int			count;
+	ZdmRule    *rules;
+	ExprContext *econtext;
+	TupleTableSlot *work;		/* a row under way */
+} ZdmRuleSet;
+
+extern void zdm_rules_init(void);
+extern ZdmRuleSet *zdm_rules_get(Relation rel);
+extern ZdmRule *zdm_rules_find(ZdmRuleSet *set, const char *migration,
+							   List *new_columns);
+
+extern Datum zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set,
+							   TupleTableSlot *row, bool *isnull);
+
+#endif							/* ZDM_SYNC_RULE_H */

@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * written.c
+ *	  Which columns the INSERT named that a row trigger fires for.
+ *
+ * A trigger is not told.  The running statement knows: its range table (since
+ * 16 its permission infos) holds the columns that it inserts.  Two hooks
+ * (ExecutorRun, and ExecutorFinish, where an INSERT in WITH may run) keep a
+ * list of the statements that run in this backend, outermost last; a backend that loaded the library in the middle of a
+ * statement falls back on the active portal's.
+ *
+ * Which of them fires the trigger is decided without a guess: a row trigger is
+ * called in its executor's per-tuple memory context, whose parent is that
+ * executor's query context.  So a nested statement is never taken for the
+ * outer one, nor the other way round.  Where none matches (logical
+ * replication, a nested statement before the hook was there) the answer is
+ * "unknown".
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "parser/parsetree.h"
+#include "tcop/pquery.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+
+#include "sync/written.h"
+#include "util/compat.h"
+
+typedef struct RunningStatement
+{
+	QueryDesc  *desc;
+	struct RunningStatement *outer;
+} RunningStatement;
+
+static RunningStatement *running = NULL;
+static ExecutorRun_hook_type previous_run = NULL;
+static ExecutorFinish_hook_type previous_finish = NULL;
+
+static void executor_run(ZDM_RUN_PARAMS);
+static void executor_finish(QueryDesc *desc);
+static QueryDesc *firing_statement(void);
+static bool fires_here(QueryDesc *desc);
+static void written_by_statement(QueryDesc *desc, Relation rel,
+								 List *ancestors, ZdmWritten *written);
+static void written_by_copy(Relation rel, List *ancestors,
+							ZdmWritten *written);
+
+void
+zdm_written_init(void)
+{
+	previous_run = ExecutorRun_hook;
+	ExecutorRun_hook = executor_run;
+	previous_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = executor_finish;
+}
+
+static void
+executor_run(ZDM_RUN_PARAMS)
+{
+	RunningStatement here = {.desc = desc, .outer = running};
+
+	running = &here;
+	PG_TRY();
+	{
+		if (previous_run)
+			previous_run(ZDM_RUN_ARGS);
+		else
+			standard_ExecutorRun(ZDM_RUN_ARGS);
+	}
+	PG_FINALLY();
+	{
+		running = here.outer;
+	}
+	PG_END_TRY();
+}
+
+static void
+executor_finish(QueryDesc *desc)
+{
+	RunningStatement here = {.desc = desc, .outer = running};
+
+	running = &here;
+	PG_TRY();
+	{
+		if (previous_finish)
+			previous_finish(desc);
+		else
+			standard_ExecutorFinish(desc);
+	}
+	PG_FINALLY();
+	{
+		running = here.outer;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Must be called in the memory context that the trigger was called in.  rel
+ * is the table that the row goes into, ancestors the oids of the partitioned
+ * tables above it.
+ */
+void
+zdm_written_by_insert(Relation rel, List *ancestors, ZdmWritten *written)
+{
+	QueryDesc  *desc = firing_statement();
+
+	written->kind = ZDM_WRITTEN_UNKNOWN;
+	if (desc != NULL)
+		written_by_statement(desc, rel, ancestors, written);
+	else
+		written_by_copy(rel, ancestors, written);
+}
+
+static QueryDesc *
+firing_statement(void)
+{
+	for (RunningStatement *s = running; s != NULL; s = s->outer)
+		if (fires_here(s->desc))
+			return s->desc;
+	if (ActivePortal != NULL && ActivePortal->queryDesc != NULL &&
+		fires_here(ActivePortal->queryDesc))
+		return ActivePortal->queryDesc;
+	return NULL;
+}
+
+static bool
+fires_here(QueryDesc *desc)
+{
+	return desc->estate != NULL &&
+		desc->estate->es_query_cxt == MemoryContextGetParent(CurrentMemoryContext);
+}
+
+/*
+ * A statement with several INSERTs into the same table (in WITH) that name
+ * different columns leaves open which of them this row is of.
+ */
+static void
+written_by_statement(QueryDesc *desc, Relation rel, List *ancestors,
+					 ZdmWritten *written)
+{
+	PlannedStmt *stmt = desc->plannedstmt;
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, stmt->resultRelations)
+	{
+		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), stmt->rtable);
+		Bitmapset  *columns;
+
+		if (rte->relid != RelationGetRelid(rel) &&
+			!list_member_oid(ancestors, rte->relid))
+			continue;
+		columns = zdm_rte_inserted_cols(stmt, rte);
+		if (found && !bms_equal(columns, written->columns))
+		{
+			written->kind = ZDM_WRITTEN_UNKNOWN;
+			return;
+		}
+		found = true;
+		written->kind = ZDM_WRITTEN_COLUMNS;
+		written->relid = rte->relid;
+		written->columns = columns;
+	}
+
+	/* An UPDATE that moves the row to another partition named nothing. */
+	if (found && written->columns == NULL && stmt->commandType != CMD_INSERT)
+		written->kind = ZDM_WRITTEN_UNKNOWN;
+}
+
+static void
+written_by_copy(Relation rel, List *ancestors, ZdmWritten *written)
+{
+	CopyStmt   *copy;
+	PlannedStmt *stmt;
+
+	if (ActivePortal == NULL || list_length(ActivePortal->stmts) != 1)
+		return;
+	stmt = linitial_node(PlannedStmt, ActivePortal->stmts);
+	if (stmt->utilityStmt == NULL || !IsA(stmt->utilityStmt, CopyStmt))
+		return;
+	copy = (CopyStmt *) stmt->utilityStmt;
+	if (!copy->is_from || copy->relation == NULL)
+		return;
+	if (strcmp(copy->relation->relname, RelationGetRelationName(rel)) != 0)
+	{
+		ListCell   *lc;
+		bool		found = false;
+
+		foreach(lc, ancestors)
+		{
+			char	   *name = get_rel_name(lfirst_oid(lc));
+
+			if (name != NULL && strcmp(copy->relation->relname, name) == 0)
+				found = true;
+		}
+		if (!found)
+			return;
+	}
+	if (copy->attlist == NIL)
+		written->kind = ZDM_WRITTEN_ALL;
+	else
+	{
+		written->kind = ZDM_WRITTEN_NAMES;
+		written->names = copy->attlist;
+	}
+}
+
+/*
+ * Whether the statement named the column.  attnum is its number in relid,
+ * which is written->relid; both are looked at for ZDM_WRITTEN_COLUMNS only.
+ */
+bool
+zdm_written_has(const ZdmWritten *written, const char *column,
+				Oid relid, AttrNumber attnum)
+{
+	ListCell   *lc;
+
+	switch (written->kind)
+	{
+		case ZDM_WRITTEN_COLUMNS:
+			Assert(relid == written->relid);
+			return bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber,
+								 written->columns);
+		case ZDM_WRITTEN_NAMES:
+			foreach(lc, written->names)
+				if (strcmp(strVal(lfirst(lc)), column) == 0)
+					return true;
+			return false;
+		case ZDM_WRITTEN_ALL:
+			return true;
+		case ZDM_WRITTEN_UNKNOWN:
+			break;
+	}
+	return false;
+}

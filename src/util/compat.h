@@ -1,0 +1,132 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  The one place that knows server versions.
+ *
+ * Callers use the newest signature; older servers get it by a macro or an
+ * inline function here.  Nothing else in zdm tests PG_VERSION_NUM.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_COMPAT_H
+#define ZDM_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "executor/executor.h"
+
+/* 15 declares walkers with empty parameter lists. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#include "nodes/nodeFuncs.h"
+#pragma GCC diagnostic pop
+
+#include "parser/parsetree.h"
+#include "utils/acl.h"
+#include "utils/rel.h"
+
+#if PG_VERSION_NUM < 150000
+#error "zdm needs PostgreSQL 15 or later"
+#endif
+
+/* Ownership and privilege checks take the catalog's oid since 16. */
+#if PG_VERSION_NUM < 160000
+static inline bool
+object_ownercheck(Oid classid, Oid objectid, Oid roleid)
+{
+	Assert(classid == RelationRelationId);
+	return pg_class_ownercheck(objectid, roleid);
+}
+
+static inline AclResult
+object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
+{
+	Assert(classid == ProcedureRelationId);
+	return pg_proc_aclcheck(objectid, roleid, mode);
+}
+#endif
+
+/* The physical identity of a relation's storage. */
+#if PG_VERSION_NUM >= 160000
+#define zdm_relation_filenumber(rel) ((rel)->rd_locator.relNumber)
+#else
+#define zdm_relation_filenumber(rel) ((rel)->rd_node.relNode)
+#endif
+
+/*
+ * The columns that a statement named for one of its range table entries;
+ * they moved from the entry to a permission info of its own in 16.
+ */
+static inline Bitmapset *
+zdm_rte_inserted_cols(PlannedStmt *stmt, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return NULL;
+	return getRTEPermissionInfo(stmt->permInfos, rte)->insertedCols;
+#else
+	return rte->insertedCols;
+#endif
+}
+
+/* Whether an update needs new index entries: a flag, since 16 three ways. */
+#if PG_VERSION_NUM < 160000
+typedef bool TU_UpdateIndexes;
+#define TU_None false
+#define TU_Summarizing 2
+#endif
+
+static inline List *
+zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
+						EState *estate, TU_UpdateIndexes which)
+{
+#if PG_VERSION_NUM >= 190000
+	return ExecInsertIndexTuples(relinfo, estate,
+								 EIIT_IS_UPDATE |
+								 (which == TU_Summarizing ?
+								  EIIT_ONLY_SUMMARIZING : 0),
+								 slot, NIL, NULL);
+#elif PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(relinfo, slot, estate, true, false, NULL,
+								 NIL, which == TU_Summarizing);
+#else
+	return ExecInsertIndexTuples(relinfo, slot, estate, true, false, NULL,
+								 NIL);
+#endif
+}
+
+/* The attribute for functions that do not return is a prefix since 18. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
+/* ExecutorRun's execute_once went away in 18. */
+#if PG_VERSION_NUM >= 180000
+#define ZDM_RUN_PARAMS QueryDesc *desc, ScanDirection direction, uint64 count
+#define ZDM_RUN_ARGS desc, direction, count
+#else
+#define ZDM_RUN_PARAMS QueryDesc *desc, ScanDirection direction, \
+	uint64 count, bool execute_once
+#define ZDM_RUN_ARGS desc, direction, count, execute_once
+#endif
+
+/* Deferrable primary keys are asked for explicitly since 18. */
+#if PG_VERSION_NUM >= 180000
+#define zdm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, true)
+#else
+#define zdm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* Whether adding a column of the domain makes the server rewrite the table. */
+#if PG_VERSION_NUM >= 190000
+#define zdm_domain_has_constraints(type) DomainHasConstraints(type, NULL)
+#else
+#define zdm_domain_has_constraints(type) DomainHasConstraints(type)
+#endif
+
+#endif							/* ZDM_COMPAT_H */

@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * ident.h
+ *	  Quoting and generated names.
+ *
+ * Every name that reaches an SQL text goes through here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_IDENT_H
+#define ZDM_IDENT_H
+
+#include "nodes/pg_list.h"
+
+extern char *zdm_quote_relation(Oid relid);
+extern char *zdm_relation_label(Oid relid);
+extern char *zdm_default_name(const char *format, ...) pg_attribute_printf(1, 2);
+extern char *zdm_names_text(List *names);
+
+#endif							/* ZDM_IDENT_H */

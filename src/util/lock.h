@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * lock.h
+ *	  Polite locks: nobody waits behind zdm for longer than zdm.lock_wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_LOCK_H
+#define ZDM_LOCK_H
+
+#include "nodes/pg_list.h"
+#include "storage/lock.h"
+
+extern int64 zdm_lock_relations(List *relids, LOCKMODE mode);
+extern void zdm_lock_migration(int64 id, const char *name, LOCKMODE mode);
+extern char *zdm_describe_backend(int pid);
+extern char *zdm_describe_table_holders(Oid relid, LOCKMODE mode);
+extern void zdm_sleep(int64 ms);
+
+#endif							/* ZDM_LOCK_H */
