@@ -326,10 +326,13 @@ zdm_source_files()
 	done
 }
 
-# Copy the checkout to folder $1.
+# Copy the checkout to folder $1; a file that an editor or a compiler takes away
+# meanwhile is no reason to stop.
 zdm_copy_sources()
 {
-	zdm_source_files | tar -C "$ZDM_TOP" --null -T - -cf - | tar -C "$1" -xf -
+	zdm_source_files |
+		tar -C "$ZDM_TOP" --ignore-failed-read --null -T - -cf - |
+		tar -C "$1" -xf -
 }
 
 # Sets ZDM_WORKSPACE to a copy of the checkout that the unprivileged user owns,
@@ -400,6 +403,7 @@ zdm_cluster_stop()
 	pg_ctl=("$ZDM_BINDIR/pg_ctl" -D "$ZDM_CLUSTER_DIR/data" -w -s)
 	if [ -e "$ZDM_CLUSTER_DIR/data/postmaster.pid" ]; then
 		zdm_run "${pg_ctl[@]}" -t 30 -m fast stop ||
+			[ ! -e "$ZDM_CLUSTER_DIR/data/postmaster.pid" ] ||
 			zdm_run "${pg_ctl[@]}" -m immediate stop || true
 	fi
 	zdm_remove_tree "$ZDM_CLUSTER_DIR"
