@@ -237,9 +237,10 @@ blocks_of(LOCKMODE lock)
 		case NoLock:
 			return "nothing";
 		case AccessShareLock:
+			return "only DDL on the table";
 		case RowShareLock:
 		case RowExclusiveLock:
-			return "other DDL on the table; rows: only those of the batch";
+			return "DDL on the table; of the rows, only those of the batch";
 		case ShareUpdateExclusiveLock:
 			return "other DDL and VACUUM on the table";
 		case ShareLock:

@@ -41,9 +41,10 @@
 static void guard_alter(void);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
-static void check_migration(ZdmMigration *migration);
+static bool sync_trigger_dropped(void);
+static void check_migration(ZdmMigration *migration, bool demand_trigger);
 static void compile_rules(void *arg);
-static void check_trigger(ZdmMigration *migration, Relation rel);
+static bool check_triggers(ZdmMigration *migration, Relation rel);
 static void table_dropped(ZdmMigration *migration);
 
 void
@@ -86,12 +87,16 @@ guard_alter(void)
 		if (zdm_sync_rules_on(list_make1_oid(relid)) == NIL)
 			continue;
 		foreach(migration, zdm_migrations_on(relid))
-			check_migration(lfirst(migration));
+			check_migration(lfirst(migration), false);
 	}
 }
 
+/*
+ * A restore makes tables and fills the catalog before it makes triggers, so
+ * the trigger is asked for only where it was dropped.
+ */
 static void
-check_migration(ZdmMigration *migration)
+check_migration(ZdmMigration *migration, bool demand_trigger)
 {
 	Relation	rel = table_open(migration->relation, AccessShareLock);
 	List	   *columns = list_concat_copy(migration->old_columns, migration->new_columns);
@@ -106,7 +111,13 @@ check_migration(ZdmMigration *migration)
 						   (char *) lfirst(lc), RelationGetRelationName(rel), migration->name),
 					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
 							quote_literal_cstr(migration->name)));
-	check_trigger(migration, rel);
+	if (!check_triggers(migration, rel) && demand_trigger)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
+					   ZDM_SYNC_TRIGGER, RelationGetRelationName(rel), migration->name),
+				errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+						quote_literal_cstr(migration->name)));
 	if (!zdm_attempt(compile_rules, rel, &error))
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_IN_USE),
@@ -127,8 +138,12 @@ compile_rules(void *arg)
 	(void) zdm_rules_get(arg);
 }
 
-static void
-check_trigger(ZdmMigration *migration, Relation rel)
+/*
+ * Warn of triggers that keep ours from doing its work.  Returns whether ours
+ * is there.
+ */
+static bool
+check_triggers(ZdmMigration *migration, Relation rel)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 	bool		found = false;
@@ -157,13 +172,7 @@ check_trigger(ZdmMigration *migration, Relation rel)
 						   trigger->tgname, RelationGetRelationName(rel), migration->name),
 					errhint("Rename it so that it sorts before \"%s\".", ZDM_SYNC_TRIGGER));
 	}
-	if (!found)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_IN_USE),
-				errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
-					   ZDM_SYNC_TRIGGER, RelationGetRelationName(rel), migration->name),
-				errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
-						quote_literal_cstr(migration->name)));
+	return found;
 }
 
 /*
@@ -174,6 +183,7 @@ static void
 guard_drop(void)
 {
 	List	   *migrations = zdm_migrations_in_flight();
+	bool		demand_trigger = migrations != NIL && sync_trigger_dropped();
 	ListCell   *lc;
 
 	foreach(lc, migrations)
@@ -183,8 +193,17 @@ guard_drop(void)
 		if (get_rel_name(migration->relation) == NULL)
 			table_dropped(migration);
 		else
-			check_migration(migration);
+			check_migration(migration, demand_trigger);
 	}
+}
+
+static bool
+sync_trigger_dropped(void)
+{
+	return zdm_query_strings("SELECT object_identity FROM pg_catalog.pg_event_trigger_dropped_objects()"
+							 " WHERE object_type OPERATOR(pg_catalog.=) 'trigger'"
+							 " AND address_names[3] OPERATOR(pg_catalog.=) $1",
+							 ZDM_ARGS(zdm_arg_text(ZDM_SYNC_TRIGGER))) != NIL;
 }
 
 static void

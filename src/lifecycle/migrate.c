@@ -182,9 +182,10 @@ run(Migrate *migrate)
 
 	commit_transaction(migrate);
 	begin_transaction(migrate);
-	if (!prepare(migrate))
-		return;
+	outcome = prepare(migrate) ? WORKED : NOTHING_LEFT;
 	commit_transaction(migrate);
+	if (outcome == NOTHING_LEFT)
+		return;
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -215,7 +216,6 @@ static void
 begin_transaction(Migrate *migrate)
 {
 	zdm_set_local("transaction_isolation", "read committed");
-	zdm_set_local("transaction_read_only", "off");
 	MemoryContextReset(migrate->batch_cxt);
 	MemoryContextSwitchTo(migrate->batch_cxt);
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -94,6 +94,8 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 
 	waited = lock_tables(migration->relation);
 	zdm_check_caller(migration->relation);
+	if (expanded_before(migration))
+		return migration->name; /* while we waited for the lock */
 	check_spec(pattern, migration);
 	warn_of(pattern, migration);
 

@@ -216,6 +216,8 @@ notes(ZdmMigration *migration, Relation rel)
 	result = lappend(result,
 					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails once with \"cached plan must not change result type\""));
 	result = lappend(result,
+					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
+	result = lappend(result,
 					 zdm_note(false, "until contract, column %s has no index: conditions on it are slow, and ON CONFLICT (%s) is refused; use %s for these",
 							  quote_identifier(to), quote_identifier(to), quote_identifier(from)));
 	result = lappend(result,

@@ -150,11 +150,15 @@ twin_type(Form_pg_attribute attr)
 {
 	Oid			type = attr->atttypid;
 	int32		typmod = attr->atttypmod;
+	ZdmIdentity saved;
+	char	   *result;
 
 	if (get_typtype(type) == TYPTYPE_DOMAIN && zdm_domain_has_constraints(type))
 		type = getBaseTypeAndTypmod(type, &typmod);
-	return format_type_extended(type, typmod,
-								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+	zdm_pin_path(&saved);
+	result = format_type_with_typemod(type, typmod);
+	zdm_unbecome(&saved);
+	return result;
 }
 
 static char *

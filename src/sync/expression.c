@@ -109,12 +109,14 @@ raw_expression(const char *text, const char *argument)
 		select->op != SETOP_NONE)
 		ereport(ERROR,
 				errcode(ERRCODE_SYNTAX_ERROR),
-				errmsg("\"%s\" must be one expression", argument));
+				errmsg("\"%s\" must be one expression", argument),
+				errhint("Write an expression over the row's columns, without SELECT and FROM."));
 	target = linitial_node(ResTarget, select->targetList);
 	if (target->name != NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_SYNTAX_ERROR),
-				errmsg("\"%s\" must be one expression without a name", argument));
+				errmsg("\"%s\" must be one expression without a name", argument),
+				errhint("Leave out AS."));
 	return target->val;
 }
 
