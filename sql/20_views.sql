@@ -1,6 +1,6 @@
 /*
  * The views.  Each shows a user what concerns the tables whose owner's rights
- * he has; members of pg_monitor see everything.  They call functions of
+ * he has, and, once a table is gone, what he did himself; members of pg_monitor see everything.  They call functions of
  * pg_catalog alone, so a superuser may read them.
  */
 
@@ -76,7 +76,8 @@ SELECT m.name AS migration, s.step, s.phase, s.description, s.sql,
   FROM zdm.step s
   JOIN zdm.migration m ON m.id = s.migration_id
   LEFT JOIN pg_class c ON c.oid = m.relation
- WHERE pg_has_role(c.relowner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE')
+ WHERE coalesce(pg_has_role(c.relowner, 'USAGE'), m.created_by = session_user)
+    OR pg_has_role('pg_monitor', 'USAGE')
  ORDER BY s.migration_id, s.step;
 COMMENT ON VIEW zdm.steps IS
 'the steps of every migration, in flight and ended, with their SQL, lock mode, times, and how long each waited for its lock';
@@ -86,7 +87,8 @@ SELECT e.migration, e.at, e.level, e.event, e.detail, e.role, e.relation,
        e.migration_id, e.id
   FROM zdm.event e
   LEFT JOIN pg_class c ON c.oid = e.relation
- WHERE pg_has_role(c.relowner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE')
+ WHERE coalesce(pg_has_role(c.relowner, 'USAGE'), e.role = session_user)
+    OR pg_has_role('pg_monitor', 'USAGE')
  ORDER BY e.id;
 COMMENT ON VIEW zdm.events IS
 'the log of all migrations, in flight and ended';

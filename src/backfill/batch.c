@@ -262,7 +262,7 @@ fill_blocks(void *arg)
 
 	ItemPointerSet(&first, (BlockNumber) range->next, FirstOffsetNumber);
 	ItemPointerSet(&last, (BlockNumber) (end - 1), MaxOffsetNumber);
-	scan = table_beginscan_tidrange(batch->rel, GetActiveSnapshot(), &first, &last);
+	scan = zdm_beginscan_tidrange(batch->rel, GetActiveSnapshot(), &first, &last);
 	block = (BlockNumber) range->next;
 	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, batch->old_row))
 	{
@@ -380,8 +380,8 @@ compute_new_row(Batch *batch)
 		{
 			slot_getallattrs(batch->old_row);
 			ExecClearTuple(row);
-			memcpy(row->tts_values, batch->old_row->tts_values, natts * sizeof(Datum));
-			memcpy(row->tts_isnull, batch->old_row->tts_isnull, natts * sizeof(bool));
+			memcpy(row->tts_values, batch->old_row->tts_values, (Size) natts * sizeof(Datum));
+			memcpy(row->tts_isnull, batch->old_row->tts_isnull, (Size) natts * sizeof(bool));
 		}
 		for (int i = 0; i < rule->new.count; i++)
 		{
@@ -418,7 +418,7 @@ store_new_row(Batch *batch)
 	TU_UpdateIndexes indexes;
 	TM_Result	result;
 
-	result = table_tuple_update(batch->rel, tid, batch->new_row, cid,
+	result = zdm_tuple_update(batch->rel, tid, batch->new_row, cid,
 								GetActiveSnapshot(), InvalidSnapshot, false,
 								&failure, &mode, &indexes);
 	if (result == TM_BeingModified)
@@ -434,7 +434,7 @@ store_new_row(Batch *batch)
 								  cid, batch->lock_mode, LockWaitSkip, 0, &failure);
 		ExecDropSingleTupleTableSlot(locked);
 		if (result == TM_Ok)
-			result = table_tuple_update(batch->rel, tid, batch->new_row, cid,
+			result = zdm_tuple_update(batch->rel, tid, batch->new_row, cid,
 										GetActiveSnapshot(), InvalidSnapshot, true,
 										&failure, &mode, &indexes);
 	}
@@ -529,18 +529,10 @@ note_blocker(Batch *batch, TransactionId xmax)
 	MemoryContext old = MemoryContextSwitchTo(batch->report_cxt);
 
 	if (batch->report->locked++ == 0)
-	{
-		List	   *pids = zdm_query_strings("SELECT pid FROM pg_catalog.pg_locks"
-											 " WHERE locktype OPERATOR(pg_catalog.=) 'transactionid' AND granted"
-											 " AND transactionid::text OPERATOR(pg_catalog.=) $1",
-											 ZDM_ARGS(zdm_arg_text(psprintf("%u", xmax))));
-
 		batch->report->blocker = psprintf("row %s of table \"%s\", held by %s",
 										  zdm_row_key(batch->rel, batch->old_row),
 										  RelationGetRelationName(batch->rel),
-										  pids ? zdm_describe_backend(pg_strtoint32(linitial(pids)))
-										  : "several transactions");
-	}
+										  zdm_describe_transaction(xmax));
 	MemoryContextSwitchTo(old);
 }
 

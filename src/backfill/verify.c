@@ -30,6 +30,7 @@
 #include "schema/table.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
+#include "util/compat.h"
 #include "util/spi.h"
 
 typedef struct Comparison
@@ -57,9 +58,8 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 				  int64 end, int budget_ms, ZdmVerification *result)
 {
 	MemoryContext result_cxt = CurrentMemoryContext;
-	MemoryContext row_cxt = AllocSetContextCreate(result_cxt, "zdm verified row",
-												  ALLOCSET_DEFAULT_SIZES);
-	TupleTableSlot *row = table_slot_create(rel, NULL);
+	MemoryContext row_cxt;
+	TupleTableSlot *row;
 	ZdmRuleSet *set;
 	ItemPointerData from,
 				to;
@@ -73,11 +73,14 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	result->reached = end;
 	if (first >= end)
 		return;
+	row_cxt = AllocSetContextCreate(result_cxt, "zdm verified row",
+									ALLOCSET_DEFAULT_SIZES);
+	row = table_slot_create(rel, NULL);
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
 	set = zdm_rules_get(rel);
 	ItemPointerSet(&from, (BlockNumber) first, FirstOffsetNumber);
 	ItemPointerSet(&to, (BlockNumber) (end - 1), MaxOffsetNumber);
-	scan = table_beginscan_tidrange(rel, GetActiveSnapshot(), &from, &to);
+	scan = zdm_beginscan_tidrange(rel, GetActiveSnapshot(), &from, &to);
 	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row))
 	{
 		BlockNumber here = ItemPointerGetBlockNumber(&row->tts_tid);

@@ -32,6 +32,7 @@
 #include "catalog/sync_rule.h"
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/registry.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
@@ -111,6 +112,7 @@ check_migration(ZdmMigration *migration, bool demand_trigger)
 						   (char *) lfirst(lc), RelationGetRelationName(rel), migration->name),
 					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
 							quote_literal_cstr(migration->name)));
+	zdm_pattern(migration->pattern)->guard(migration, rel);
 	if (!check_triggers(migration, rel) && demand_trigger)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_IN_USE),

@@ -92,10 +92,11 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 		return migration->name;
 	}
 
+	zdm_lock_migration_name(migration->name);
+	if (expanded_before(migration))
+		return migration->name; /* while we waited for the name */
 	waited = lock_tables(migration->relation);
 	zdm_check_caller(migration->relation);
-	if (expanded_before(migration))
-		return migration->name; /* while we waited for the lock */
 	check_spec(pattern, migration);
 	warn_of(pattern, migration);
 

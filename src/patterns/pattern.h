@@ -37,6 +37,9 @@ typedef struct ZdmPattern
 	/* What others have attached (char *) to what the phase would drop. */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
 
+	/* Raise an error where somebody's ALTER TABLE has broken the migration. */
+	void		(*guard) (ZdmMigration *migration, Relation rel);
+
 	/* What will be different (ZdmNote *) while the migration is in flight. */
 	List	   *(*notes) (ZdmMigration *migration, Relation rel);
 } ZdmPattern;

@@ -34,6 +34,7 @@
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "sync/install.h"
+#include "util/compat.h"
 #include "util/ident.h"
 
 static char *
@@ -176,6 +177,22 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 								copy_name(migration));
 }
 
+/*
+ * Both columns must go on to hold the same values.
+ */
+static void
+guard(ZdmMigration *migration, Relation rel)
+{
+	if (!zdm_twin_fits(rel, original_name(migration), copy_name(migration)))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("columns \"%s\" and \"%s\" of table \"%s\" must keep one type while migration \"%s\" is in flight",
+					   old_name(migration), new_name(migration),
+					   RelationGetRelationName(rel), migration->name),
+				errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+						quote_literal_cstr(migration->name)));
+}
+
 static List *
 notes(ZdmMigration *migration, Relation rel)
 {
@@ -203,7 +220,7 @@ notes(ZdmMigration *migration, Relation rel)
 							 zdm_note(true, "trigger \"%s\" fires before the columns are made equal: where it reads or sets %s it does not see what a statement gives %s",
 									  trigger->tgname, quote_identifier(from), quote_identifier(to)));
 	}
-	if (GetRelationPublications(migration->relation) != NIL ||
+	if (zdm_relation_publications(migration->relation) != NIL ||
 		GetSchemaPublications(get_rel_namespace(migration->relation)) != NIL ||
 		GetAllTablesPublications() != NIL)
 		result = lappend(result,
@@ -237,5 +254,6 @@ const ZdmPattern zdm_rename_column_pattern = {
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
+	.guard = guard,
 	.notes = notes,
 };

@@ -89,6 +89,11 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	return NIL;
 }
 
+static void
+guard(ZdmMigration *migration, Relation rel)
+{
+}
+
 static List *
 notes(ZdmMigration *migration, Relation rel)
 {
@@ -104,5 +109,6 @@ const ZdmPattern zdm_sync_columns_pattern = {
 	.finish = zdm_sync_remove_steps,
 	.rollback = zdm_sync_remove_steps,
 	.attached = attached,
+	.guard = guard,
 	.notes = notes,
 };

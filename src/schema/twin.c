@@ -161,6 +161,19 @@ twin_type(Form_pg_attribute attr)
 	return result;
 }
 
+/*
+ * Whether the twin still has the type that goes with the column's.
+ */
+bool
+zdm_twin_fits(Relation rel, const char *column, const char *twin)
+{
+	Form_pg_attribute attr = column_attribute(rel, column);
+	Form_pg_attribute other = column_attribute(rel, twin);
+
+	return strcmp(twin_type(attr), twin_type(other)) == 0 &&
+		attr->attcollation == other->attcollation;
+}
+
 static char *
 collation_clause(Oid collation)
 {

@@ -410,8 +410,8 @@ apply(RowUnderWay *way, ZdmSide *side)
 
 		slot_getallattrs(way->row);
 		ExecClearTuple(work);
-		memcpy(work->tts_values, way->row->tts_values, natts * sizeof(Datum));
-		memcpy(work->tts_isnull, way->row->tts_isnull, natts * sizeof(bool));
+		memcpy(work->tts_values, way->row->tts_values, (Size) natts * sizeof(Datum));
+		memcpy(work->tts_isnull, way->row->tts_isnull, (Size) natts * sizeof(bool));
 		ExecStoreVirtualTuple(work);
 		way->row = work;
 	}

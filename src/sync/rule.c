@@ -156,8 +156,10 @@ compile_set(ZdmRuleSet *set, Relation rel)
 	{
 		zdm_pin_path(&saved);
 		foreach(lc, sources)
+		{
 			if (compile_rule(set, rel, lfirst(lc), &set->rules[set->count]))
 				set->count++;
+		}
 		zdm_unbecome(&saved);
 	}
 	PG_CATCH();

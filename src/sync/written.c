@@ -148,11 +148,11 @@ written_by_statement(QueryDesc *desc, Relation rel, List *ancestors,
 {
 	PlannedStmt *stmt = desc->plannedstmt;
 	bool		found = false;
-	ListCell   *lc;
+	int			index = 0;
 
-	foreach(lc, stmt->resultRelations)
+	while ((index = zdm_next_result_relation(stmt, index)) > 0)
 	{
-		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), stmt->rtable);
+		RangeTblEntry *rte = rt_fetch(index, stmt->rtable);
 		Bitmapset  *columns;
 
 		if (rte->relid != RelationGetRelid(rel) &&
@@ -231,8 +231,10 @@ zdm_written_has(const ZdmWritten *written, const char *column,
 								 written->columns);
 		case ZDM_WRITTEN_NAMES:
 			foreach(lc, written->names)
+			{
 				if (strcmp(strVal(lfirst(lc)), column) == 0)
 					return true;
+			}
 			return false;
 		case ZDM_WRITTEN_ALL:
 			return true;

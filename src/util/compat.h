@@ -26,6 +26,7 @@
 #include "nodes/nodeFuncs.h"
 #pragma GCC diagnostic pop
 
+#include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
@@ -73,6 +74,50 @@ zdm_rte_inserted_cols(PlannedStmt *stmt, RangeTblEntry *rte)
 	return rte->insertedCols;
 #endif
 }
+
+/*
+ * The range table indexes of the tables that a statement writes: the next one
+ * after a previous (0: the first), or 0.
+ */
+static inline int
+zdm_next_result_relation(PlannedStmt *stmt, int previous)
+{
+#if PG_VERSION_NUM >= 190000
+	int			next = bms_next_member(stmt->resultRelationRelids,
+									   previous > 0 ? previous : -1);
+
+	return next > 0 ? next : 0;
+#else
+	bool		take = previous == 0;
+	ListCell   *lc;
+
+	foreach(lc, stmt->resultRelations)
+	{
+		if (take)
+			return lfirst_int(lc);
+		take = lfirst_int(lc) == previous;
+	}
+	return 0;
+#endif
+}
+
+/* Scans of a range of row addresses, and updates, take options since 19. */
+#if PG_VERSION_NUM >= 190000
+#define zdm_beginscan_tidrange(rel, snapshot, first, last) \
+	table_beginscan_tidrange(rel, snapshot, first, last, SO_NONE)
+#define zdm_tuple_update(rel, tid, slot, cid, ...) \
+	table_tuple_update(rel, tid, slot, cid, 0, __VA_ARGS__)
+#else
+#define zdm_beginscan_tidrange table_beginscan_tidrange
+#define zdm_tuple_update table_tuple_update
+#endif
+
+/* Publications that name the table; 19 lists those that leave it out, too. */
+#if PG_VERSION_NUM >= 190000
+#define zdm_relation_publications GetRelationIncludedPublications
+#else
+#define zdm_relation_publications GetRelationPublications
+#endif
 
 /* Whether an update needs new index entries: a flag, since 16 three ways. */
 #if PG_VERSION_NUM < 160000

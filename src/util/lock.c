@@ -25,6 +25,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -103,6 +104,22 @@ zdm_lock_migration(int64 id, const char *name, LOCKMODE mode)
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration"),
 					   (Oid) id, 0);
 	set.what = psprintf("migration \"%s\"", name);
+	(void) lock_politely(&set);
+}
+
+/*
+ * Lock a migration's name, which has no row yet, for the rest of the
+ * transaction.
+ */
+void
+zdm_lock_migration_name(const char *name)
+{
+	LOCKTAG		tag;
+	LockSet		set = {.tags = &tag, .count = 1, .mode = ExclusiveLock};
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration_in_flight"),
+					   DatumGetUInt32(hash_any((const unsigned char *) name, (int) strlen(name))), 0);
+	set.what = psprintf("migration name \"%s\"", name);
 	(void) lock_politely(&set);
 }
 
@@ -225,68 +242,67 @@ give_up(LockSet *set)
 			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			errmsg("could not lock %s within %d ms", set->what,
 				   zdm_lock_patience),
-			errdetail("%s", describe_holders(set)),
+			errdetail("It is held by %s.", describe_holders(set)),
 			errhint("Nothing was changed. End or wait for these transactions and run the same call again, or raise zdm.lock_patience."));
 }
 
 /*
- * Who holds what we want, as far as the user may see it.
+ * A query for one line about each holder of the locks that a condition on
+ * pg_locks l selects: pid, user, application, state, since when its
+ * transaction is open, query; or the name of a prepared transaction.  What
+ * the user may not see stays hidden.
+ */
+#define HOLDERS_WHERE(condition) \
+	"SELECT CASE WHEN h.pid IS NULL THEN" \
+	" pg_catalog.format('prepared transaction \"%s\" of user %s, prepared at %s'," \
+	" x.gid, x.owner, x.prepared) ELSE" \
+	" pg_catalog.format('pid %s, user %s, application \"%s\", %s, in transaction since %s, query \"%s\"'," \
+	" h.pid, coalesce(a.usename::text, a.backend_type), coalesce(a.application_name, '')," \
+	" coalesce(a.state, a.backend_type, 'state unknown'), a.xact_start," \
+	" pg_catalog.left(pg_catalog.regexp_replace(a.query, E'\\\\s+', ' ', 'g'), 200)) END" \
+	" FROM (SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_catalog.pg_locks l" \
+	" WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()" \
+	" AND " condition ") h" \
+	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) h.pid" \
+	" LEFT JOIN pg_catalog.pg_prepared_xacts x ON h.pid IS NULL" \
+	" AND h.virtualtransaction OPERATOR(pg_catalog.=)" \
+	" ('-1/' OPERATOR(pg_catalog.||) x.transaction::text)" \
+	" ORDER BY 1"
+
+/*
+ * Who holds what we want.
  */
 static char *
 describe_holders(LockSet *set)
 {
-	static const char *const sql =
-		"SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l"
-		" WHERE l.granted AND l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
-		" AND l.database OPERATOR(pg_catalog.=) $1"
-		" AND (l.relation OPERATOR(pg_catalog.=) $2"
-		" OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
-		" AND l.mode OPERATOR(pg_catalog.=) ANY ($5)";
 	StringInfoData buf;
 	List	   *modes = NIL;
-	MemoryContext cxt = CurrentMemoryContext;
-	ZdmIdentity saved;
 
 	initStringInfo(&buf);
 	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
 		if (DoLockModesConflict(mode, set->mode))
 			modes = lappend(modes, unconstify(char *,
 											  GetLockmodeName(DEFAULT_LOCKMETHOD, mode)));
-
-	SPI_connect();
-	zdm_pin_path(&saved);
 	for (int i = 0; i < set->count; i++)
 	{
 		LOCKTAG    *tag = &set->tags[i];
 		bool		object = tag->locktag_type == LOCKTAG_OBJECT;
-		uint64		rows;
-		int		   *pids;
+		List	   *lines;
+		ListCell   *lc;
 
-		rows = zdm_execute(SPI_OK_SELECT, sql,
-						   ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(tag->locktag_field1)),
-									ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? InvalidOid : tag->locktag_field2)),
-									ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field2 : InvalidOid)),
-									ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field3 : InvalidOid)),
-									zdm_arg_texts(modes)));
-		pids = palloc_array(int, rows + 1);
-		for (uint64 row = 0; row < rows; row++)
-		{
-			bool		isnull;
-
-			pids[row] = DatumGetInt32(zdm_result(row, 1, &isnull));
-		}
-		for (uint64 row = 0; row < rows; row++)
-		{
-			MemoryContext old = MemoryContextSwitchTo(cxt);
-
-			appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "",
-							 zdm_describe_backend(pids[row]));
-			MemoryContextSwitchTo(old);
-		}
+		lines = zdm_query_strings(HOLDERS_WHERE("l.database OPERATOR(pg_catalog.=) $1"
+												" AND (l.relation OPERATOR(pg_catalog.=) $2"
+												" OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
+												" AND l.mode OPERATOR(pg_catalog.=) ANY ($5)"),
+								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(tag->locktag_field1)),
+										   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? InvalidOid : tag->locktag_field2)),
+										   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field2 : InvalidOid)),
+										   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field3 : InvalidOid)),
+										   zdm_arg_texts(modes)));
+		foreach(lc, lines)
+			appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
 	}
-	zdm_unbecome(&saved);
-	SPI_finish();
-	return buf.len ? buf.data : pstrdup("It was taken by ever new sessions, none of which holds it now.");
+	return buf.len ? buf.data : pstrdup("ever new sessions, none of which holds it now");
 }
 
 /*
@@ -303,29 +319,15 @@ zdm_describe_table_holders(Oid relid, LOCKMODE mode)
 }
 
 /*
- * One line about a backend: pid, user, application, state, age of its
- * transaction, query.  What the user may not see stays hidden.
+ * Whose transaction that is.
  */
 char *
-zdm_describe_backend(int pid)
+zdm_describe_transaction(TransactionId xid)
 {
-	static const char *const sql =
-		"SELECT pg_catalog.format('pid %s, user %s, application %L, %s, transaction open for %s: %s',"
-		" a.pid, coalesce(a.usename::text, a.backend_type), coalesce(a.application_name, ''),"
-		" coalesce(a.state, a.backend_type, 'state unknown'),"
-		" pg_catalog.date_trunc('milliseconds', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.xact_start),"
-		" pg_catalog.left(pg_catalog.regexp_replace(a.query, E'\\\\s+', ' ', 'g'), 200))"
-		" FROM pg_catalog.pg_stat_activity a WHERE a.pid OPERATOR(pg_catalog.=) $1";
-	MemoryContext cxt = CurrentMemoryContext;
-	ZdmIdentity saved;
-	char	   *result = NULL;
+	List	   *lines;
 
-	SPI_connect();
-	zdm_pin_path(&saved);
-	if (zdm_execute(SPI_OK_SELECT, sql,
-					ZDM_ARGS(ZDM_ARG(INT4OID, Int32GetDatum(pid)))) > 0)
-		result = zdm_result_text(cxt, 0, 1);
-	zdm_unbecome(&saved);
-	SPI_finish();
-	return result ? result : psprintf("pid %d", pid);
+	lines = zdm_query_strings(HOLDERS_WHERE("l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
+											" AND l.transactionid::text OPERATOR(pg_catalog.=) $1"),
+							  ZDM_ARGS(zdm_arg_text(psprintf("%u", xid))));
+	return lines ? linitial(lines) : pstrdup("several transactions");
 }

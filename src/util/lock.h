@@ -13,7 +13,8 @@
 
 extern int64 zdm_lock_relations(List *relids, LOCKMODE mode);
 extern void zdm_lock_migration(int64 id, const char *name, LOCKMODE mode);
-extern char *zdm_describe_backend(int pid);
+extern void zdm_lock_migration_name(const char *name);
+extern char *zdm_describe_transaction(TransactionId xid);
 extern char *zdm_describe_table_holders(Oid relid, LOCKMODE mode);
 extern void zdm_sleep(int64 ms);
 
