@@ -80,15 +80,24 @@ zdm_ranges_exist(int64 migration, Oid relid)
 }
 
 /*
- * Forget tables (partitions) that do not exist any more.
+ * Forget the partitions that were dropped or detached: one that comes back has
+ * to be visited again.
  */
 void
-zdm_ranges_delete_gone(int64 migration)
+zdm_ranges_keep_only(int64 migration, List *relids)
 {
-	change("DELETE FROM zdm.backfill_range r WHERE r.migration_id = $1"
-		   " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.relation)",
+	Datum	   *elems = palloc_array(Datum, list_length(relids) + 1);
+	ListCell   *lc;
+
+	foreach(lc, relids)
+		elems[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
+	change("DELETE FROM zdm.backfill_range WHERE migration_id = $1"
+		   " AND relation::oid <> ALL ($2)",
 		   SPI_OK_DELETE,
-		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration))));
+		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
+					ZDM_ARG(OIDARRAYOID,
+							PointerGetDatum(construct_array(elems, list_length(relids), OIDOID,
+															sizeof(Oid), true, TYPALIGN_INT)))));
 }
 
 /*

@@ -44,7 +44,7 @@ extern void zdm_ranges_make(int64 migration, Oid relid, int64 blocks,
 extern void zdm_ranges_remake(int64 migration, Oid relid, int64 blocks,
 							  int64 filenumber);
 extern bool zdm_ranges_exist(int64 migration, Oid relid);
-extern void zdm_ranges_delete_gone(int64 migration);
+extern void zdm_ranges_keep_only(int64 migration, List *relids);
 extern void zdm_ranges_extend(int64 migration, Oid relid, int64 blocks);
 extern ZdmRange *zdm_range_claim(int64 migration, ZdmRangeWork work,
 								 const ZdmRange *after);

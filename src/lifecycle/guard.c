@@ -33,6 +33,7 @@
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
+#include "schema/table.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
@@ -88,7 +89,11 @@ guard_alter(void)
 		if (zdm_sync_rules_on(list_make1_oid(relid)) == NIL)
 			continue;
 		foreach(migration, zdm_migrations_on(relid))
+		{
 			check_migration(lfirst(migration), false);
+			zdm_ranges_keep_only(((ZdmMigration *) lfirst(migration))->id,
+								 zdm_storage_relations(relid));
+		}
 	}
 }
 

@@ -66,6 +66,8 @@ typedef struct Migrate
 	int64		pause_ms;		/* before the next try, while waiting */
 	bool		waiting;
 	double		batch_ms;
+	int			step;			/* the one under way, or 0 */
+	ZdmStepKind step_kind;
 	/* a sweep over the rows that were put aside */
 	ZdmRange   *swept;			/* up to here, or NULL */
 	int			sweep_failed;
@@ -87,6 +89,8 @@ static void run(Migrate *migrate);
 static void begin_transaction(Migrate *migrate);
 static void commit_transaction(Migrate *migrate);
 static bool prepare(Migrate *migrate);
+static void enter_step(Migrate *migrate, ZdmStepKind kind);
+static void leave_step(Migrate *migrate, const char *error);
 static void cover_partitions(Migrate *migrate);
 static Outcome work_once(Migrate *migrate);
 static Outcome work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work);
@@ -241,8 +245,6 @@ static bool
 prepare(Migrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
-	List	   *steps;
-	ListCell   *lc;
 
 	zdm_lock_migration(migration->id, migration->name, ShareLock);
 	migration->state = zdm_migration_state(migration->id);
@@ -261,13 +263,41 @@ prepare(Migrate *migrate)
 				errhint("SELECT zdm.contract(%s);", quote_literal_cstr(migration->name)));
 		return false;
 	}
-	steps = zdm_pattern(migration->pattern)->migrate(migration);
-	foreach(lc, steps)
-		zdm_step_started(migration,
-						 zdm_step_number(migration, ZDM_MIGRATE, ((ZdmStep *) lfirst(lc))->description), 0);
+	enter_step(migrate, ZDM_STEP_BACKFILL);
 	zdm_migration_set_error(migration->id, NULL);
 	zdm_event(migration, "info", "backfilling", NULL);
 	return true;
+}
+
+/*
+ * Record that the migrate phase goes on with its step of that kind.
+ */
+static void
+enter_step(Migrate *migrate, ZdmStepKind kind)
+{
+	ZdmMigration *migration = migrate->migration;
+	ListCell   *lc;
+
+	if (migrate->step != 0 && migrate->step_kind == kind)
+		return;
+	leave_step(migrate, NULL);
+	foreach(lc, zdm_pattern(migration->pattern)->migrate(migration))
+	{
+		ZdmStep    *step = lfirst(lc);
+
+		if (step->kind == kind)
+			migrate->step = zdm_step_number(migration, ZDM_MIGRATE, step->description);
+	}
+	migrate->step_kind = kind;
+	zdm_step_started(migration, migrate->step, 0);
+}
+
+static void
+leave_step(Migrate *migrate, const char *error)
+{
+	if (migrate->step != 0)
+		zdm_step_ended(migrate->migration, migrate->step, error);
+	migrate->step = 0;
 }
 
 /*
@@ -280,7 +310,7 @@ cover_partitions(Migrate *migrate)
 	ZdmMigration *migration = migrate->migration;
 	ListCell   *lc;
 
-	zdm_ranges_delete_gone(migration->id);
+	zdm_ranges_keep_only(migration->id, zdm_storage_relations(migration->relation));
 	foreach(lc, zdm_storage_relations(migration->relation))
 	{
 		Relation	rel;
@@ -330,6 +360,8 @@ work_once(Migrate *migrate)
 	{
 		ListCell   *lc;
 
+		enter_step(migrate, ZDM_STEP_VERIFY);
+
 		foreach(lc, zdm_storage_relations(migration->relation))
 		{
 			Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
@@ -366,7 +398,7 @@ work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	rel = try_relation_open(range->relation, NoLock);
 	if (rel == NULL)
 	{
-		zdm_ranges_delete_gone(migration->id);
+		zdm_ranges_keep_only(migration->id, zdm_storage_relations(migration->relation));
 		return WORKED;
 	}
 	if ((int64) zdm_relation_filenumber(rel) != range->filenumber)
@@ -507,8 +539,6 @@ become_ready(Migrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
 	int64		mismatches;
-	List	   *steps;
-	ListCell   *lc;
 
 	zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
 	if (zdm_migration_state(migration->id) != ZDM_EXPANDED)
@@ -524,10 +554,7 @@ become_ready(Migrate *migrate)
 			 psprintf("SELECT * FROM zdm.verify(%s); correct these rows and run CALL zdm.backfill again.",
 					  quote_literal_cstr(migration->name)));
 	}
-	steps = zdm_pattern(migration->pattern)->migrate(migration);
-	foreach(lc, steps)
-		zdm_step_ended(migration,
-					   zdm_step_number(migration, ZDM_MIGRATE, ((ZdmStep *) lfirst(lc))->description), NULL);
+	leave_step(migrate, NULL);
 	zdm_migration_set_state(migration, ZDM_READY);
 }
 
@@ -547,6 +574,7 @@ fail(Migrate *migrate, int code, const char *message, const char *detail,
 	zdm_migration_set_error(migrate->migration->id,
 							psprintf("%s: %s", message, detail));
 	(void) zdm_migration_set_waiting(migrate->migration->id, NULL);
+	leave_step(migrate, message);
 	zdm_event(migrate->migration, "error", "failed", psprintf("%s: %s", message, detail));
 	commit_transaction(migrate);
 	ereport(ERROR,

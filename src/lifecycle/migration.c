@@ -32,6 +32,7 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
+#include "backfill/verify.h"
 #include "catalog/event.h"
 #include "catalog/range.h"
 #include "catalog/step.h"
@@ -63,6 +64,7 @@ static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
 static void run_step(ZdmMigration *migration, ZdmStep *step);
 static void make_ranges(ZdmMigration *migration);
 static void check_partitions(ZdmMigration *migration);
+static void check_late_partitions(ZdmMigration *migration);
 static void end_migration(ZdmMigration *migration, ZdmState state);
 static void move_quarantine(ZdmMigration *migration, int64 us);
 static int64 interval_us(Interval *interval);
@@ -268,6 +270,7 @@ zdm_lifecycle_finish(const char *name)
 				errhint("SELECT zdm.contract(%s, quarantine => '0'); ends it now.",
 						quote_literal_cstr(name)));
 	check_attached(pattern, migration, ZDM_FINISH);
+	check_late_partitions(migration);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_FINISH, pattern->finish(migration));
@@ -291,6 +294,8 @@ zdm_lifecycle_rollback(const char *name)
 	int64		waited;
 
 	check_attached(pattern, migration, ZDM_ROLLBACK);
+	if (migration->state == ZDM_CONTRACTED)
+		check_late_partitions(migration);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration));
@@ -494,6 +499,36 @@ check_partitions(ZdmMigration *migration)
 						   zdm_relation_label(lfirst_oid(lc)), migration->name),
 					errdetail("Its rows are not backfilled."),
 					errhint("CALL zdm.backfill(%s);", quote_literal_cstr(migration->name)));
+}
+
+/*
+ * Refuse to drop a side that has something to itself in partitions that were
+ * attached during the quarantine.
+ */
+static void
+check_late_partitions(ZdmMigration *migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_storage_relations(migration->relation))
+	{
+		ZdmVerification found = {0};
+		Relation	rel;
+
+		if (zdm_ranges_exist(migration->id, lfirst_oid(lc)))
+			continue;
+		rel = table_open(lfirst_oid(lc), AccessShareLock);
+		zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
+		table_close(rel, AccessShareLock);
+		if (found.mismatches > 0)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("partition \"%s\" was attached in the quarantine of migration \"%s\", with old and new columns that differ in " INT64_FORMAT " rows",
+						   zdm_relation_label(lfirst_oid(lc)), migration->name, found.mismatches),
+					errdetail("Dropping either side would lose what only that side holds."),
+					errhint("UPDATE these rows so that both sides agree; SELECT * FROM zdm.verify(%s) shows them.",
+							quote_literal_cstr(migration->name)));
+	}
 }
 
 static void
