@@ -293,7 +293,6 @@ side_given(RowUnderWay *way, ZdmSide *side, bool by_name)
 		}
 		else
 		{
-			ZdmValue	fallback = {.state = column->fallback};
 			Datum		value,
 						initial;
 			bool		isnull,
@@ -302,10 +301,8 @@ side_given(RowUnderWay *way, ZdmSide *side, bool by_name)
 			value = slot_getattr(way->row, column->attnum, &isnull);
 			if (isnull)
 				continue;
-			if (column->fallback == NULL)
-				return true;
-			initial = zdm_value_compute(&fallback, way->set, way->row, &initial_null);
-			if (!same_image(column, value, isnull, initial, initial_null))
+			if (!zdm_column_initial(column, way->set, way->row, &initial, &initial_null) ||
+				!same_image(column, value, isnull, initial, initial_null))
 				return true;
 		}
 	}

@@ -12,6 +12,10 @@
  * A rebuild does not free the old set: a statement may be in the middle of
  * using it.  It is handed to the transaction's memory instead.
  *
+ * Whoever writes needs the right to call what an expression calls, as with a
+ * generated column; the check is made when the expression is compiled, so
+ * each role has a set of its own where there are expressions.
+ *
  * A rule whose column is gone is left out with a warning rather than raised:
  * the application's write is not the one to blame.  zdm_guard (guard.c)
  * refuses the DDL that would lead there.
@@ -23,6 +27,7 @@
 #include "access/table.h"
 #include "catalog/partition.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/primnodes.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
@@ -40,17 +45,26 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
-static HTAB *rule_sets = NULL;
+/* A table's rule sets: one for each role that needs its own. */
+typedef struct CachedTable
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	ZdmRuleSet *sets;
+} CachedTable;
+
+static HTAB *cached_tables = NULL;
 
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
-static void compile_set(ZdmRuleSet *set, Relation rel);
+static void forget_sets(CachedTable *table);
+static ZdmRuleSet *compile_set(Relation rel);
 static bool compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source,
 						 ZdmRule *rule);
 static bool compile_side(Relation rel, List *names, ZdmSide *side);
-static void compile_values(Relation rel, ZdmSide *side, List *texts,
-						   const char *argument);
-static ExprState *compile_default(Relation rel, AttrNumber attnum);
+static void compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side,
+						   List *texts, const char *argument);
+static Expr *stable_default(Relation rel, AttrNumber attnum);
 
 /*
  * Set up the cache and its invalidation; called once a backend.
@@ -60,10 +74,10 @@ zdm_rules_init(void)
 {
 	HASHCTL		ctl = {
 		.keysize = sizeof(Oid),
-		.entrysize = sizeof(ZdmRuleSet),
+		.entrysize = sizeof(CachedTable),
 	};
 
-	rule_sets = hash_create("zdm rule sets", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	cached_tables = hash_create("zdm tables", 16, &ctl, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
 	/* An expression may have a function's body in it. */
 	CacheRegisterSyscacheCallback(PROCOID, invalidate_all, (Datum) 0);
@@ -72,23 +86,23 @@ zdm_rules_init(void)
 static void
 invalidate_relation(Datum arg, Oid relid)
 {
-	ZdmRuleSet *set;
+	CachedTable *table;
 
 	if (!OidIsValid(relid))
 		invalidate_all(arg, 0, 0);
-	else if ((set = hash_search(rule_sets, &relid, HASH_FIND, NULL)) != NULL)
-		set->valid = false;
+	else if ((table = hash_search(cached_tables, &relid, HASH_FIND, NULL)) != NULL)
+		table->valid = false;
 }
 
 static void
 invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
 {
 	HASH_SEQ_STATUS scan;
-	ZdmRuleSet *set;
+	CachedTable *table;
 
-	hash_seq_init(&scan, rule_sets);
-	while ((set = hash_seq_search(&scan)) != NULL)
-		set->valid = false;
+	hash_seq_init(&scan, cached_tables);
+	while ((table = hash_seq_search(&scan)) != NULL)
+		table->valid = false;
 }
 
 /*
@@ -100,78 +114,75 @@ zdm_rules_get(Relation rel)
 {
 	Oid			relid = RelationGetRelid(rel);
 	bool		found;
-	ZdmRuleSet *set = hash_search(rule_sets, &relid, HASH_ENTER, &found);
+	CachedTable *table = hash_search(cached_tables, &relid, HASH_ENTER, &found);
+	ZdmRuleSet *set;
 
-	if (found && set->valid)
-		return set;
 	if (!found)
-		set->cxt = NULL;
-	set->valid = false;
-	if (set->cxt != NULL)
-		MemoryContextSetParent(set->cxt, TopTransactionContext);
-	set->cxt = NULL;
-	compile_set(set, rel);
+		table->sets = NULL;
+	else if (table->valid)
+	{
+		for (set = table->sets; set != NULL; set = set->next)
+			if (!set->has_expressions || set->role == GetUserId())
+				return set;
+	}
+	if (!found || !table->valid)
+		forget_sets(table);
+
+	/* An invalidation from here on means that the set is stale at once. */
+	table->valid = true;
+	set = compile_set(rel);
+	set->next = table->sets;
+	table->sets = set;
 	return set;
 }
 
 /*
- * The compiled rule of a migration that makes these new columns, or NULL.
+ * Statements that run now may go on using them until the transaction ends.
  */
-ZdmRule *
-zdm_rules_find(ZdmRuleSet *set, const char *migration, List *new_columns)
+static void
+forget_sets(CachedTable *table)
 {
-	for (int i = 0; i < set->count; i++)
-		if (strcmp(set->rules[i].migration, migration) == 0 &&
-			strcmp(set->rules[i].new.columns[0].name, linitial(new_columns)) == 0)
-			return &set->rules[i];
-	return NULL;
+	for (ZdmRuleSet *set = table->sets; set != NULL; set = set->next)
+		MemoryContextSetParent(set->cxt, TopTransactionContext);
+	table->sets = NULL;
 }
 
 /*
- * Fill a set that is not valid.  An error in the middle leaves it so.
+ * Make a set for the current role.  It is the transaction's as long as it is
+ * not complete, so that an error leaves nothing behind.
  */
-static void
-compile_set(ZdmRuleSet *set, Relation rel)
+static ZdmRuleSet *
+compile_set(Relation rel)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurTransactionContext,
 											  "zdm rule set",
 											  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
+	ZdmRuleSet *set = palloc0_object(ZdmRuleSet);
 	List	   *relids = list_make1_oid(RelationGetRelid(rel));
 	List	   *sources;
 	ZdmIdentity saved;
 	ListCell   *lc;
 
-	/* From here on, an invalidation means that we must start over. */
-	set->valid = true;
+	set->cxt = cxt;
+	set->role = GetUserId();
 	set->ancestors = rel->rd_rel->relispartition ?
 		get_partition_ancestors(RelationGetRelid(rel)) : NIL;
 	sources = zdm_sync_rules_on(list_concat(relids, set->ancestors));
-	set->count = 0;
 	set->rules = palloc0_array(ZdmRule, list_length(sources) + 1);
 	set->econtext = CreateStandaloneExprContext();
 	set->work = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
 										 &TTSOpsVirtual);
-	PG_TRY();
+	zdm_pin_path(&saved);
+	foreach(lc, sources)
 	{
-		zdm_pin_path(&saved);
-		foreach(lc, sources)
-		{
-			if (compile_rule(set, rel, lfirst(lc), &set->rules[set->count]))
-				set->count++;
-		}
-		zdm_unbecome(&saved);
+		if (compile_rule(set, rel, lfirst(lc), &set->rules[set->count]))
+			set->count++;
 	}
-	PG_CATCH();
-	{
-		set->valid = false;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
+	zdm_unbecome(&saved);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, CacheMemoryContext);
-	set->cxt = cxt;
+	return set;
 }
 
 /*
@@ -195,8 +206,8 @@ compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source, ZdmRule *rule)
 	zdm_migration_scan(source->migration, &rule->migration, &state);
 	rule->backfilling = state == ZDM_EXPANDED;
 	rule->new_leads = state == ZDM_CONTRACTED;
-	compile_values(rel, &rule->new, source->up, "up");
-	compile_values(rel, &rule->old, source->down, "down");
+	compile_values(set, rel, &rule->new, source->up, "up");
+	compile_values(set, rel, &rule->old, source->down, "down");
 	return true;
 }
 
@@ -221,13 +232,14 @@ compile_side(Relation rel, List *names, ZdmSide *side)
 		column->typlen = attr->attlen;
 		column->typbyval = attr->attbyval;
 		column->notnull = attr->attnotnull;
-		column->fallback = compile_default(rel, attnum);
+		column->initial = stable_default(rel, attnum);
 	}
 	return true;
 }
 
 static void
-compile_values(Relation rel, ZdmSide *side, List *texts, const char *argument)
+compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side, List *texts,
+			   const char *argument)
 {
 	for (int i = 0; i < side->count; i++)
 	{
@@ -241,21 +253,48 @@ compile_values(Relation rel, ZdmSide *side, List *texts, const char *argument)
 		if (IsA(bare, Var) && ((Var *) bare)->varattno > 0)
 			column->value.source = ((Var *) bare)->varattno;
 		else
+		{
 			column->value.state = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+			set->has_expressions = true;
+		}
 	}
 }
 
 /*
  * The column's default, where each evaluation gives the same; else NULL.
  */
-static ExprState *
-compile_default(Relation rel, AttrNumber attnum)
+static Expr *
+stable_default(Relation rel, AttrNumber attnum)
 {
 	Node	   *expr = build_column_default(rel, attnum);
 
-	if (expr == NULL || contain_volatile_functions(expr))
-		return NULL;
-	return ExecInitExpr(expression_planner((Expr *) expr), NULL);
+	return expr == NULL || contain_volatile_functions(expr) ? NULL : (Expr *) expr;
+}
+
+/*
+ * Compute the value that a column has by default.  Returns false where it has
+ * no default, or not always the same.  Made executable only here, when it is
+ * needed: a writer who names the column need not have the right to call what
+ * its default calls.
+ */
+bool
+zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set, TupleTableSlot *row,
+				   Datum *value, bool *isnull)
+{
+	ZdmValue	initial = {.state = column->initial_state};
+
+	if (column->initial == NULL)
+		return false;
+	if (column->initial_state == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(set->cxt);
+
+		column->initial_state = ExecInitExpr(expression_planner(column->initial), NULL);
+		MemoryContextSwitchTo(old);
+		initial.state = column->initial_state;
+	}
+	*value = zdm_value_compute(&initial, set, row, isnull);
+	return true;
 }
 
 /*

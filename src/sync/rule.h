@@ -30,7 +30,8 @@ typedef struct ZdmColumn
 	bool		typbyval;
 	bool		notnull;
 	ZdmValue	value;			/* from the other side */
-	ExprState  *fallback;		/* its own default, where that is stable */
+	Expr	   *initial;		/* its own default, where that is stable */
+	ExprState  *initial_state;	/* made on first use */
 	Oid			statement_relid;	/* cache: where the column has number … */
 	AttrNumber	statement_attnum;
 } ZdmColumn;
@@ -55,8 +56,9 @@ typedef struct ZdmRule
  */
 typedef struct ZdmRuleSet
 {
-	Oid			relid;			/* hash key */
-	bool		valid;
+	struct ZdmRuleSet *next;	/* of the same table */
+	Oid			role;			/* whose rights the expressions were checked for */
+	bool		has_expressions;
 	MemoryContext cxt;
 	List	   *ancestors;		/* oids, where the table is a partition */
 	int			count;
@@ -67,9 +69,8 @@ typedef struct ZdmRuleSet
 
 extern void zdm_rules_init(void);
 extern ZdmRuleSet *zdm_rules_get(Relation rel);
-extern ZdmRule *zdm_rules_find(ZdmRuleSet *set, const char *migration,
-							   List *new_columns);
-
+extern bool zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set,
+							   TupleTableSlot *row, Datum *value, bool *isnull);
 extern Datum zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set,
 							   TupleTableSlot *row, bool *isnull);
 
