@@ -68,12 +68,11 @@ typedef struct Batch
 	ZdmRange   *range;
 	Relation	rel;
 	ZdmBatchReport *report;
-	List	   *rules;			/* of ZdmRule *: this migration's */
 	ZdmRuleSet *set;
 	EState	   *estate;
 	ResultRelInfo *relinfo;
 	TupleTableSlot *old_row;
-	TupleTableSlot *new_row;
+	TupleTableSlot *new_row;	/* the rule set's, NULL: nothing to do */
 	LockTupleMode lock_mode;	/* what changing the new columns needs */
 	SPIPlanPtr	plan;			/* with zdm.fire_user_triggers */
 	MemoryContext row_cxt;
@@ -95,10 +94,10 @@ static void fill_blocks(void *arg);
 static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
 static void fill_row(void *arg);
-static bool compute_new_row(Batch *batch);
 static bool store_new_row(Batch *batch);
 static bool store_by_sql(Batch *batch);
 static void put_aside(Batch *batch);
+static TransactionId row_holder(TupleTableSlot *row);
 static void note_blocker(Batch *batch, TransactionId xmax);
 static SPIPlanPtr prepare_update(Batch *batch);
 static double elapsed_ms(Batch *batch);
@@ -196,7 +195,6 @@ batch_begin(Batch *batch)
 {
 	Relation	rel = batch->rel;
 	Bitmapset  *keys;
-	ListCell   *lc;
 
 	batch->reached = batch->range->next;
 	batch->rows_done = batch->rows_changed = 0;
@@ -206,26 +204,21 @@ batch_begin(Batch *batch)
 	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
 										   ALLOCSET_DEFAULT_SIZES);
 	batch->set = zdm_rules_get(rel);
-	batch->rules = NIL;
-	for (int i = 0; i < batch->set->count; i++)
-		if (strcmp(batch->set->rules[i].migration, batch->migration->name) == 0)
-			batch->rules = lappend(batch->rules, &batch->set->rules[i]);
 
 	batch->estate = CreateExecutorState();
 	batch->relinfo = makeNode(ResultRelInfo);
 	InitResultRelInfo(batch->relinfo, rel, 0, NULL, 0);
 	ExecOpenIndices(batch->relinfo, false);
 	batch->old_row = table_slot_create(rel, NULL);
-	batch->new_row = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
 
 	batch->lock_mode = LockTupleNoKeyExclusive;
 	keys = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
-	foreach(lc, batch->rules)
+	for (int i = 0; i < batch->set->count; i++)
 	{
-		ZdmRule    *rule = lfirst(lc);
+		ZdmSide    *side = &batch->set->rules[i].new;
 
-		for (int i = 0; i < rule->new.count; i++)
-			if (bms_is_member(rule->new.columns[i].attnum -
+		for (int j = 0; j < side->count; j++)
+			if (bms_is_member(side->columns[j].attnum -
 							  FirstLowInvalidHeapAttributeNumber, keys))
 				batch->lock_mode = LockTupleExclusive;
 	}
@@ -238,7 +231,6 @@ batch_end(Batch *batch)
 	if (batch->plan != NULL && SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	ExecDropSingleTupleTableSlot(batch->old_row);
-	ExecDropSingleTupleTableSlot(batch->new_row);
 	ExecCloseIndices(batch->relinfo);
 	FreeExecutorState(batch->estate);
 	MemoryContextDelete(batch->row_cxt);
@@ -325,7 +317,10 @@ visit_row(Batch *batch)
 		fill_row(batch);
 	else if (!zdm_attempt(fill_row, batch, &error))
 	{
-		if (batch->report->failed++ < ZDM_BATCH_FAILURES)
+		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+			error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+			note_blocker(batch, row_holder(batch->old_row));
+		else if (batch->report->failed++ < ZDM_BATCH_FAILURES)
 		{
 			MemoryContext old = MemoryContextSwitchTo(batch->report_cxt);
 
@@ -350,58 +345,15 @@ fill_row(void *arg)
 
 	MemoryContextReset(batch->row_cxt);
 	old = MemoryContextSwitchTo(batch->row_cxt);
-	if (compute_new_row(batch))
+	batch->new_row = zdm_row_backfilled(batch->rel, batch->set,
+										batch->migration->name, batch->old_row);
+	if (batch->new_row != NULL)
 	{
+		batch->new_row->tts_tableOid = RelationGetRelid(batch->rel);
 		if (batch->plan != NULL ? store_by_sql(batch) : store_new_row(batch))
 			batch->rows_changed++;
 	}
 	MemoryContextSwitchTo(old);
-}
-
-/*
- * Put the row as it should be into batch->new_row.  Returns false where it is
- * backfilled already, or has nothing to be backfilled with.
- */
-static bool
-compute_new_row(Batch *batch)
-{
-	TupleTableSlot *row = batch->new_row;
-	int			natts = row->tts_tupleDescriptor->natts;
-	bool		needed = false;
-	ListCell   *lc;
-
-	foreach(lc, batch->rules)
-	{
-		ZdmRule    *rule = lfirst(lc);
-
-		if (!zdm_side_is_null(&rule->new, batch->old_row))
-			continue;
-		if (!needed)
-		{
-			slot_getallattrs(batch->old_row);
-			ExecClearTuple(row);
-			memcpy(row->tts_values, batch->old_row->tts_values, (Size) natts * sizeof(Datum));
-			memcpy(row->tts_isnull, batch->old_row->tts_isnull, (Size) natts * sizeof(bool));
-		}
-		for (int i = 0; i < rule->new.count; i++)
-		{
-			ZdmColumn  *column = &rule->new.columns[i];
-			bool		isnull;
-			Datum		value = zdm_value_compute(&column->value, batch->set,
-												  batch->old_row, &isnull);
-
-			row->tts_values[column->attnum - 1] = value;
-			row->tts_isnull[column->attnum - 1] = isnull;
-			if (!isnull)
-				needed = true;
-		}
-	}
-	if (needed)
-	{
-		ExecStoreVirtualTuple(row);
-		row->tts_tableOid = RelationGetRelid(batch->rel);
-	}
-	return needed;
 }
 
 /*
@@ -518,6 +470,18 @@ put_aside(Batch *batch)
 	ItemPointerCopy(&batch->old_row->tts_tid, tid);
 	batch->skipped = lappend(batch->skipped, tid);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The transaction that holds a row that is still in its buffer.
+ */
+static TransactionId
+row_holder(TupleTableSlot *row)
+{
+	bool		free;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(row, false, &free);
+
+	return HeapTupleHeaderGetRawXmax(tuple->t_data);
 }
 
 /*

@@ -473,8 +473,9 @@ end_sweep(Migrate *migrate)
 		return wait_for(migrate, blocker);
 	if (failed > 0)
 		fail(migrate, ERRCODE_DATA_EXCEPTION,
-			 psprintf("%d rows of migration \"%s\" could not be backfilled", failed,
-					  migrate->migration->name),
+			 psprintf(failed == 1 ? "%d row of migration \"%s\" could not be backfilled"
+					  : "%d rows of migration \"%s\" could not be backfilled",
+					  failed, migrate->migration->name),
 			 failure,
 			 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows and run CALL zdm.backfill again. The others are done.",
 					  quote_literal_cstr(migrate->migration->name)));
@@ -548,8 +549,8 @@ become_ready(Migrate *migrate)
 	{
 		zdm_ranges_verify_again(migration->id);
 		fail(migrate, ERRCODE_DATA_CORRUPTED,
-			 psprintf("old and new columns of migration \"%s\" differ in " INT64_FORMAT " rows",
-					  migration->name, mismatches),
+			 psprintf("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s",
+					  migration->name, mismatches, mismatches == 1 ? "row" : "rows"),
 			 "The sync trigger was switched off for a time, or another trigger changes the row after it.",
 			 psprintf("SELECT * FROM zdm.verify(%s); correct these rows and run CALL zdm.backfill again.",
 					  quote_literal_cstr(migration->name)));

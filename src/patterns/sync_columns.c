@@ -29,11 +29,11 @@ check_expressions(Relation rel, List *texts, List *targets,
 	ListCell   *text,
 			   *target;
 
-	if (list_length(texts) != list_length(targets) || texts == NIL)
+	if (list_length(texts) != list_length(targets))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("\"%s\" needs one expression for each of %s", argument,
-					   targets ? zdm_names_text(targets) : "at least one column"),
+					   zdm_names_text(targets)),
 				errhint("Give as many expressions as columns."));
 	forboth(text, texts, target, targets)
 	{
@@ -53,11 +53,35 @@ check(ZdmMigration *migration, Relation rel)
 	ZdmSyncRule *rule = linitial(migration->rules);
 	ListCell   *lc;
 
+	List	   *columns = list_concat_copy(migration->old_columns, migration->new_columns);
+	List	   *seen = NIL;
+
 	zdm_check_table(rel);
-	foreach(lc, migration->old_columns)
+	if (migration->old_columns == NIL || migration->new_columns == NIL)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("each side needs at least one column"),
+				errhint("Name the columns."));
+	foreach(lc, columns)
+	{
+		ListCell   *other;
+
+		if (lfirst(lc) == NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					errmsg("a column name is NULL"),
+					errhint("Name the columns."));
+		foreach(other, seen)
+		{
+			if (strcmp(lfirst(other), lfirst(lc)) == 0)
+				ereport(ERROR,
+						errcode(ERRCODE_DUPLICATE_COLUMN),
+						errmsg("column \"%s\" is named twice", (char *) lfirst(lc)),
+						errhint("A column can be on one side only, once."));
+		}
+		seen = lappend(seen, lfirst(lc));
 		zdm_check_column(rel, lfirst(lc));
-	foreach(lc, migration->new_columns)
-		zdm_check_column(rel, lfirst(lc));
+	}
 	check_expressions(rel, rule->up, migration->new_columns, "up");
 	check_expressions(rel, rule->down, migration->old_columns, "down");
 }

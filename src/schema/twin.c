@@ -48,6 +48,7 @@ static void check_null(void *arg);
 static char *twin_type(Form_pg_attribute attr);
 static char *twin_default(Relation rel, const char *column);
 static char *collation_clause(Oid collation);
+static List *default_steps(Relation rel, const char *column, const char *twin);
 static List *grant_steps(Oid relid, const char *column, const char *twin);
 
 static Form_pg_attribute
@@ -115,7 +116,6 @@ zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
 	Form_pg_attribute attr = column_attribute(rel, column);
 	char	   *table = zdm_quote_relation(RelationGetRelid(rel));
 	const char *name = quote_identifier(twin);
-	char	   *initial = twin_default(rel, column);
 	StringInfoData sql;
 	List	   *steps = NIL;
 	ListCell   *lc;
@@ -133,16 +133,35 @@ zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
 						 GetCompressionMethodName(attr->attcompression));
 	steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
 									"add the second column", sql.data));
-	/* In a step of its own: with the column it would fill the rows. */
-	if (initial != NULL)
-		steps = lappend(steps,
-						zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
-								 "give it the default",
-								 psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
-										  table, name, initial)));
 	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
+	{
+		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
+
+		steps = list_concat(steps, default_steps(part, column, twin));
 		steps = list_concat(steps, grant_steps(lfirst_oid(lc), column, twin));
+		table_close(part, AccessShareLock);
+	}
 	return steps;
+}
+
+/*
+ * The column's default, for the twin.  A partition may have another one than
+ * its parent, or none.  In a step of its own: with the column it would fill
+ * the rows.
+ */
+static List *
+default_steps(Relation rel, const char *column, const char *twin)
+{
+	char	   *initial = twin_default(rel, column);
+
+	if (initial == NULL)
+		return NIL;
+	return list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+							   "give it the default",
+							   psprintf("ALTER TABLE %s%s ALTER COLUMN %s SET DEFAULT %s",
+										rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "ONLY " : "",
+										zdm_quote_relation(RelationGetRelid(rel)),
+										quote_identifier(twin), initial)));
 }
 
 static char *

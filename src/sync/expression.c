@@ -117,6 +117,12 @@ raw_expression(const char *text, const char *argument)
 				errcode(ERRCODE_SYNTAX_ERROR),
 				errmsg("\"%s\" must be one expression without a name", argument),
 				errhint("Leave out AS."));
+	if (IsA(target->val, ColumnRef) &&
+		IsA(llast(castNode(ColumnRef, target->val)->fields), A_Star))
+		ereport(ERROR,
+				errcode(ERRCODE_SYNTAX_ERROR),
+				errmsg("\"%s\" must be one expression", argument),
+				errhint("Name a column."));
 	return target->val;
 }
 

@@ -32,7 +32,8 @@
  *
  * With several rules the row goes through them until nothing changes any
  * more, each applied at most once; what a rule has written counts as written
- * for the others.  What nobody wrote (a default, a row not yet backfilled) is
+ * for the others.  Of a chain (a to b, b to c) the newest link comes first, so
+ * that the newest version wins all the way.  What nobody wrote (a default, a row not yet backfilled) is
  * looked at only when no other rule has anything to say.
  *
  * Values are compared by their binary image.  A TOASTed value that neither
@@ -51,14 +52,19 @@
 
 #include "sync/row_sync.h"
 #include "sync/written.h"
+#include "util/spi.h"
 
 /* The row on its way through the rules. */
 typedef struct RowUnderWay
 {
 	ZdmRuleSet *set;
+	Relation	rel;
+	ZdmRule    *rule;			/* the one that is applied */
+	const char *migration;		/* in a backfill: whose; else NULL */
 	TupleTableSlot *before;		/* UPDATE: the old row; INSERT: NULL */
 	TupleTableSlot *row;		/* as the rules so far have left it */
 	Bitmapset  *changed;		/* attribute numbers that rules have set */
+	Bitmapset  *settled;		/* those that follow from what was written */
 	const Bitmapset *updated_cols;	/* UPDATE: the SET list */
 	ZdmWritten	written;		/* INSERT */
 } RowUnderWay;
@@ -77,13 +83,17 @@ typedef struct Decision
 	bool		by_default;
 } Decision;
 
-/* For the error context. */
-typedef struct SyncContext
+typedef struct DefaultAttempt
 {
-	Relation	rel;
-	ZdmRule    *rule;			/* the one being applied */
-} SyncContext;
+	RowUnderWay *way;
+	ZdmSide    *side;
+	bool		changed;
+} DefaultAttempt;
 
+static void apply_rules(RowUnderWay *way);
+static void note_settled(RowUnderWay *way, const ZdmSide *side);
+static bool apply_default(RowUnderWay *way, ZdmSide *side);
+static void attempt_default(void *arg);
 static void sync_error(void *arg);
 static Decision decide_update(RowUnderWay *way, ZdmRule *rule);
 static Decision decide_insert(RowUnderWay *way, ZdmRule *rule);
@@ -110,18 +120,10 @@ zdm_row_sync(TriggerData *trigdata)
 	ZdmRuleSet *set = zdm_rules_get(trigdata->tg_relation);
 	RowUnderWay way = {
 		.set = set,
+		.rel = trigdata->tg_relation,
 		.before = update ? trigdata->tg_trigslot : NULL,
 		.row = update ? trigdata->tg_newslot : trigdata->tg_trigslot,
 		.updated_cols = update ? trigdata->tg_updatedcols : NULL,
-	};
-	SyncContext context = {.rel = trigdata->tg_relation};
-	Bitmapset  *applied = NULL;
-	bool		defaults = set->count == 1;
-	bool		again;
-	ErrorContextCallback callback = {
-		.callback = sync_error,
-		.arg = &context,
-		.previous = error_context_stack,
 	};
 
 	if (set->count == 0)
@@ -129,6 +131,43 @@ zdm_row_sync(TriggerData *trigdata)
 	if (!update)
 		zdm_written_by_insert(trigdata->tg_relation, set->ancestors,
 							  &way.written);
+	apply_rules(&way);
+	return way.changed ? result_tuple(&way, trigdata->tg_relation, tuple) : tuple;
+}
+
+/*
+ * The row as an UPDATE that touches nothing would leave it, with regard to
+ * the named migration's backfill; NULL where that is as it is.  The result is
+ * valid until the next row, and refers to the given one.
+ */
+TupleTableSlot *
+zdm_row_backfilled(Relation rel, ZdmRuleSet *set, const char *migration,
+				   TupleTableSlot *row)
+{
+	RowUnderWay way = {
+		.set = set,
+		.rel = rel,
+		.before = row,
+		.row = row,
+		.migration = migration,
+	};
+
+	apply_rules(&way);
+	return way.changed ? way.row : NULL;
+}
+
+static void
+apply_rules(RowUnderWay *way)
+{
+	ZdmRuleSet *set = way->set;
+	Bitmapset  *applied = NULL;
+	bool		defaults = set->count == 1;
+	bool		again;
+	ErrorContextCallback callback = {
+		.callback = sync_error,
+		.arg = way,
+		.previous = error_context_stack,
+	};
 
 	error_context_stack = &callback;
 	do
@@ -136,17 +175,24 @@ zdm_row_sync(TriggerData *trigdata)
 		again = false;
 		for (int i = 0; i < set->count; i++)
 		{
-			ZdmRule    *rule = context.rule = &set->rules[i];
+			ZdmRule    *rule = way->rule = &set->rules[i];
 			Decision	decision;
+			ZdmSide    *side;
+			bool		changed;
 
 			if (set->count > 1 && bms_is_member(i, applied))
 				continue;
-			decision = update ? decide_update(&way, rule) : decide_insert(&way, rule);
+			decision = way->before ? decide_update(way, rule) : decide_insert(way, rule);
 			if (decision.direction == LEAVE ||
 				(decision.by_default && !defaults))
 				continue;
-			if (apply(&way, decision.direction == UP ? &rule->new : &rule->old) &&
-				set->count > 1)
+			side = decision.direction == UP ? &rule->new : &rule->old;
+			changed = decision.by_default ? apply_default(way, side) : apply(way, side);
+			if (set->count == 1)
+				continue;
+			if (!decision.by_default)
+				note_settled(way, side);
+			if (changed || !decision.by_default)
 			{
 				applied = bms_add_member(applied, i);
 				again = true;
@@ -157,21 +203,61 @@ zdm_row_sync(TriggerData *trigdata)
 			again = defaults = true;
 	} while (again);
 	error_context_stack = callback.previous;
+}
 
-	return way.changed ? result_tuple(&way, trigdata->tg_relation, tuple) : tuple;
+/*
+ * What follows from something that was written counts as written for the
+ * other rules, also where the value happens to be the same.
+ */
+static void
+note_settled(RowUnderWay *way, const ZdmSide *side)
+{
+	for (int i = 0; i < side->count; i++)
+		way->settled = bms_add_member(way->settled, side->columns[i].attnum);
+}
+
+/*
+ * Filling a row that was not backfilled is a courtesy of the trigger: an
+ * expression that fails on it is not the fault of the statement, which may
+ * touch something else, and is reported by the backfill.
+ */
+static bool
+apply_default(RowUnderWay *way, ZdmSide *side)
+{
+	DefaultAttempt attempt = {.way = way, .side = side};
+	bool		expressions = false;
+	ErrorData  *error;
+
+	for (int i = 0; i < side->count; i++)
+		expressions |= side->columns[i].value.state != NULL;
+	if (!expressions || way->before == NULL || way->migration != NULL)
+		return apply(way, side);
+	if (!zdm_attempt(attempt_default, &attempt, &error))
+	{
+		FreeErrorData(error);
+		return false;
+	}
+	return attempt.changed;
+}
+
+static void
+attempt_default(void *arg)
+{
+	DefaultAttempt *attempt = arg;
+
+	attempt->changed = apply(attempt->way, attempt->side);
 }
 
 static void
 sync_error(void *arg)
 {
-	SyncContext *context = arg;
-	ZdmRule    *rule = context->rule;
+	RowUnderWay *way = arg;
+	ZdmRule    *rule = way->rule;
 
-	if (rule != NULL)
-		errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback('%s'))",
-				   rule->migration, RelationGetRelationName(context->rel),
-				   rule->old.columns[0].name, rule->new.columns[0].name,
-				   rule->migration);
+	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback('%s'))",
+			   rule->migration, RelationGetRelationName(way->rel),
+			   rule->old.columns[0].name, rule->new.columns[0].name,
+			   rule->migration);
 }
 
 static Decision
@@ -187,7 +273,8 @@ decide_update(RowUnderWay *way, ZdmRule *rule)
 		decision.direction = UP;
 	else if (new_changed)
 		decision.direction = DOWN;
-	else if (rule->backfilling && zdm_side_is_null(&rule->new, way->row))
+	else if (rule->backfilling && zdm_side_is_null(&rule->new, way->row) &&
+			 (way->migration == NULL || strcmp(way->migration, rule->migration) == 0))
 	{
 		bool		only_new = side_in_set_list(way, &rule->new) &&
 			!side_in_set_list(way, &rule->old);
@@ -259,7 +346,8 @@ side_in_set_list(RowUnderWay *way, const ZdmSide *side)
 {
 	for (int i = 0; i < side->count; i++)
 		if (bms_is_member(side->columns[i].attnum - FirstLowInvalidHeapAttributeNumber,
-						  way->updated_cols))
+						  way->updated_cols) ||
+			bms_is_member(side->columns[i].attnum, way->settled))
 			return true;
 	return false;
 }
@@ -276,7 +364,8 @@ side_given(RowUnderWay *way, ZdmSide *side, bool by_name)
 	{
 		ZdmColumn  *column = &side->columns[i];
 
-		if (bms_is_member(column->attnum, way->changed))
+		if (bms_is_member(column->attnum, way->changed) ||
+			bms_is_member(column->attnum, way->settled))
 			return true;
 		if (by_name)
 		{

@@ -15,6 +15,9 @@
 #define ZDM_SYNC_TRIGGER "~zdm_sync"
 
 extern HeapTuple zdm_row_sync(TriggerData *trigdata);
+extern TupleTableSlot *zdm_row_backfilled(Relation rel, ZdmRuleSet *set,
+										  const char *migration,
+										  TupleTableSlot *row);
 extern bool zdm_side_is_null(const ZdmSide *side, TupleTableSlot *row);
 extern bool zdm_side_matches(const ZdmSide *side, ZdmRuleSet *set,
 							 TupleTableSlot *row);

@@ -59,6 +59,8 @@ static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
 static void forget_sets(CachedTable *table);
 static ZdmRuleSet *compile_set(Relation rel);
+static void order_rules(ZdmRuleSet *set);
+static bool feeds(const ZdmRule *from, const ZdmRule *to);
 static bool compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source,
 						 ZdmRule *rule);
 static bool compile_side(Relation rel, List *names, ZdmSide *side);
@@ -107,7 +109,7 @@ invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
 
 /*
  * The rules that hold for a row of this table: its own, and those of the
- * partitioned tables above it, oldest first.
+ * partitioned tables above it.
  */
 ZdmRuleSet *
 zdm_rules_get(Relation rel)
@@ -180,9 +182,51 @@ compile_set(Relation rel)
 			set->count++;
 	}
 	zdm_unbecome(&saved);
+	order_rules(set);
 	MemoryContextSwitchTo(old);
 	MemoryContextSetParent(cxt, CacheMemoryContext);
 	return set;
+}
+
+/*
+ * Put a rule before those that make what it starts from: the newest link of a
+ * chain first.  Rules that have nothing to do with each other stay as they
+ * are; a ring has no order, and keeps any.
+ */
+static void
+order_rules(ZdmRuleSet *set)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		int			moves = set->count;
+
+		for (int j = i + 1; j < set->count && moves > 0; j++)
+		{
+			if (feeds(&set->rules[i], &set->rules[j]) &&
+				!feeds(&set->rules[j], &set->rules[i]))
+			{
+				ZdmRule		later = set->rules[j];
+
+				memmove(&set->rules[i + 1], &set->rules[i],
+						(Size) (j - i) * sizeof(ZdmRule));
+				set->rules[i] = later;
+				/* What moved up may itself come behind another. */
+				j = i;
+				moves--;
+			}
+		}
+	}
+}
+
+/* Whether one rule makes a column that the other starts from. */
+static bool
+feeds(const ZdmRule *from, const ZdmRule *to)
+{
+	for (int i = 0; i < from->new.count; i++)
+		for (int j = 0; j < to->old.count; j++)
+			if (from->new.columns[i].attnum == to->old.columns[j].attnum)
+				return true;
+	return false;
 }
 
 /*

@@ -85,6 +85,6 @@ zdm_names_text(List *names)
 	initStringInfo(&buf);
 	foreach(lc, names)
 		appendStringInfo(&buf, "%s\"%s\"", buf.len ? ", " : "",
-						 (char *) lfirst(lc));
+						 lfirst(lc) ? (char *) lfirst(lc) : "NULL");
 	return buf.data;
 }
