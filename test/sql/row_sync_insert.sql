@@ -93,6 +93,8 @@ SELECT id, a, b FROM write_needed();
 INSERT INTO needed (id, a) VALUES (4, NULL);
 INSERT INTO needed (id, b) VALUES (4, NULL);
 INSERT INTO needed (id) VALUES (4);
+INSERT INTO strict (id, a) VALUES (7, NULL);
+INSERT INTO strict (id, b) VALUES (7, NULL);
 
 -- the same as statements of the client's
 DELETE FROM fallback;
@@ -160,6 +162,8 @@ SELECT id, a, b FROM write_needed();
 INSERT INTO needed (id, a) VALUES (4, NULL);
 INSERT INTO needed (id, b) VALUES (4, NULL);
 INSERT INTO needed (id) VALUES (4);
+INSERT INTO strict (id, a) VALUES (7, NULL);
+INSERT INTO strict (id, b) VALUES (7, NULL);
 COPY fallback (id, a) FROM stdin;
 101	old
 102	\N
