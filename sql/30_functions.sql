@@ -41,7 +41,7 @@ CREATE FUNCTION zdm.verify(
     migration text,
     OUT "check" text, OUT relation regclass, OUT rows_compared bigint,
     OUT mismatches bigint, OUT sample text[])
-RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm_verify';
 COMMENT ON FUNCTION zdm.verify(text) IS
@@ -55,14 +55,14 @@ COMMENT ON FUNCTION zdm.contract(text, interval) IS
 'makes the new shape the real one, in one short transaction; returns the state that follows: finished, or with a quarantine (default zdm.quarantine) contracted: the old shape is then kept in sync for that time and rollback loses nothing. On a contracted migration it moves the end of the quarantine, 0 ends it now. Errors: not ready, other objects depend on what would go (listed), lock not had (55P03)';
 
 CREATE FUNCTION zdm.finish(migration text)
-RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm_finish';
 COMMENT ON FUNCTION zdm.finish(text) IS
 'drops the old shape after the quarantine; irreversible. Returns the state, finished. Errors: not contracted, quarantine not over, other objects depend on what would go (listed), lock not had (55P03)';
 
 CREATE FUNCTION zdm.rollback(migration text)
-RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm_rollback';
 COMMENT ON FUNCTION zdm.rollback(text) IS
@@ -73,7 +73,7 @@ CREATE FUNCTION zdm.explain(
     OUT phase text, OUT step integer, OUT description text, OUT sql text,
     OUT lock_mode text, OUT blocks text, OUT duration text,
     OUT rows bigint, OUT bytes bigint)
-RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT
+RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'zdm_explain';
 COMMENT ON FUNCTION zdm.explain(text) IS
 'dry run of a zdm call given as text, for example $$zdm.rename_column(''users'', ''name'', ''full_name'')$$: its steps with phase, SQL, lock mode, what that blocks and for how long, the rows and bytes (estimates) it touches, and in rows of phase note what will not work meanwhile. Changes nothing and takes no lock above ACCESS SHARE';

@@ -140,11 +140,14 @@ Datum
 zdm_verify(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	ZdmMigration *migration = zdm_migration_of_caller(text_argument(fcinfo, 0));
-	char	   *check = psprintf("%s = %s", zdm_names_text(migration->new_columns),
-								 zdm_names_text(migration->old_columns));
+	ZdmMigration *migration;
+	char	   *check;
 	ListCell   *lc;
 
+	require(fcinfo, 0, "migration");
+	migration = zdm_migration_of_caller(text_argument(fcinfo, 0));
+	check = psprintf("%s = %s", zdm_names_text(migration->new_columns),
+					 zdm_names_text(migration->old_columns));
 	InitMaterializedSRF(fcinfo, 0);
 	foreach(lc, zdm_storage_relations(migration->relation))
 	{
@@ -176,18 +179,21 @@ zdm_contract(PG_FUNCTION_ARGS)
 Datum
 zdm_finish(PG_FUNCTION_ARGS)
 {
+	require(fcinfo, 0, "migration");
 	return state_result(zdm_lifecycle_finish(text_argument(fcinfo, 0)));
 }
 
 Datum
 zdm_rollback(PG_FUNCTION_ARGS)
 {
+	require(fcinfo, 0, "migration");
 	return state_result(zdm_lifecycle_rollback(text_argument(fcinfo, 0)));
 }
 
 Datum
 zdm_explain(PG_FUNCTION_ARGS)
 {
+	require(fcinfo, 0, "call");
 	InitMaterializedSRF(fcinfo, 0);
 	zdm_explain_call(text_argument(fcinfo, 0), (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;

@@ -22,6 +22,8 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "nodes/parsenodes.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -43,10 +45,12 @@
 static void guard_alter(void);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
-static bool sync_trigger_dropped(void);
+static void check_partition(ZdmMigration *migration, Oid relid);
 static void check_migration(ZdmMigration *migration, bool demand_trigger);
 static void compile_rules(void *arg);
 static bool check_triggers(ZdmMigration *migration, Relation rel);
+static pg_noreturn void trigger_needed(ZdmMigration *migration, Relation rel);
+static bool contains(List *strings, const char *string);
 static void table_dropped(ZdmMigration *migration);
 
 void
@@ -82,7 +86,8 @@ guard_alter(void)
 
 	foreach(lc, names)
 	{
-		Oid			relid = (Oid) strtoul(lfirst(lc), NULL, 10);
+		Oid			altered = (Oid) strtoul(lfirst(lc), NULL, 10);
+		Oid			relid = altered;
 
 		if (get_rel_relispartition(relid))
 			relid = llast_oid(get_partition_ancestors(relid));
@@ -91,10 +96,21 @@ guard_alter(void)
 		foreach(migration, zdm_migrations_on(relid))
 		{
 			check_migration(lfirst(migration), false);
+			if (altered != relid)
+				check_partition(lfirst(migration), altered);
 			zdm_ranges_keep_only(((ZdmMigration *) lfirst(migration))->id,
 								 zdm_storage_relations(relid));
 		}
 	}
+}
+
+static void
+check_partition(ZdmMigration *migration, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+
+	(void) check_triggers(migration, rel);
+	table_close(rel, AccessShareLock);
 }
 
 /*
@@ -119,12 +135,7 @@ check_migration(ZdmMigration *migration, bool demand_trigger)
 							quote_literal_cstr(migration->name)));
 	zdm_pattern(migration->pattern)->guard(migration, rel);
 	if (!check_triggers(migration, rel) && demand_trigger)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_IN_USE),
-				errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
-					   ZDM_SYNC_TRIGGER, RelationGetRelationName(rel), migration->name),
-				errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
-						quote_literal_cstr(migration->name)));
+		trigger_needed(migration, rel);
 	if (!zdm_attempt(compile_rules, rel, &error))
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_IN_USE),
@@ -145,14 +156,27 @@ compile_rules(void *arg)
 	(void) zdm_rules_get(arg);
 }
 
+static void
+trigger_needed(ZdmMigration *migration, Relation rel)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_IN_USE),
+			errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
+				   ZDM_SYNC_TRIGGER, RelationGetRelationName(rel), migration->name),
+			errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+					quote_literal_cstr(migration->name)));
+}
+
 /*
  * Warn of triggers that keep ours from doing its work.  Returns whether ours
- * is there.
+ * is there; under another name it is an error.
  */
 static bool
 check_triggers(ZdmMigration *migration, Relation rel)
 {
 	TriggerDesc *triggers = rel->trigdesc;
+	Oid			sync_function = LookupFuncName(list_make2(makeString(pstrdup("zdm")), makeString(pstrdup("_sync_row"))),
+											   0, NULL, true);
 	bool		found = false;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
@@ -162,15 +186,19 @@ check_triggers(ZdmMigration *migration, Relation rel)
 		if (strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) == 0)
 		{
 			found = true;
-			if (trigger->tgenabled == TRIGGER_DISABLED)
+			if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
 				ereport(WARNING,
-						errmsg("table \"%s\" is not kept in sync while its trigger \"%s\" is disabled",
+						errmsg(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN
+							   ? "replicated rows of table \"%s\" are not kept in sync while its trigger \"%s\" is not ENABLE ALWAYS"
+							   : "table \"%s\" is not kept in sync while its trigger \"%s\" is disabled",
 							   RelationGetRelationName(rel), ZDM_SYNC_TRIGGER),
 						errhint("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s; then check with zdm.verify(%s).",
-								zdm_quote_relation(migration->relation),
+								zdm_quote_relation(RelationGetRelid(rel)),
 								quote_identifier(ZDM_SYNC_TRIGGER),
 								quote_literal_cstr(migration->name)));
 		}
+		else if (trigger->tgfoid == sync_function)
+			trigger_needed(migration, rel);
 		else if (TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype) &&
 				 (TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
 				 strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) > 0)
@@ -184,33 +212,54 @@ check_triggers(ZdmMigration *migration, Relation rel)
 
 /*
  * A dropped table ends its migrations; of one that stays, nothing may go that
- * they need.
+ * they need.  Only the tables that the command dropped something of are
+ * looked at.
  */
 static void
 guard_drop(void)
 {
+	static const char *const tables_sql =
+		"SELECT DISTINCT objid::pg_catalog.text FROM pg_catalog.pg_event_trigger_dropped_objects()"
+		" WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass";
+	static const char *const triggers_sql =
+		"SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', address_names[1], address_names[2]))::oid::pg_catalog.text"
+		" FROM pg_catalog.pg_event_trigger_dropped_objects()"
+		" WHERE object_type OPERATOR(pg_catalog.=) 'trigger' AND address_names[3] OPERATOR(pg_catalog.=) $1";
 	List	   *migrations = zdm_migrations_in_flight();
-	bool		demand_trigger = migrations != NIL && sync_trigger_dropped();
+	List	   *tables;
+	List	   *triggers;
 	ListCell   *lc;
 
+	if (migrations == NIL)
+		return;
+	tables = zdm_query_strings(tables_sql, 0, NULL);
+	triggers = zdm_query_strings(triggers_sql, ZDM_ARGS(zdm_arg_text(ZDM_SYNC_TRIGGER)));
 	foreach(lc, migrations)
 	{
 		ZdmMigration *migration = lfirst(lc);
+		char	   *relid = psprintf("%u", migration->relation);
+		bool		trigger = contains(triggers, relid);
 
+		if (!trigger && !contains(tables, relid))
+			continue;
 		if (get_rel_name(migration->relation) == NULL)
 			table_dropped(migration);
 		else
-			check_migration(migration, demand_trigger);
+			check_migration(migration, trigger);
 	}
 }
 
 static bool
-sync_trigger_dropped(void)
+contains(List *strings, const char *string)
 {
-	return zdm_query_strings("SELECT object_identity FROM pg_catalog.pg_event_trigger_dropped_objects()"
-							 " WHERE object_type OPERATOR(pg_catalog.=) 'trigger'"
-							 " AND address_names[3] OPERATOR(pg_catalog.=) $1",
-							 ZDM_ARGS(zdm_arg_text(ZDM_SYNC_TRIGGER))) != NIL;
+	ListCell   *lc;
+
+	foreach(lc, strings)
+	{
+		if (lfirst(lc) != NULL && strcmp(lfirst(lc), string) == 0)
+			return true;
+	}
+	return false;
 }
 
 static void

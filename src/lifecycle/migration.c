@@ -320,6 +320,8 @@ zdm_migration_of_caller(const char *name)
 	{
 		ZdmMigration *ended = zdm_migration_last(name);
 
+		if (ended != NULL && get_rel_name(ended->relation) != NULL)
+			zdm_check_caller(ended->relation);
 		if (ended != NULL)
 			ereport(ERROR,
 					errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
