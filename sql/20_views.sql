@@ -93,4 +93,54 @@ SELECT e.migration, e.at, e.level, e.event, e.detail, e.role, e.relation,
 COMMENT ON VIEW zdm.events IS
 'the log of all migrations, in flight and ended';
 
+
+COMMENT ON COLUMN zdm.status.migration IS 'name of the migration';
+COMMENT ON COLUMN zdm.status.pattern IS 'kind of change';
+COMMENT ON COLUMN zdm.status.relation IS 'the table it changes';
+COMMENT ON COLUMN zdm.status.state IS 'expanded, ready or contracted';
+COMMENT ON COLUMN zdm.status.progress IS 'per cent of the heap blocks that the backfill has visited';
+COMMENT ON COLUMN zdm.status.waiting_for IS 'what the backfill waits for, and for whom; NULL where it does not wait';
+COMMENT ON COLUMN zdm.status.last_error IS 'what stopped the last backfill; NULL where nothing did';
+COMMENT ON COLUMN zdm.status.quarantine_until IS 'when the quarantine ends; NULL where there is none';
+COMMENT ON COLUMN zdm.status.next_command IS 'the command to run next';
+COMMENT ON COLUMN zdm.status.created_at IS 'when expand was called';
+
+COMMENT ON COLUMN zdm.progress.migration IS 'name of the migration';
+COMMENT ON COLUMN zdm.progress.relation IS 'the table it changes';
+COMMENT ON COLUMN zdm.progress.state IS 'expanded, ready or contracted';
+COMMENT ON COLUMN zdm.progress.rows_done IS 'rows visited';
+COMMENT ON COLUMN zdm.progress.rows_total IS 'rows in all: the planners estimate, never below rows_done';
+COMMENT ON COLUMN zdm.progress.blocks_done IS 'heap blocks visited';
+COMMENT ON COLUMN zdm.progress.blocks_total IS 'heap blocks to visit in all';
+COMMENT ON COLUMN zdm.progress.rows_per_second IS 'rows visited in a second of working time';
+COMMENT ON COLUMN zdm.progress.eta IS 'working time left, at that rate';
+COMMENT ON COLUMN zdm.progress.workers IS 'backfills of this migration that run now';
+COMMENT ON COLUMN zdm.progress.batch_blocks IS 'heap blocks in the batch that was stored last';
+COMMENT ON COLUMN zdm.progress.waiting_for IS 'what the backfill waits for, and for whom; NULL where it does not wait';
+COMMENT ON COLUMN zdm.progress.waiting_since IS 'since when it waits';
+
+COMMENT ON COLUMN zdm.steps.migration IS 'name of the migration';
+COMMENT ON COLUMN zdm.steps.step IS 'number of the step, in the order of the phases as they were entered';
+COMMENT ON COLUMN zdm.steps.phase IS 'expand, migrate, contract, finish or rollback';
+COMMENT ON COLUMN zdm.steps.description IS 'what the step does';
+COMMENT ON COLUMN zdm.steps.sql IS 'what was run, or what the step is equivalent to';
+COMMENT ON COLUMN zdm.steps.lock_mode IS 'lock on the table';
+COMMENT ON COLUMN zdm.steps.relation IS 'the table';
+COMMENT ON COLUMN zdm.steps.state IS 'pending, running, done or failed';
+COMMENT ON COLUMN zdm.steps.started_at IS 'when it was begun first';
+COMMENT ON COLUMN zdm.steps.finished_at IS 'when it ended';
+COMMENT ON COLUMN zdm.steps.lock_wait IS 'how long it took to get the phases locks; on the phases first step';
+COMMENT ON COLUMN zdm.steps.error IS 'why it failed';
+COMMENT ON COLUMN zdm.steps.migration_id IS 'number of the migration: names may be used again';
+
+COMMENT ON COLUMN zdm.events.migration IS 'name of the migration';
+COMMENT ON COLUMN zdm.events.at IS 'when it happened';
+COMMENT ON COLUMN zdm.events.level IS 'info, warning or error';
+COMMENT ON COLUMN zdm.events.event IS 'what happened';
+COMMENT ON COLUMN zdm.events.detail IS 'the sentence to it: a key, an error, whom it waited for';
+COMMENT ON COLUMN zdm.events.role IS 'the sessions user';
+COMMENT ON COLUMN zdm.events.relation IS 'the table';
+COMMENT ON COLUMN zdm.events.migration_id IS 'number of the migration: names may be used again';
+COMMENT ON COLUMN zdm.events.id IS 'number of the event';
+
 GRANT SELECT ON zdm.progress, zdm.status, zdm.steps, zdm.events TO PUBLIC;

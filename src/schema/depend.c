@@ -28,7 +28,7 @@
 #include "util/spi.h"
 
 static List *dependents_of(Oid relid, AttrNumber attnum, List *found);
-static char *describe(Oid classid, Oid objid, int32 subid);
+static char *describe(ObjectAddress object);
 static Oid	rule_relation(Oid ruleid);
 
 /*
@@ -52,6 +52,26 @@ zdm_column_dependents(Oid relid, const char *column)
 	return result;
 }
 
+/*
+ * Add a line to a list of them, in its place, once.
+ */
+List *
+zdm_add_line(List *lines, char *line)
+{
+	ListCell   *lc;
+
+	foreach(lc, lines)
+	{
+		int			order = strcmp(line, lfirst(lc));
+
+		if (order == 0)
+			return lines;
+		if (order < 0)
+			return list_insert_nth(lines, foreach_current_index(lc), line);
+	}
+	return lappend(lines, line);
+}
+
 static List *
 dependents_of(Oid relid, AttrNumber attnum, List *found)
 {
@@ -70,18 +90,19 @@ dependents_of(Oid relid, AttrNumber attnum, List *found)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-		char	   *description;
-		bool		known = false;
-		ListCell   *lc;
+		ObjectAddress object = {
+			.classId = form->classid,
+			.objectId = form->objid,
+			.objectSubId = form->objsubid,
+		};
 
-		if (form->classid == AttrDefaultRelationId)
+		/* A default stands for its column: this one's own, or a generated. */
+		if (object.classId == AttrDefaultRelationId)
+			object = GetAttrDefaultColumnAddress(object.objectId);
+		if (object.classId == RelationRelationId && object.objectId == relid &&
+			object.objectSubId == attnum)
 			continue;
-		description = describe(form->classid, form->objid, form->objsubid);
-		foreach(lc, found)
-			if (strcmp(lfirst(lc), description) == 0)
-				known = true;
-		if (!known)
-			found = lappend(found, description);
+		found = zdm_add_line(found, describe(object));
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
@@ -92,13 +113,11 @@ dependents_of(Oid relid, AttrNumber attnum, List *found)
  * A view is named as what it is, not by its rule.
  */
 static char *
-describe(Oid classid, Oid objid, int32 subid)
+describe(ObjectAddress object)
 {
-	ObjectAddress object = {.classId = classid, .objectId = objid, .objectSubId = subid};
-
-	if (classid == RewriteRelationId)
+	if (object.classId == RewriteRelationId)
 	{
-		Oid			view = rule_relation(objid);
+		Oid			view = rule_relation(object.objectId);
 
 		if (OidIsValid(view) && get_rel_relkind(view) != RELKIND_RELATION)
 			object = (ObjectAddress) {.classId = RelationRelationId, .objectId = view};

@@ -11,6 +11,7 @@
 #include "nodes/pg_list.h"
 
 extern List *zdm_column_dependents(Oid relid, const char *column);
+extern List *zdm_add_line(List *lines, char *line);
 extern List *zdm_functions_mentioning(Oid relid, const char *column);
 
 #endif							/* ZDM_SCHEMA_DEPEND_H */

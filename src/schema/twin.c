@@ -294,12 +294,21 @@ zdm_twin_attachments(Oid relid, const char *column, const char *twin)
 		" AND pg_catalog.pg_get_expr(e.adbin, e.adrelid) OPERATOR(pg_catalog.=)"
 		" pg_catalog.pg_get_expr(d.adbin, d.adrelid))";
 	List	   *result = zdm_column_dependents(relid, twin);
-	ZdmArg		args[] = {
-		ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
-		zdm_arg_name(column),
-		zdm_arg_name(twin),
-	};
+	ListCell   *lc,
+			   *line;
 
-	result = list_concat(result, zdm_query_strings(acl_sql, lengthof(args), args));
-	return list_concat(result, zdm_query_strings(default_sql, lengthof(args), args));
+	foreach(lc, zdm_table_and_partitions(relid))
+	{
+		ZdmArg		args[] = {
+			ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))),
+			zdm_arg_name(column),
+			zdm_arg_name(twin),
+		};
+
+		foreach(line, zdm_query_strings(acl_sql, lengthof(args), args))
+			result = zdm_add_line(result, lfirst(line));
+		foreach(line, zdm_query_strings(default_sql, lengthof(args), args))
+			result = zdm_add_line(result, lfirst(line));
+	}
+	return result;
 }

@@ -27,14 +27,15 @@
  *
  * "Leads" is the side that holds the original column: old before contract,
  * new after it.  A side that was named with NULL while the other one, not
- * named, is mandatory and has got a default, was asked for that default
- * (VALUES (DEFAULT) leaves no other trace), and counts as not named.
+ * named, is mandatory and has got a volatile default, was asked for that
+ * default (VALUES (DEFAULT) leaves no other trace), and counts as not named.
  *
  * With several rules the row goes through them until nothing changes any
  * more, each applied at most once; what a rule has written counts as written
  * for the others.  Of a chain (a to b, b to c) the newest link comes first, so
- * that the newest version wins all the way.  What nobody wrote (a default, a row not yet backfilled) is
- * looked at only when no other rule has anything to say.
+ * that the newest version wins all the way.  What nobody wrote (a default, a
+ * row not yet backfilled) is looked at only when no other rule has anything to
+ * say.
  *
  * Values are compared by their binary image.  A TOASTed value that neither
  * side touched is the same pointer on both and is not fetched.
@@ -400,7 +401,8 @@ side_given(RowUnderWay *way, ZdmSide *side, bool by_name)
 
 /*
  * Whether a side that was named is all NULL only because it was given
- * DEFAULT, which the other side's mandatory column really has.
+ * DEFAULT, which the other side's mandatory column really has.  A default
+ * that is always the same both columns have: then a NULL is meant.
  */
 static bool
 asks_for_default(RowUnderWay *way, const ZdmSide *named, const ZdmSide *other)
@@ -412,7 +414,7 @@ asks_for_default(RowUnderWay *way, const ZdmSide *named, const ZdmSide *other)
 		bool		isnull;
 
 		(void) slot_getattr(way->row, other->columns[i].attnum, &isnull);
-		if (isnull || !other->columns[i].notnull)
+		if (isnull || !other->columns[i].notnull || other->columns[i].initial != NULL)
 			return false;
 	}
 	return true;
