@@ -42,6 +42,7 @@ static int	steps_explained;
 
 static FuncExpr *parse_call(const char *call);
 static FuncExpr *call_of(Query *query);
+static FuncExpr *constant_call(FuncExpr *func);
 static void invoke(FuncExpr *call);
 static void put_row(const char *phase, const char *description,
 					const char *sql, LOCKMODE lock, const char *blocks,
@@ -92,7 +93,6 @@ parse_call(const char *call)
 	List	   *raw;
 	Query	   *query;
 	FuncExpr   *func;
-	ListCell   *lc;
 
 	for (int len = strlen(text); len > 0 && (isspace((unsigned char) text[len - 1]) || text[len - 1] == ';'); len--)
 		text[len - 1] = '\0';
@@ -113,15 +113,38 @@ parse_call(const char *call)
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("\"%s\" is not one call of a zdm function", call),
 				errhint("For example SELECT * FROM zdm.explain($$zdm.rename_column('users', 'name', 'full_name')$$);"));
-	func = castNode(FuncExpr, eval_const_expressions(NULL, (Node *) func));
-	foreach(lc, func->args)
+	if (object_aclcheck(ProcedureRelationId, func->funcid, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(func->funcid));
+	return constant_call(func);
+}
+
+/*
+ * The call with its defaults filled in and its arguments in order, each a
+ * constant.
+ */
+static FuncExpr *
+constant_call(FuncExpr *func)
+{
+	HeapTuple	proc = SearchSysCache1(PROCOID, ObjectIdGetDatum(func->funcid));
+	FuncExpr   *result = copyObject(func);
+	ListCell   *lc;
+
+	if (!HeapTupleIsValid(proc))
+		elog(ERROR, "cache lookup failed for function %u", func->funcid);
+	result->args = expand_function_arguments(func->args, false,
+											 func->funcresulttype, proc);
+	ReleaseSysCache(proc);
+	foreach(lc, result->args)
+	{
+		lfirst(lc) = eval_const_expressions(NULL, lfirst(lc));
 		if (!IsA(lfirst(lc), Const))
 			ereport(ERROR,
 					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("argument %d of the call is not a constant",
 						   foreach_current_index(lc) + 1),
 					errhint("Write the value itself."));
-	return func;
+	}
+	return result;
 }
 
 static FuncExpr *
@@ -152,8 +175,6 @@ invoke(FuncExpr *call)
 	FmgrInfo	flinfo;
 	ListCell   *lc;
 
-	if (object_aclcheck(ProcedureRelationId, call->funcid, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(call->funcid));
 	if (func_strict(call->funcid))
 		foreach(lc, call->args)
 			if (lfirst_node(Const, lc)->constisnull)

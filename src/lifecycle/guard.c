@@ -149,11 +149,17 @@ check_migration(ZdmMigration *migration, bool demand_trigger)
 
 /*
  * Fails where the rules' expressions do not fit the columns' types any more.
+ * As the owner: planning an expression may run its functions, and whoever
+ * alters the table may be a superuser.
  */
 static void
 compile_rules(void *arg)
 {
+	ZdmIdentity saved;
+
+	zdm_become(zdm_table_owner(RelationGetRelid((Relation) arg)), &saved);
 	(void) zdm_rules_get(arg);
+	zdm_unbecome(&saved);
 }
 
 static void

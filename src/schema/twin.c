@@ -45,6 +45,7 @@
 static Form_pg_attribute column_attribute(Relation rel, const char *column);
 static bool accepts_null(Oid type, Oid owner);
 static void check_null(void *arg);
+static bool is_constrained(Oid domain);
 static char *twin_type(Form_pg_attribute attr);
 static char *twin_default(Relation rel, const char *column);
 static char *collation_clause(Oid collation);
@@ -164,6 +165,24 @@ default_steps(Relation rel, const char *column, const char *twin)
 										quote_identifier(twin), initial)));
 }
 
+/*
+ * Whether a domain, or one below it, has constraints.  Asked of the catalog:
+ * the type cache would plan the constraints' expressions, and so might run a
+ * user's functions as whoever we are.
+ */
+static bool
+is_constrained(Oid domain)
+{
+	return zdm_query_strings("WITH RECURSIVE d AS ("
+							 " SELECT t.oid, t.typbasetype, t.typnotnull FROM pg_catalog.pg_type t"
+							 " WHERE t.oid OPERATOR(pg_catalog.=) $1"
+							 " UNION ALL SELECT t.oid, t.typbasetype, t.typnotnull FROM pg_catalog.pg_type t"
+							 " JOIN d ON t.oid OPERATOR(pg_catalog.=) d.typbasetype)"
+							 " SELECT '' FROM d WHERE d.typnotnull OR EXISTS ("
+							 " SELECT FROM pg_catalog.pg_constraint c WHERE c.contypid OPERATOR(pg_catalog.=) d.oid)",
+							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(domain)))) != NIL;
+}
+
 static char *
 twin_type(Form_pg_attribute attr)
 {
@@ -172,7 +191,7 @@ twin_type(Form_pg_attribute attr)
 	ZdmIdentity saved;
 	char	   *result;
 
-	if (get_typtype(type) == TYPTYPE_DOMAIN && zdm_domain_has_constraints(type))
+	if (get_typtype(type) == TYPTYPE_DOMAIN && is_constrained(type))
 		type = getBaseTypeAndTypmod(type, &typmod);
 	zdm_pin_path(&saved);
 	result = format_type_with_typemod(type, typmod);

@@ -167,11 +167,4 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #define zdm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
-/* Whether adding a column of the domain makes the server rewrite the table. */
-#if PG_VERSION_NUM >= 190000
-#define zdm_domain_has_constraints(type) DomainHasConstraints(type, NULL)
-#else
-#define zdm_domain_has_constraints(type) DomainHasConstraints(type)
-#endif
-
 #endif							/* ZDM_COMPAT_H */
