@@ -1,0 +1,2 @@
+\set id random(1, :rows)
+DELETE FROM users WHERE id = :id RETURNING id, {name};
