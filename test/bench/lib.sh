@@ -1,0 +1,123 @@
+# shellcheck shell=bash
+# What every measurement shares: the cluster's settings, tables, the results
+# file.  Sourced by run, after test/tools/lib.sh and stats.sh.
+
+# Settings that keep disk, checkpoints and autovacuum out of the figures.
+BENCH_SETTINGS=(
+	"shared_buffers = ${SHARED_BUFFERS:-1GB}"
+	"synchronous_commit = off"
+	"autovacuum = off"
+	"checkpoint_timeout = 1h"
+	"max_wal_size = 8GB"
+	"min_wal_size = 2GB"
+)
+
+# One figure: measurement, side, value.
+bench_record()
+{
+	printf '%s\t%s\t%s\n' "$1" "$2" "$3" >> "$BENCH_RESULTS"
+}
+
+# Values of one measurement and side, one a line.
+bench_values()
+{
+	awk -F '\t' -v m="$1" -v s="$2" '$1 == m && $2 == s { print $3 }' "$BENCH_RESULTS"
+}
+
+bench_median()
+{
+	bench_values "$1" "$2" | stats_median
+}
+
+bench_say()
+{
+	printf '%s %s\n' "$(date +%T)" "$*" >&2
+}
+
+# psql with the session settings of the benchmarks, in a side's schema.
+#   bench_psql SCHEMA psql-arguments...
+bench_psql()
+{
+	local schema=$1
+	shift
+	PGOPTIONS="-c search_path=$schema -c client_min_messages=warning" \
+		psql -X -q -v ON_ERROR_STOP=1 -d bench "$@"
+}
+
+# Time of one statement in milliseconds, measured by psql.
+bench_time_ms()
+{
+	local schema=$1 sql=$2
+	bench_psql "$schema" -At -c '\timing on' -c "$sql" |
+		sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | tail -n 1
+}
+
+#   bench_create_users SCHEMA ROWS [FILLFACTOR]
+bench_create_users()
+{
+	bench_psql public -v schema="$1" -v rows="$2" -v fillfactor="${3:-100}" \
+		-f "$BENCH_DIR/users.sql" > /dev/null
+}
+
+# The plain second column that the rival sides have.
+bench_add_full_name()
+{
+	bench_psql "$1" -c "ALTER TABLE users ADD COLUMN full_name text"
+}
+
+# The migration in flight on each side's table.  Every one has a name of its
+# own, as the record of a finished one stays.
+declare -A BENCH_MIGRATION
+BENCH_MIGRATIONS=0
+
+bench_expand()
+{
+	BENCH_MIGRATION[$1]=${1}_$((++BENCH_MIGRATIONS))
+	bench_psql "$1" -o /dev/null -c \
+		"SELECT zdm.rename_column('users', 'name', 'full_name', migration => '${BENCH_MIGRATION[$1]}')"
+}
+
+bench_backfill()
+{
+	bench_psql "$1" -c "CALL zdm.backfill('${BENCH_MIGRATION[$1]}')"
+}
+
+#   bench_contract SIDE QUARANTINE
+bench_contract()
+{
+	bench_psql "$1" -o /dev/null -c \
+		"SELECT zdm.contract('${BENCH_MIGRATION[$1]}', quarantine => '$2')"
+}
+
+# Ends the quarantine at once: the old name goes.
+bench_finish()
+{
+	bench_contract "$1" 0
+	BENCH_MIGRATION[$1]=
+}
+
+bench_rollback()
+{
+	bench_psql "$1" -o /dev/null -c "SELECT zdm.rollback('${BENCH_MIGRATION[$1]}')"
+}
+
+# Takes a side's migration back, so that nothing of it stays behind, and drops
+# the side's table.
+bench_drop()
+{
+	if [ -n "${BENCH_MIGRATION[$1]:-}" ]; then
+		bench_rollback "$1"
+		BENCH_MIGRATION[$1]=
+	fi
+	bench_psql public -c "DROP SCHEMA $1 CASCADE"
+}
+
+# The list of arguments, turned left by the given number of places, so that
+# no side always runs first.
+bench_rotated()
+{
+	local turn=$1
+	shift
+	turn=$((turn % $#))
+	printf '%s\n' "${@:turn + 1}" "${@:1:turn}"
+}
