@@ -66,8 +66,8 @@ backfill_private_kb()
 	awk '/^RssAnon:/ { print $2 }' "/proc/$1/status" 2> /dev/null
 }
 
-# Samples the backend's memory twice a second for as long as the backfill
-# runs, and records the first sample after a second, the median and the
+# Samples the backend's memory several times a second for as long as the backfill
+# runs, and records the first sample, the median and the
 # largest.
 backfill_sample_memory()
 {
