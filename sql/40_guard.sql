@@ -4,10 +4,10 @@
  */
 
 CREATE EVENT TRIGGER zdm_guard_alter ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER')
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER')
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_alter IS
-'refuses an ALTER TABLE that takes away what a migration in flight needs';
+'refuses DDL that takes away what a migration in flight needs';
 CREATE EVENT TRIGGER zdm_guard_drop ON sql_drop
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_drop IS

@@ -6,16 +6,17 @@
  * A batch reads a run of heap blocks (a TID range scan) and gives each row
  * that is not backfilled its new columns' values.  It does so below the
  * executor, with the table access method's own update, because that is what
- * lets it keep its promises: it never waits for a row (a row that somebody
+ * lets it keep its promises: it does not wait for a row (a row that somebody
  * holds is put aside and tried again later), no trigger fires, no constraint
  * of another column is checked again, and the row is neither locked nor
- * written twice.  A row that somebody else has updated since the snapshot
+ * written twice.  Only where somebody takes the row in the moment between our
+ * look and our update do we wait, for at most ROW_LOCK_WAIT_MS: well below
+ * deadlock_timeout, so that whoever waits for us in turn is never chosen as
+ * the victim of a deadlock.  A row that somebody else has updated since the snapshot
  * needs nothing from us: his update came through the sync trigger.
  *
  * With zdm.fire_user_triggers each row is updated by an SQL statement
- * instead, which waits for a row for at most ROW_LOCK_WAIT_MS, well below
- * deadlock_timeout: whoever waits for us in turn is never chosen as the
- * victim of a deadlock.
+ * instead, which waits for a row for at most that time.
  *
  * All of it runs as the table's owner, security restricted: the expressions,
  * index expressions and triggers are his.  The whole batch is one
@@ -94,6 +95,7 @@ static void fill_blocks(void *arg);
 static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
 static void fill_row(void *arg);
+static bool may_be_held(TupleTableSlot *row);
 static bool store_new_row(Batch *batch);
 static bool store_by_sql(Batch *batch);
 static void put_aside(Batch *batch);
@@ -203,7 +205,7 @@ batch_begin(Batch *batch)
 	batch->report->failures = NIL;
 	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
 										   ALLOCSET_DEFAULT_SIZES);
-	batch->set = zdm_rules_get(rel);
+	batch->set = zdm_rules_of_migration(rel, batch->migration->name);
 
 	batch->estate = CreateExecutorState();
 	batch->relinfo = makeNode(ResultRelInfo);
@@ -222,6 +224,7 @@ batch_begin(Batch *batch)
 							  FirstLowInvalidHeapAttributeNumber, keys))
 				batch->lock_mode = LockTupleExclusive;
 	}
+	zdm_set_config("lock_timeout", psprintf("%d", ROW_LOCK_WAIT_MS), GUC_ACTION_SAVE);
 	batch->plan = zdm_fire_user_triggers ? prepare_update(batch) : NULL;
 }
 
@@ -357,6 +360,21 @@ fill_row(void *arg)
 }
 
 /*
+ * Whether anybody had set the row's xmax when it was read.  Who does so
+ * afterwards is waited for, for at most ROW_LOCK_WAIT_MS: there is no update
+ * that does not wait.
+ */
+static bool
+may_be_held(TupleTableSlot *row)
+{
+	bool		free;
+
+	if (!TTS_IS_BUFFERTUPLE(row))
+		return true;
+	return !(ExecFetchSlotHeapTuple(row, false, &free)->t_data->t_infomask & HEAP_XMAX_INVALID);
+}
+
+/*
  * Store batch->new_row in the place of batch->old_row.  Returns false where
  * somebody else has updated or deleted it, or holds it; then it is put aside.
  */
@@ -365,31 +383,28 @@ store_new_row(Batch *batch)
 {
 	ItemPointer tid = &batch->old_row->tts_tid;
 	CommandId	cid = GetCurrentCommandId(true);
-	TM_FailureData failure;
+	TM_FailureData failure = {.xmax = InvalidTransactionId};
 	LockTupleMode mode;
 	TU_UpdateIndexes indexes;
-	TM_Result	result;
+	TM_Result	result = TM_Ok;
 
-	result = zdm_tuple_update(batch->rel, tid, batch->new_row, cid,
-								GetActiveSnapshot(), InvalidSnapshot, false,
-								&failure, &mode, &indexes);
-	if (result == TM_BeingModified)
+	/*
+	 * Somebody may hold the row, or only against a change of its key, as the
+	 * rows that foreign keys refer to always are.  Once we have the lock, the
+	 * update has nobody left to wait for.
+	 */
+	if (may_be_held(batch->old_row))
 	{
-		/*
-		 * The row is locked, but perhaps only against a change of its key, as
-		 * the rows that foreign keys refer to always are.  Once we have the
-		 * lock, the update has nobody left to wait for.
-		 */
 		TupleTableSlot *locked = table_slot_create(batch->rel, NULL);
 
 		result = table_tuple_lock(batch->rel, tid, GetActiveSnapshot(), locked,
 								  cid, batch->lock_mode, LockWaitSkip, 0, &failure);
 		ExecDropSingleTupleTableSlot(locked);
-		if (result == TM_Ok)
-			result = zdm_tuple_update(batch->rel, tid, batch->new_row, cid,
-										GetActiveSnapshot(), InvalidSnapshot, true,
-										&failure, &mode, &indexes);
 	}
+	if (result == TM_Ok)
+		result = zdm_tuple_update(batch->rel, tid, batch->new_row, cid,
+								  GetActiveSnapshot(), InvalidSnapshot, true,
+								  &failure, &mode, &indexes);
 
 	switch (result)
 	{
@@ -452,7 +467,6 @@ prepare_update(Batch *batch)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	zdm_execute(SPI_OK_UTILITY, "SET CONSTRAINTS ALL IMMEDIATE", 0, NULL);
-	zdm_set_config("lock_timeout", psprintf("%d", ROW_LOCK_WAIT_MS), GUC_ACTION_SAVE);
 	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET%s WHERE ctid OPERATOR(pg_catalog.=) $1",
 								zdm_quote_relation(RelationGetRelid(batch->rel)), sql.data),
 					   1, &type);

@@ -77,7 +77,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 									ALLOCSET_DEFAULT_SIZES);
 	row = table_slot_create(rel, NULL);
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
-	set = zdm_rules_get(rel);
+	set = zdm_rules_of_migration(rel, migration->name);
 	ItemPointerSet(&from, (BlockNumber) first, FirstOffsetNumber);
 	ItemPointerSet(&to, (BlockNumber) (end - 1), MaxOffsetNumber);
 	scan = zdm_beginscan_tidrange(rel, GetActiveSnapshot(), &from, &to);

@@ -73,14 +73,14 @@ zdm_explain_call(const char *call, ReturnSetInfo *result)
 	PG_TRY();
 	{
 		invoke(parsed);
+		if (steps_explained == 0)
+			put_row("note", "nothing is to be done", NULL, NoLock, NULL, NULL, 0, 0);
 	}
 	PG_FINALLY();
 	{
 		explaining = NULL;
 	}
 	PG_END_TRY();
-	if (steps_explained == 0)
-		put_row("note", "nothing is to be done", NULL, NoLock, NULL, NULL, 0, 0);
 }
 
 /*

@@ -45,6 +45,7 @@
 static void guard_alter(void);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
+static void check_inheritance(Oid relid);
 static void check_partition(ZdmMigration *migration, Oid relid);
 static void check_migration(ZdmMigration *migration, bool demand_trigger);
 static void compile_rules(void *arg);
@@ -89,6 +90,7 @@ guard_alter(void)
 		Oid			altered = (Oid) strtoul(lfirst(lc), NULL, 10);
 		Oid			relid = altered;
 
+		check_inheritance(relid);
 		if (get_rel_relispartition(relid))
 			relid = llast_oid(get_partition_ancestors(relid));
 		if (zdm_sync_rules_on(list_make1_oid(relid)) == NIL)
@@ -101,6 +103,37 @@ guard_alter(void)
 			zdm_ranges_keep_only(((ZdmMigration *) lfirst(migration))->id,
 								 zdm_storage_relations(relid));
 		}
+	}
+}
+
+/*
+ * Row triggers of a parent do not fire for the children it has by
+ * inheritance.
+ */
+static void
+check_inheritance(Oid relid)
+{
+	List	   *parents;
+	ListCell   *lc;
+
+	if (get_rel_relispartition(relid))
+		return;
+	parents = zdm_query_strings("SELECT inhparent::pg_catalog.oid::pg_catalog.text FROM pg_catalog.pg_inherits"
+								" WHERE inhrelid OPERATOR(pg_catalog.=) $1",
+								ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid))));
+	foreach(lc, parents)
+	{
+		Oid			parent = (Oid) strtoul(lfirst(lc), NULL, 10);
+		List	   *migrations = zdm_migrations_on(parent);
+
+		if (migrations != NIL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("table \"%s\" cannot have children by inheritance while migration \"%s\" is in flight",
+						   get_rel_name(parent), ((ZdmMigration *) linitial(migrations))->name),
+					errdetail("They would not be kept in sync."),
+					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+							quote_literal_cstr(((ZdmMigration *) linitial(migrations))->name)));
 	}
 }
 

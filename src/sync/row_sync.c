@@ -137,9 +137,11 @@ zdm_row_sync(TriggerData *trigdata)
 }
 
 /*
- * The row as an UPDATE that touches nothing would leave it, with regard to
- * the named migration's backfill; NULL where that is as it is.  The result is
- * valid until the next row, and refers to the given one.
+ * The row as an UPDATE that touches nothing would leave it; NULL where that is
+ * as it is.  It is filled for every migration in flight, not only for the one
+ * that backfills: a row that is rewritten may move to where another backfill
+ * does not look any more.  The result is valid until the next row, and refers
+ * to the given one.
  */
 TupleTableSlot *
 zdm_row_backfilled(Relation rel, ZdmRuleSet *set, const char *migration,
@@ -218,9 +220,10 @@ note_settled(RowUnderWay *way, const ZdmSide *side)
 }
 
 /*
- * Filling a row that was not backfilled is a courtesy of the trigger: an
- * expression that fails on it is not the fault of the statement, which may
- * touch something else, and is reported by the backfill.
+ * Filling a row that was not backfilled is a courtesy, but for the backfill
+ * that visits it: an expression that fails on it is not the fault of a
+ * statement that touches something else, and is reported by that backfill, or
+ * by its verification.
  */
 static bool
 apply_default(RowUnderWay *way, ZdmSide *side)
@@ -231,7 +234,8 @@ apply_default(RowUnderWay *way, ZdmSide *side)
 
 	for (int i = 0; i < side->count; i++)
 		expressions |= side->columns[i].value.state != NULL;
-	if (!expressions || way->before == NULL || way->migration != NULL)
+	if (!expressions || way->before == NULL ||
+		(way->migration != NULL && strcmp(way->migration, way->rule->migration) == 0))
 		return apply(way, side);
 	if (!zdm_attempt(attempt_default, &attempt, &error))
 	{
@@ -274,8 +278,7 @@ decide_update(RowUnderWay *way, ZdmRule *rule)
 		decision.direction = UP;
 	else if (new_changed)
 		decision.direction = DOWN;
-	else if (rule->backfilling && zdm_side_is_null(&rule->new, way->row) &&
-			 (way->migration == NULL || strcmp(way->migration, rule->migration) == 0))
+	else if (rule->backfilling && zdm_side_is_null(&rule->new, way->row))
 	{
 		bool		only_new = side_in_set_list(way, &rule->new) &&
 			!side_in_set_list(way, &rule->old);

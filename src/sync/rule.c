@@ -139,6 +139,27 @@ zdm_rules_get(Relation rel)
 }
 
 /*
+ * The same, for work that makes no sense without the migration's rule.
+ */
+ZdmRuleSet *
+zdm_rules_of_migration(Relation rel, const char *migration)
+{
+	ZdmRuleSet *set = zdm_rules_get(rel);
+
+	for (int i = 0; i < set->count; i++)
+	{
+		if (strcmp(set->rules[i].migration, migration) == 0)
+			return set;
+	}
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("table \"%s\" is not kept in sync by migration \"%s\"",
+				   RelationGetRelationName(rel), migration),
+			errdetail("It inherits from the migration's table, or lacks its columns."),
+			errhint("ALTER TABLE … NO INHERIT, or roll the migration back."));
+}
+
+/*
  * Statements that run now may go on using them until the transaction ends.
  */
 static void

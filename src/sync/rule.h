@@ -69,6 +69,7 @@ typedef struct ZdmRuleSet
 
 extern void zdm_rules_init(void);
 extern ZdmRuleSet *zdm_rules_get(Relation rel);
+extern ZdmRuleSet *zdm_rules_of_migration(Relation rel, const char *migration);
 extern bool zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set,
 							   TupleTableSlot *row, Datum *value, bool *isnull);
 extern Datum zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set,

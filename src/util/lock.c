@@ -131,7 +131,8 @@ lock_politely(LockSet *set)
 	TimestampTz deadline = TimestampTzPlusMilliseconds(start, zdm_lock_patience);
 	TimestampTz next_queue = TimestampTzPlusMilliseconds(start, GAP_PHASE_MS);
 	int64		breath = 4 * (int64) zdm_lock_wait;
-	int			busy;
+	int			busy,
+				queued;
 
 	/*
 	 * The locks are the transaction's, not the running portal's: a lock that
@@ -152,11 +153,13 @@ lock_politely(LockSet *set)
 			zdm_sleep(GAP_PAUSE_MS);
 			continue;
 		}
-		if (queue_for(&set->tags[busy], set->mode))
+		queued = busy;
+		if (queue_for(&set->tags[queued], set->mode))
 		{
+			/* Held once more than needed where all are got. */
 			bool		got = try_all(set, &busy);
 
-			LockRelease(&set->tags[busy], set->mode, false);
+			LockRelease(&set->tags[queued], set->mode, false);
 			if (got)
 				break;
 		}
