@@ -149,9 +149,11 @@ for my $round (1 .. 2)
 	wait_for_blocks(int(rand(30)));
 	my $pid = query("SELECT pid FROM pg_stat_activity WHERE query LIKE 'CALL zdm.backfill%'");
 	my $before = blocks_done();
+	my $log = -s $node->logfile;
 	usleep(rand(30_000));
 	is(kill('KILL', $pid), 1, "kill -9 of the backend, round $round");
 	isnt(backfill_ended($run), 0, 'its client notices');
+	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $log);
 	$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
 	$load->progress(50);
 	state_is('expanded', "after kill -9, round $round");
