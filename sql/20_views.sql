@@ -4,7 +4,7 @@
  * pg_catalog alone, so a superuser may read them.
  */
 
-CREATE VIEW zdm.progress AS
+CREATE VIEW zdm.progress WITH (security_barrier) AS
 SELECT m.name AS migration,
        m.relation,
        m.state,
@@ -45,7 +45,7 @@ SELECT m.name AS migration,
 COMMENT ON VIEW zdm.progress IS
 'the backfill of each migration in flight: rows and heap blocks done and in all (rows in all is the planner''s estimate), rows a second of working time, time left at that rate, running backfills, heap blocks in the last batch, and what it waits for since when';
 
-CREATE VIEW zdm.status AS
+CREATE VIEW zdm.status WITH (security_barrier) AS
 SELECT m.name AS migration,
        m.pattern,
        m.relation,
@@ -69,7 +69,7 @@ SELECT m.name AS migration,
 COMMENT ON VIEW zdm.status IS
 'one line a migration in flight: its state, progress in per cent, last error, and the next command to run';
 
-CREATE VIEW zdm.steps AS
+CREATE VIEW zdm.steps WITH (security_barrier) AS
 SELECT m.name AS migration, s.step, s.phase, s.description, s.sql,
        s.lock_mode, s.relation, s.state, s.started_at, s.finished_at,
        s.lock_wait, s.error, m.id AS migration_id
@@ -82,7 +82,7 @@ SELECT m.name AS migration, s.step, s.phase, s.description, s.sql,
 COMMENT ON VIEW zdm.steps IS
 'the steps of every migration, in flight and ended, with their SQL, lock mode, times, and how long each waited for its lock';
 
-CREATE VIEW zdm.events AS
+CREATE VIEW zdm.events WITH (security_barrier) AS
 SELECT e.migration, e.at, e.level, e.event, e.detail, e.role, e.relation,
        e.migration_id, e.id
   FROM zdm.event e

@@ -120,6 +120,7 @@ zdm_lifecycle_migrate(const char *name, bool atomic)
 	}
 	if (atomic)
 		refuse_atomic();
+	zdm_check_writable();
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
 	migrate_in_session(zdm_migration_of_caller(name));

@@ -84,6 +84,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	ListCell   *lc;
 
 	zdm_check_caller(migration->relation);
+	zdm_check_writable();
 	check_name(migration->name);
 	if (expanded_before(migration))
 		return migration->name;
@@ -349,6 +350,7 @@ begin_transition(const char *name)
 	migration = zdm_migration_of_caller(name);
 	if (zdm_explaining())
 		return migration;
+	zdm_check_writable();
 	zdm_lock_migration(migration->id, name, ExclusiveLock);
 	return zdm_migration_of_caller(name);
 }

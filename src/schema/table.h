@@ -12,6 +12,7 @@
 #include "utils/rel.h"
 
 extern void zdm_check_caller(Oid relid);
+extern void zdm_check_writable(void);
 extern void zdm_check_table(Relation rel);
 extern void zdm_check_column(Relation rel, const char *name);
 extern void zdm_check_new_column(Relation rel, const char *name);

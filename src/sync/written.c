@@ -6,15 +6,16 @@
  * A trigger is not told.  The running statement knows: its range table (since
  * 16 its permission infos) holds the columns that it inserts.  Two hooks
  * (ExecutorRun, and ExecutorFinish, where an INSERT in WITH may run) keep a
- * list of the statements that run in this backend, outermost last; a backend that loaded the library in the middle of a
- * statement falls back on the active portal's.
+ * list of the statements that run in this backend, outermost last.  A COPY,
+ * and the statement in whose middle the library was loaded, are the active
+ * portal's.
  *
  * Which of them fires the trigger is decided without a guess: a row trigger is
  * called in its executor's per-tuple memory context, whose parent is that
- * executor's query context.  So a nested statement is never taken for the
- * outer one, nor the other way round.  Where none matches (logical
- * replication, a nested statement before the hook was there) the answer is
- * "unknown".
+ * executor's query context, whose parent, for what a portal runs itself, is
+ * the portal's.  So a nested statement is never taken for the outer one, nor
+ * the other way round.  Where none matches (logical replication, a nested
+ * statement before the hooks were there) the answer is "unknown".
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +28,6 @@
 #include "nodes/plannodes.h"
 #include "parser/parsetree.h"
 #include "tcop/pquery.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
 
@@ -46,12 +46,11 @@ static ExecutorFinish_hook_type previous_finish = NULL;
 
 static void executor_run(ZDM_RUN_PARAMS);
 static void executor_finish(QueryDesc *desc);
-static QueryDesc *firing_statement(void);
-static bool fires_here(QueryDesc *desc);
-static void written_by_statement(QueryDesc *desc, Relation rel,
+static void written_by_portal(Relation rel, List *ancestors,
+							  ZdmWritten *written);
+static void written_by_statement(PlannedStmt *stmt, Relation rel,
 								 List *ancestors, ZdmWritten *written);
-static void written_by_copy(Relation rel, List *ancestors,
-							ZdmWritten *written);
+static void written_by_copy(CopyStmt *copy, ZdmWritten *written);
 
 void
 zdm_written_init(void)
@@ -110,32 +109,38 @@ executor_finish(QueryDesc *desc)
 void
 zdm_written_by_insert(Relation rel, List *ancestors, ZdmWritten *written)
 {
-	QueryDesc  *desc = firing_statement();
+	MemoryContext query_cxt = MemoryContextGetParent(CurrentMemoryContext);
 
 	written->kind = ZDM_WRITTEN_UNKNOWN;
-	if (desc != NULL)
-		written_by_statement(desc, rel, ancestors, written);
-	else
-		written_by_copy(rel, ancestors, written);
-}
-
-static QueryDesc *
-firing_statement(void)
-{
 	for (RunningStatement *s = running; s != NULL; s = s->outer)
-		if (fires_here(s->desc))
-			return s->desc;
-	if (ActivePortal != NULL && ActivePortal->queryDesc != NULL &&
-		fires_here(ActivePortal->queryDesc))
-		return ActivePortal->queryDesc;
-	return NULL;
+	{
+		if (s->desc->estate != NULL && s->desc->estate->es_query_cxt == query_cxt)
+		{
+			written_by_statement(s->desc->plannedstmt, rel, ancestors, written);
+			return;
+		}
+	}
+	if (ActivePortal != NULL &&
+		MemoryContextGetParent(query_cxt) == ActivePortal->portalContext)
+		written_by_portal(rel, ancestors, written);
 }
 
-static bool
-fires_here(QueryDesc *desc)
+/*
+ * What the active portal runs itself: a COPY, or a statement that began
+ * before our hooks were there.
+ */
+static void
+written_by_portal(Relation rel, List *ancestors, ZdmWritten *written)
 {
-	return desc->estate != NULL &&
-		desc->estate->es_query_cxt == MemoryContextGetParent(CurrentMemoryContext);
+	PlannedStmt *stmt;
+
+	if (list_length(ActivePortal->stmts) != 1)
+		return;
+	stmt = linitial_node(PlannedStmt, ActivePortal->stmts);
+	if (stmt->utilityStmt == NULL)
+		written_by_statement(stmt, rel, ancestors, written);
+	else if (IsA(stmt->utilityStmt, CopyStmt))
+		written_by_copy((CopyStmt *) stmt->utilityStmt, written);
 }
 
 /*
@@ -143,10 +148,9 @@ fires_here(QueryDesc *desc)
  * different columns leaves open which of them this row is of.
  */
 static void
-written_by_statement(QueryDesc *desc, Relation rel, List *ancestors,
+written_by_statement(PlannedStmt *stmt, Relation rel, List *ancestors,
 					 ZdmWritten *written)
 {
-	PlannedStmt *stmt = desc->plannedstmt;
 	bool		found = false;
 	int			index = 0;
 
@@ -176,34 +180,10 @@ written_by_statement(QueryDesc *desc, Relation rel, List *ancestors,
 }
 
 static void
-written_by_copy(Relation rel, List *ancestors, ZdmWritten *written)
+written_by_copy(CopyStmt *copy, ZdmWritten *written)
 {
-	CopyStmt   *copy;
-	PlannedStmt *stmt;
-
-	if (ActivePortal == NULL || list_length(ActivePortal->stmts) != 1)
+	if (!copy->is_from)
 		return;
-	stmt = linitial_node(PlannedStmt, ActivePortal->stmts);
-	if (stmt->utilityStmt == NULL || !IsA(stmt->utilityStmt, CopyStmt))
-		return;
-	copy = (CopyStmt *) stmt->utilityStmt;
-	if (!copy->is_from || copy->relation == NULL)
-		return;
-	if (strcmp(copy->relation->relname, RelationGetRelationName(rel)) != 0)
-	{
-		ListCell   *lc;
-		bool		found = false;
-
-		foreach(lc, ancestors)
-		{
-			char	   *name = get_rel_name(lfirst_oid(lc));
-
-			if (name != NULL && strcmp(copy->relation->relname, name) == 0)
-				found = true;
-		}
-		if (!found)
-			return;
-	}
 	if (copy->attlist == NIL)
 		written->kind = ZDM_WRITTEN_ALL;
 	else
