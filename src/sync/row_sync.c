@@ -64,7 +64,8 @@ typedef struct RowUnderWay
 	const char *migration;		/* in a backfill: whose; else NULL */
 	TupleTableSlot *before;		/* UPDATE: the old row; INSERT: NULL */
 	TupleTableSlot *row;		/* as the rules so far have left it */
-	Bitmapset  *changed;		/* attribute numbers that rules have set */
+	bool		modified;
+	Bitmapset  *changed;		/* with several rules: what they have set */
 	Bitmapset  *settled;		/* those that follow from what was written */
 	const Bitmapset *updated_cols;	/* UPDATE: the SET list */
 	ZdmWritten	written;		/* INSERT */
@@ -107,7 +108,7 @@ static bool agree(RowUnderWay *way, ZdmRule *rule);
 static bool apply(RowUnderWay *way, ZdmSide *side);
 static bool same_image(const ZdmColumn *column, Datum a, bool a_null,
 					   Datum b, bool b_null);
-static HeapTuple result_tuple(RowUnderWay *way, Relation rel, HeapTuple tuple);
+static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
 /*
  * The trigger's work: the tuple to store, in the current memory context, or
@@ -133,7 +134,7 @@ zdm_row_sync(TriggerData *trigdata)
 		zdm_written_by_insert(trigdata->tg_relation, set->ancestors,
 							  &way.written);
 	apply_rules(&way);
-	return way.changed ? result_tuple(&way, trigdata->tg_relation, tuple) : tuple;
+	return way.modified ? result_tuple(&way, tuple) : tuple;
 }
 
 /*
@@ -156,7 +157,7 @@ zdm_row_backfilled(Relation rel, ZdmRuleSet *set, const char *migration,
 	};
 
 	apply_rules(&way);
-	return way.changed ? way.row : NULL;
+	return way.modified ? way.row : NULL;
 }
 
 static void
@@ -512,8 +513,10 @@ apply(RowUnderWay *way, ZdmSide *side)
 
 		work->tts_values[attnum - 1] = values[i];
 		work->tts_isnull[attnum - 1] = nulls[i];
-		way->changed = bms_add_member(way->changed, attnum);
+		if (way->set->count > 1)
+			way->changed = bms_add_member(way->changed, attnum);
 	}
+	way->modified = true;
 	return true;
 }
 
@@ -541,23 +544,18 @@ same_image(const ZdmColumn *column, Datum a, bool a_null, Datum b, bool b_null)
 }
 
 /*
- * The tuple with the values that the rules have set.
+ * The row under way as a tuple.  It was taken apart to be changed, so it is
+ * formed from its values rather than from the tuple that it was.
  */
 static HeapTuple
-result_tuple(RowUnderWay *way, Relation rel, HeapTuple tuple)
+result_tuple(RowUnderWay *way, HeapTuple tuple)
 {
-	int			count = bms_num_members(way->changed);
-	int		   *attnums = palloc_array(int, count);
-	Datum	   *values = palloc_array(Datum, count);
-	bool	   *nulls = palloc_array(bool, count);
-	int			attnum = -1;
+	HeapTuple	result = heap_form_tuple(RelationGetDescr(way->rel),
+										 way->row->tts_values,
+										 way->row->tts_isnull);
 
-	for (int i = 0; (attnum = bms_next_member(way->changed, attnum)) >= 0; i++)
-	{
-		attnums[i] = attnum;
-		values[i] = way->row->tts_values[attnum - 1];
-		nulls[i] = way->row->tts_isnull[attnum - 1];
-	}
-	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), count,
-									 attnums, values, nulls);
+	result->t_self = tuple->t_self;
+	result->t_tableOid = tuple->t_tableOid;
+	result->t_data->t_ctid = tuple->t_data->t_ctid;
+	return result;
 }
