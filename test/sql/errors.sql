@@ -95,12 +95,14 @@ SELECT zdm.rollback('m');
 SELECT zdm.contract('m');
 
 -- settings
+\set VERBOSITY sqlstate
 SET zdm.lock_wait = 0;
 SET zdm.lock_wait = '2min';
 SET zdm.batch_target = '1h';
 SET zdm.quarantine = -1;
 SET zdm.fire_user_triggers = maybe;
 SET zdm.nope = 1;
+\set VERBOSITY default
 SET zdm.quarantine = '2d';
 SHOW zdm.quarantine;
 SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'zdm.%' ORDER BY name COLLATE "C";
