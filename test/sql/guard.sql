@@ -82,6 +82,14 @@ SELECT zdm.contract('m', '0');
 ALTER TABLE zdm_guard_2.t_renamed RENAME COLUMN b TO c;
 SELECT * FROM zdm_guard_2.t_renamed ORDER BY id;
 
+-- children by inheritance would have rows that no trigger sees
+CREATE TABLE parent (id integer, a text);
+SELECT zdm.rename_column('parent', 'a', 'b', migration => 'parent');
+CREATE TABLE child () INHERITS (parent);
+CREATE TABLE child (id integer, b text, a text);
+ALTER TABLE child INHERIT parent;
+DROP TABLE parent;
+
 -- in partitions
 CREATE TABLE parted (id integer, a text) PARTITION BY RANGE (id);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
@@ -112,9 +120,26 @@ INSERT INTO doomed (id, b) VALUES (1, 'still in sync') RETURNING a;
 DROP TABLE doomed, parted;
 SELECT migration FROM zdm.status ORDER BY 1;
 SELECT zdm.rollback('d');
+SELECT event, detail, role FROM zdm.events WHERE migration = 'd' ORDER BY id;
 -- and its name is free
 CREATE TABLE doomed (id integer, a text);
 SELECT zdm.rename_column('doomed', 'a', 'b', migration => 'd');
+
+-- the owner of one may change, and go
+RESET SESSION AUTHORIZATION;
+CREATE ROLE regress_zdm_guard_2;
+CREATE SCHEMA zdm_guard_3 AUTHORIZATION regress_zdm_guard_2;
+SET SESSION AUTHORIZATION regress_zdm_guard_2;
+CREATE TABLE zdm_guard_3.t (id integer, a text);
+SELECT zdm.rename_column('zdm_guard_3.t', 'a', 'b', migration => 'owned');
+RESET SESSION AUTHORIZATION;
+CREATE ROLE regress_zdm_guard_3;
+REASSIGN OWNED BY regress_zdm_guard_2 TO regress_zdm_guard_3;
+SELECT migration FROM zdm.status ORDER BY 1;
+DROP OWNED BY regress_zdm_guard_3 CASCADE;
+SELECT migration FROM zdm.status ORDER BY 1;
+DROP ROLE regress_zdm_guard_2, regress_zdm_guard_3;
+SET SESSION AUTHORIZATION regress_zdm_guard;
 
 -- the extension does not go while one is in flight
 RESET SESSION AUTHORIZATION;

@@ -79,6 +79,11 @@ CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;
 CREATE TRIGGER "~~late" BEFORE UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION nothing();
 SELECT zdm.rename_column('plain', 'a', 'b');
 DROP TRIGGER "~~late" ON plain;
+-- on a leaf, too
+CREATE TABLE leaves (id integer, a integer) PARTITION BY RANGE (id);
+CREATE TABLE leaves_1 PARTITION OF leaves FOR VALUES FROM (0) TO (10);
+CREATE TRIGGER "~~late" BEFORE INSERT ON leaves_1 FOR EACH ROW EXECUTE FUNCTION nothing();
+SELECT zdm.rename_column('leaves', 'a', 'b');
 -- one that fires after the row is stored is none of ours, nor one for DELETE
 CREATE TRIGGER "~~after" AFTER UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION nothing();
 CREATE TRIGGER "~~delete" BEFORE DELETE ON plain FOR EACH ROW EXECUTE FUNCTION nothing();

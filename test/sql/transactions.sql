@@ -159,6 +159,27 @@ INSERT INTO t (id, a) VALUES (14, 'old') RETURNING a, b;
 INSERT INTO t (id, b) VALUES (15, 'new') RETURNING a, b;
 SELECT rows_compared, mismatches FROM zdm.verify('m');
 
+-- in two-phase transactions
+SELECT zdm.rollback('m');
+SELECT remember();
+BEGIN;
+SELECT zdm.rename_column('t', 'a', 'b', migration => 'm');
+PREPARE TRANSACTION 'regress_zdm';
+ROLLBACK PREPARED 'regress_zdm';
+SELECT * FROM changes();
+BEGIN;
+SELECT zdm.rename_column('t', 'a', 'b', migration => 'm');
+PREPARE TRANSACTION 'regress_zdm';
+COMMIT PREPARED 'regress_zdm';
+INSERT INTO t (id, b) VALUES (18, 'new') RETURNING a;
+CALL zdm.backfill('m');
+BEGIN;
+SELECT zdm.contract('m', '1 day');
+PREPARE TRANSACTION 'regress_zdm';
+COMMIT PREPARED 'regress_zdm';
+INSERT INTO t (id, a) VALUES (19, 'old') RETURNING b;
+SELECT state FROM zdm.status;
+
 -- the whole life in one session, with a REPEATABLE READ transaction that is
 -- older than the rule
 SELECT zdm.rollback('m');
