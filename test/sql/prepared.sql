@@ -50,7 +50,7 @@ EXECUTE old_select(1);
 EXECUTE new_insert(113, 'expanded');
 EXECUTE new_update(2, 'expanded');
 SELECT old_function(114, 'expanded'), old_function(2, 'expanded');
--- a statement with a star fails once, as after any ADD COLUMN
+-- a statement with a star fails, as after any ADD COLUMN, until it is prepared again
 EXECUTE old_star(1);
 BEGIN;
 DECLARE c CURSOR FOR SELECT id, a FROM t ORDER BY id FOR UPDATE;
