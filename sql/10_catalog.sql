@@ -3,8 +3,9 @@
  *
  * Columns that point at database objects are regclass or name, never oid, so
  * that a dump taken in the middle of a migration continues elsewhere.  Roles
- * are kept by name as text: a restore must not fail for want of one.  Only
- * the extension's own functions write here; users read the views.
+ * are kept by name as text: a restore must not fail for want of one.  There
+ * are no foreign keys between the tables: a parallel restore fills them in any
+ * order.  Only the extension's own functions write here; users read the views.
  */
 
 CREATE TABLE zdm.migration (
@@ -32,7 +33,7 @@ COMMENT ON TABLE zdm.migration IS
 'one row a migration, in flight or ended; read it through zdm.status';
 
 CREATE TABLE zdm.step (
-    migration_id bigint NOT NULL REFERENCES zdm.migration ON DELETE CASCADE,
+    migration_id bigint NOT NULL,
     step integer NOT NULL,
     phase name NOT NULL
         CHECK (phase IN ('expand', 'migrate', 'contract', 'finish', 'rollback')),
@@ -52,7 +53,7 @@ COMMENT ON TABLE zdm.step IS
 'one row a step of a migration: a record for people, never an input; read it through zdm.steps';
 
 CREATE TABLE zdm.sync_rule (
-    migration_id bigint NOT NULL REFERENCES zdm.migration ON DELETE CASCADE,
+    migration_id bigint NOT NULL,
     rule integer NOT NULL,
     relation regclass NOT NULL,
     old_columns name[] NOT NULL,
@@ -68,7 +69,7 @@ COMMENT ON TABLE zdm.sync_rule IS
 'what keeps the old and the new columns of a table equal while a migration is in flight';
 
 CREATE TABLE zdm.backfill_range (
-    migration_id bigint NOT NULL REFERENCES zdm.migration ON DELETE CASCADE,
+    migration_id bigint NOT NULL,
     relation regclass NOT NULL,
     first_block bigint NOT NULL,
     end_block bigint NOT NULL,

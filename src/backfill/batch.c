@@ -37,11 +37,16 @@
 #include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
 #include "portability/instr_time.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -75,26 +80,40 @@ typedef struct Batch
 	TupleTableSlot *old_row;
 	TupleTableSlot *new_row;	/* the rule set's, NULL: nothing to do */
 	LockTupleMode lock_mode;	/* what changing the new columns needs */
+	List	   *checks;			/* of NewColumnCheck *: on the new columns */
+	List	   *generated;		/* of ZdmColumn *: made from them */
 	SPIPlanPtr	plan;			/* with zdm.fire_user_triggers */
 	MemoryContext row_cxt;
 	instr_time	start;
 	bool		careful;		/* a subtransaction for each row */
+	int			limit;			/* rows to try again */
 	/* what the attempt has come to */
 	int64		reached;		/* first block not visited */
+	int			tried;			/* rows of those put aside before */
 	int64		rows_done;
 	int64		rows_changed;
 	List	   *skipped;
 	MemoryContext report_cxt;
 } Batch;
 
+/* A CHECK constraint that refers to a column we write. */
+typedef struct NewColumnCheck
+{
+	char	   *name;
+	ExprState  *state;
+} NewColumnCheck;
+
 static void batch_begin(Batch *batch);
 static void batch_end(Batch *batch);
-static void run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
-					  ZdmBatchReport *report, ZdmAttempt work);
+static int	run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
+					  int limit, ZdmBatchReport *report, ZdmAttempt work);
 static void fill_blocks(void *arg);
 static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
 static void fill_row(void *arg);
+static void find_constraints(Batch *batch, Bitmapset *written);
+static void find_foreign_keys(Batch *batch, Bitmapset *written);
+static void obey_constraints(Batch *batch);
 static bool may_be_held(TupleTableSlot *row);
 static bool store_new_row(Batch *batch);
 static bool store_by_sql(Batch *batch);
@@ -102,7 +121,7 @@ static void put_aside(Batch *batch);
 static TransactionId row_holder(TupleTableSlot *row);
 static void note_blocker(Batch *batch, TransactionId xmax);
 static SPIPlanPtr prepare_update(Batch *batch);
-static double elapsed_ms(Batch *batch);
+static double elapsed_ms(instr_time start);
 static void adapt_size(ZdmRange *range, int64 blocks, double ms);
 
 /*
@@ -115,21 +134,22 @@ zdm_batch_fill(ZdmMigration *migration, ZdmRange *range, Relation rel,
 {
 	if (range->batch_blocks == 0)
 		range->batch_blocks = FIRST_BATCH_BLOCKS;
-	run_batch(migration, range, rel, report, fill_blocks);
+	(void) run_batch(migration, range, rel, 0, report, fill_blocks);
 }
 
 /*
- * Try the rows again that a claimed range has put aside.
+ * Try rows again that a claimed range has put aside, at most that many, those
+ * that wait longest.  Returns how many were tried.
  */
-void
+int
 zdm_batch_retry(ZdmMigration *migration, ZdmRange *range, Relation rel,
-				ZdmBatchReport *report)
+				int limit, ZdmBatchReport *report)
 {
-	run_batch(migration, range, rel, report, retry_rows);
+	return run_batch(migration, range, rel, limit, report, retry_rows);
 }
 
-static void
-run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
+static int
+run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel, int limit,
 		  ZdmBatchReport *report, ZdmAttempt work)
 {
 	Batch		batch = {
@@ -138,13 +158,13 @@ run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
 		.rel = rel,
 		.report = report,
 		.report_cxt = CurrentMemoryContext,
-		/* rows that were put aside are expected to make trouble */
-		.careful = work == retry_rows,
+		.limit = limit,
 	};
 	ErrorData  *error;
+	instr_time	begin;
 	double		ms;
 
-	INSTR_TIME_SET_CURRENT(batch.start);
+	INSTR_TIME_SET_CURRENT(begin);
 	if (!zdm_attempt(work, &batch, &error))
 	{
 		FreeErrorData(error);
@@ -152,7 +172,7 @@ run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
 		if (!zdm_attempt(work, &batch, &error))
 			ReThrowError(error);
 	}
-	ms = elapsed_ms(&batch);
+	ms = elapsed_ms(begin);
 	range->rows_done += batch.rows_done;
 	range->rows_changed += batch.rows_changed;
 	range->busy_us += (int64) (ms * 1000);
@@ -163,7 +183,9 @@ run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
 		range->skipped = list_concat(range->skipped, batch.skipped);
 	}
 	else
-		range->skipped = batch.skipped;
+		range->skipped = list_concat(list_copy_tail(range->skipped, batch.tried),
+									 batch.skipped);
+	return batch.tried;
 }
 
 /*
@@ -180,12 +202,12 @@ adapt_size(ZdmRange *range, int64 blocks, double ms)
 }
 
 static double
-elapsed_ms(Batch *batch)
+elapsed_ms(instr_time start)
 {
 	instr_time	now;
 
 	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, batch->start);
+	INSTR_TIME_SUBTRACT(now, start);
 	return INSTR_TIME_GET_MILLISEC(now);
 }
 
@@ -197,9 +219,12 @@ batch_begin(Batch *batch)
 {
 	Relation	rel = batch->rel;
 	Bitmapset  *keys;
+	Bitmapset  *written = NULL;
 
+	INSTR_TIME_SET_CURRENT(batch->start);
 	batch->reached = batch->range->next;
 	batch->rows_done = batch->rows_changed = 0;
+	batch->tried = 0;
 	batch->skipped = NIL;
 	batch->report->failed = batch->report->locked = 0;
 	batch->report->failures = NIL;
@@ -210,6 +235,7 @@ batch_begin(Batch *batch)
 	batch->estate = CreateExecutorState();
 	batch->relinfo = makeNode(ResultRelInfo);
 	InitResultRelInfo(batch->relinfo, rel, 0, NULL, 0);
+	batch->relinfo->ri_TrigDesc = NULL;
 	ExecOpenIndices(batch->relinfo, false);
 	batch->old_row = table_slot_create(rel, NULL);
 
@@ -220,10 +246,13 @@ batch_begin(Batch *batch)
 		ZdmSide    *side = &batch->set->rules[i].new;
 
 		for (int j = 0; j < side->count; j++)
-			if (bms_is_member(side->columns[j].attnum -
-							  FirstLowInvalidHeapAttributeNumber, keys))
-				batch->lock_mode = LockTupleExclusive;
+			written = bms_add_member(written, side->columns[j].attnum -
+									 FirstLowInvalidHeapAttributeNumber);
 	}
+	if (bms_overlap(written, keys))
+		batch->lock_mode = LockTupleExclusive;
+	find_constraints(batch, written);
+	find_foreign_keys(batch, written);
 	zdm_set_config("lock_timeout", psprintf("%d", ROW_LOCK_WAIT_MS), GUC_ACTION_SAVE);
 	batch->plan = zdm_fire_user_triggers ? prepare_update(batch) : NULL;
 }
@@ -266,7 +295,8 @@ fill_blocks(void *arg)
 		if (here != block)
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (elapsed_ms(batch) > 2 * zdm_batch_target)
+			if (elapsed_ms(batch->start) > 2 * zdm_batch_target ||
+				list_length(range->skipped) + list_length(batch->skipped) >= ZDM_MAX_SKIPPED)
 			{
 				end = here;
 				break;
@@ -295,6 +325,10 @@ retry_rows(void *arg)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, batch->range->skipped)
 	{
+		if (batch->tried == batch->limit ||
+			(batch->tried > 0 && elapsed_ms(batch->start) > 2 * zdm_batch_target))
+			break;
+		batch->tried++;
 		/* Gone: deleted, or updated, and then it came through the trigger. */
 		if (table_tuple_fetch_row_version(batch->rel, lfirst(lc),
 										  GetActiveSnapshot(), batch->old_row))
@@ -360,6 +394,127 @@ fill_row(void *arg)
 }
 
 /*
+ * What somebody has put on the new columns meanwhile is obeyed: CHECK
+ * constraints that refer to them, and generated columns made from them.  What
+ * is on other columns alone is left as it is: old rows need not fulfil a
+ * constraint that is NOT VALID.
+ */
+static void
+find_constraints(Batch *batch, Bitmapset *written)
+{
+	TupleDesc	desc = RelationGetDescr(batch->rel);
+	TupleConstr *constr = desc->constr;
+
+	batch->checks = batch->generated = NIL;
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+	{
+		Node	   *expr = stringToNode(constr->check[i].ccbin);
+		Bitmapset  *used = NULL;
+		NewColumnCheck *check;
+
+		pull_varattnos(expr, 1, &used);
+		if (!bms_overlap(used, written))
+			continue;
+		check = palloc_object(NewColumnCheck);
+		check->name = constr->check[i].ccname;
+		check->state = ExecPrepareExpr((Expr *) expr, batch->estate);
+		batch->checks = lappend(batch->checks, check);
+	}
+	for (int i = 0; constr != NULL && constr->has_generated_stored && i < desc->natts; i++)
+	{
+		Node	   *expr;
+		Bitmapset  *used = NULL;
+		ZdmColumn  *column;
+
+		if (TupleDescAttr(desc, i)->attgenerated != ATTRIBUTE_GENERATED_STORED)
+			continue;
+		expr = build_column_default(batch->rel, i + 1);
+		pull_varattnos(expr, 1, &used);
+		if (!bms_overlap(used, written))
+			continue;
+		column = palloc0_object(ZdmColumn);
+		column->attnum = i + 1;
+		column->value.state = ExecPrepareExpr((Expr *) expr, batch->estate);
+		batch->generated = lappend(batch->generated, column);
+	}
+}
+
+/*
+ * Of the table's triggers keep those that check a foreign key of a new
+ * column; the server queues them only for rows whose key changes.
+ */
+static void
+find_foreign_keys(Batch *batch, Bitmapset *written)
+{
+	TriggerDesc *all = batch->rel->trigdesc;
+	TriggerDesc *kept;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetFKeyList(batch->rel))
+	{
+		ForeignKeyCacheInfo *key = lfirst(lc);
+		bool		ours = false;
+
+		for (int i = 0; i < key->nkeys; i++)
+			ours |= bms_is_member(key->conkey[i] - FirstLowInvalidHeapAttributeNumber, written);
+		for (int i = 0; ours && i < all->numtriggers; i++)
+		{
+			Trigger    *trigger = &all->triggers[i];
+
+			if (trigger->tgfoid != F_RI_FKEY_CHECK_UPD ||
+				trigger->tgconstraint != key->conoid)
+				continue;
+			if (batch->relinfo->ri_TrigDesc == NULL)
+			{
+				kept = palloc0_object(TriggerDesc);
+				kept->triggers = palloc0_array(Trigger, all->numtriggers);
+				kept->trig_update_after_row = true;
+				batch->relinfo->ri_TrigDesc = kept;
+				batch->relinfo->ri_TrigFunctions = palloc0_array(FmgrInfo, all->numtriggers);
+				batch->relinfo->ri_TrigWhenExprs = palloc0_array(ExprState *, all->numtriggers);
+				zdm_set_constraints_immediate();
+			}
+			kept = batch->relinfo->ri_TrigDesc;
+			kept->triggers[kept->numtriggers++] = *trigger;
+		}
+	}
+}
+
+/*
+ * Bring generated columns of the new row up to date, and check it.
+ */
+static void
+obey_constraints(Batch *batch)
+{
+	ExprContext *econtext = GetPerTupleExprContext(batch->estate);
+	TupleTableSlot *row = batch->new_row;
+	ListCell   *lc;
+
+	econtext->ecxt_scantuple = row;
+	foreach(lc, batch->generated)
+	{
+		ZdmColumn  *column = lfirst(lc);
+		Datum		value;
+		bool		isnull;
+
+		value = ExecEvalExprSwitchContext(column->value.state, econtext, &isnull);
+		row->tts_values[column->attnum - 1] = value;
+		row->tts_isnull[column->attnum - 1] = isnull;
+	}
+	foreach(lc, batch->checks)
+	{
+		NewColumnCheck *check = lfirst(lc);
+
+		if (!ExecCheck(check->state, econtext))
+			ereport(ERROR,
+					errcode(ERRCODE_CHECK_VIOLATION),
+					errmsg("new row for relation \"%s\" violates check constraint \"%s\"",
+						   RelationGetRelationName(batch->rel), check->name),
+					errtableconstraint(batch->rel, check->name));
+	}
+}
+
+/*
  * Whether anybody had set the row's xmax when it was read.  Who does so
  * afterwards is waited for, for at most ROW_LOCK_WAIT_MS: there is no update
  * that does not wait.
@@ -387,6 +542,9 @@ store_new_row(Batch *batch)
 	LockTupleMode mode;
 	TU_UpdateIndexes indexes;
 	TM_Result	result = TM_Ok;
+	bool		foreign_keys = batch->relinfo->ri_TrigDesc != NULL;
+
+	obey_constraints(batch);
 
 	/*
 	 * Somebody may hold the row, or only against a change of its key, as the
@@ -410,11 +568,16 @@ store_new_row(Batch *batch)
 	{
 		case TM_Ok:
 			if (batch->relinfo->ri_NumIndices > 0 && indexes != TU_None)
-			{
 				(void) zdm_insert_index_tuples(batch->relinfo, batch->new_row,
 											   batch->estate, indexes);
-				ResetPerTupleExprContext(batch->estate);
+			if (foreign_keys)
+			{
+				AfterTriggerBeginQuery();
+				ExecARUpdateTriggers(batch->estate, batch->relinfo, NULL, NULL,
+									 tid, NULL, batch->new_row, NIL, NULL, false);
+				AfterTriggerEndQuery(batch->estate);
 			}
+			ResetPerTupleExprContext(batch->estate);
 			return true;
 		case TM_Updated:
 		case TM_Deleted:
@@ -466,7 +629,7 @@ prepare_update(Batch *batch)
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	zdm_execute(SPI_OK_UTILITY, "SET CONSTRAINTS ALL IMMEDIATE", 0, NULL);
+	zdm_set_constraints_immediate();
 	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET%s WHERE ctid OPERATOR(pg_catalog.=) $1",
 								zdm_quote_relation(RelationGetRelid(batch->rel)), sql.data),
 					   1, &type);

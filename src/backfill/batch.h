@@ -23,10 +23,13 @@ typedef struct ZdmBatchReport
 
 #define ZDM_BATCH_FAILURES 10
 
+/* More rows than these are not put aside in a range: it waits for them. */
+#define ZDM_MAX_SKIPPED 1000
+
 extern void zdm_batch_fill(ZdmMigration *migration, ZdmRange *range,
 						   Relation rel, ZdmBatchReport *report);
-extern void zdm_batch_retry(ZdmMigration *migration, ZdmRange *range,
-							Relation rel, ZdmBatchReport *report);
+extern int	zdm_batch_retry(ZdmMigration *migration, ZdmRange *range,
+							Relation rel, int limit, ZdmBatchReport *report);
 extern char *zdm_row_key(Relation rel, TupleTableSlot *row);
 
 #endif							/* ZDM_BACKFILL_BATCH_H */

@@ -126,11 +126,12 @@ static FuncExpr *
 constant_call(FuncExpr *func)
 {
 	HeapTuple	proc = SearchSysCache1(PROCOID, ObjectIdGetDatum(func->funcid));
-	FuncExpr   *result = copyObject(func);
+	FuncExpr   *result = makeNode(FuncExpr);
 	ListCell   *lc;
 
 	if (!HeapTupleIsValid(proc))
 		elog(ERROR, "cache lookup failed for function %u", func->funcid);
+	*result = *func;
 	result->args = expand_function_arguments(func->args, false,
 											 func->funcresulttype, proc);
 	ReleaseSysCache(proc);

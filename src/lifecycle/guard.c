@@ -24,6 +24,7 @@
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
+#include "tcop/cmdtag.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -42,14 +43,14 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
-static void guard_alter(void);
+static void guard_alter(bool warn_disabled);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
 static void check_inheritance(Oid relid);
-static void check_partition(ZdmMigration *migration, Oid relid);
-static void check_migration(ZdmMigration *migration, bool demand_trigger);
+static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled);
+static void check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled);
 static void compile_rules(void *arg);
-static bool check_triggers(ZdmMigration *migration, Relation rel);
+static bool check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled);
 static pg_noreturn void trigger_needed(ZdmMigration *migration, Relation rel);
 static bool contains(List *strings, const char *string);
 static void table_dropped(ZdmMigration *migration);
@@ -60,7 +61,7 @@ zdm_guard(EventTriggerData *data)
 	if (zdm_own_ddl)
 		return;
 	if (strcmp(data->event, "ddl_command_end") == 0)
-		guard_alter();
+		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER);
 	else if (strcmp(data->event, "sql_drop") == 0)
 		guard_drop();
 	else
@@ -72,7 +73,7 @@ zdm_guard(EventTriggerData *data)
  * still there that the migration needs?
  */
 static void
-guard_alter(void)
+guard_alter(bool warn_disabled)
 {
 	List	   *names = zdm_query_strings("SELECT DISTINCT m.oid::pg_catalog.int8::pg_catalog.text FROM"
 										  " (SELECT CASE WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
@@ -97,9 +98,9 @@ guard_alter(void)
 			continue;
 		foreach(migration, zdm_migrations_on(relid))
 		{
-			check_migration(lfirst(migration), false);
+			check_migration(lfirst(migration), false, warn_disabled);
 			if (altered != relid)
-				check_partition(lfirst(migration), altered);
+				check_partition(lfirst(migration), altered, warn_disabled);
 			zdm_ranges_keep_only(((ZdmMigration *) lfirst(migration))->id,
 								 zdm_storage_relations(relid));
 		}
@@ -138,20 +139,21 @@ check_inheritance(Oid relid)
 }
 
 static void
-check_partition(ZdmMigration *migration, Oid relid)
+check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 
-	(void) check_triggers(migration, rel);
+	(void) check_triggers(migration, rel, warn_disabled);
 	table_close(rel, AccessShareLock);
 }
 
 /*
  * A restore makes tables and fills the catalog before it makes triggers, so
- * the trigger is asked for only where it was dropped.
+ * the trigger is asked for only where it was dropped; and it makes the trigger
+ * before it enables it always, so CREATE TRIGGER warns of nothing.
  */
 static void
-check_migration(ZdmMigration *migration, bool demand_trigger)
+check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled)
 {
 	Relation	rel = table_open(migration->relation, AccessShareLock);
 	List	   *columns = list_concat_copy(migration->old_columns, migration->new_columns);
@@ -167,7 +169,7 @@ check_migration(ZdmMigration *migration, bool demand_trigger)
 					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
 							quote_literal_cstr(migration->name)));
 	zdm_pattern(migration->pattern)->guard(migration, rel);
-	if (!check_triggers(migration, rel) && demand_trigger)
+	if (!check_triggers(migration, rel, warn_disabled) && demand_trigger)
 		trigger_needed(migration, rel);
 	if (!zdm_attempt(compile_rules, rel, &error))
 		ereport(ERROR,
@@ -211,7 +213,7 @@ trigger_needed(ZdmMigration *migration, Relation rel)
  * is there; under another name it is an error.
  */
 static bool
-check_triggers(ZdmMigration *migration, Relation rel)
+check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 	Oid			sync_function = LookupFuncName(list_make2(makeString(pstrdup("zdm")), makeString(pstrdup("_sync_row"))),
@@ -225,7 +227,7 @@ check_triggers(ZdmMigration *migration, Relation rel)
 		if (strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) == 0)
 		{
 			found = true;
-			if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
+			if (warn_disabled && trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
 				ereport(WARNING,
 						errmsg(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN
 							   ? "replicated rows of table \"%s\" are not kept in sync while its trigger \"%s\" is not ENABLE ALWAYS"
@@ -284,7 +286,7 @@ guard_drop(void)
 		if (get_rel_name(migration->relation) == NULL)
 			table_dropped(migration);
 		else
-			check_migration(migration, trigger);
+			check_migration(migration, trigger, false);
 	}
 }
 

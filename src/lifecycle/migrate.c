@@ -70,6 +70,7 @@ typedef struct Migrate
 	ZdmStepKind step_kind;
 	/* a sweep over the rows that were put aside */
 	ZdmRange   *swept;			/* up to here, or NULL */
+	int			sweep_left;		/* rows of the next range still to be tried */
 	int			sweep_failed;
 	int			sweep_locked;
 	char	   *sweep_failure;
@@ -80,6 +81,7 @@ typedef enum Outcome
 {
 	WORKED,
 	WAITED,
+	FAILED,						/* rows that cannot be filled stop it */
 	NOTHING_LEFT
 } Outcome;
 
@@ -94,7 +96,10 @@ static void leave_step(Migrate *migrate, const char *error);
 static void cover_partitions(Migrate *migrate);
 static Outcome work_once(Migrate *migrate);
 static Outcome work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work);
+static Outcome relieve(Migrate *migrate, ZdmRange *range, Relation rel);
+static void sweep_range(Migrate *migrate, ZdmRange *range, Relation rel);
 static Outcome end_sweep(Migrate *migrate);
+static void rows_failed(Migrate *migrate, int count, const char *first);
 static void note_failures(Migrate *migrate, ZdmBatchReport *report);
 static void verify_range(Migrate *migrate, ZdmRange *range, Relation rel);
 static Outcome wait_for(Migrate *migrate, const char *whom);
@@ -197,6 +202,11 @@ run(Migrate *migrate)
 		begin_transaction(migrate);
 		outcome = work_once(migrate);
 		commit_transaction(migrate);
+		if (outcome == FAILED)
+		{
+			begin_transaction(migrate);
+			rows_failed(migrate, migrate->sweep_failed, migrate->sweep_failure);
+		}
 		progress_line(migrate);
 		if (outcome == WAITED)
 			zdm_sleep(migrate->pause_ms);
@@ -389,8 +399,8 @@ work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	ZdmMigration *migration = migrate->migration;
 	LOCKMODE	mode = work == ZDM_RANGE_VERIFY ? AccessShareLock : RowExclusiveLock;
 	ZdmBatchReport report = {0};
+	Outcome		outcome = WORKED;
 	Relation	rel;
-	int64		busy = range->busy_us;
 
 	if (!ConditionalLockRelationOid(range->relation, mode))
 		return wait_for(migrate, psprintf("table \"%s\", held by %s",
@@ -416,23 +426,13 @@ work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	switch (work)
 	{
 		case ZDM_RANGE_BLOCKS:
-			zdm_batch_fill(migration, range, rel, &report);
+			if (list_length(range->skipped) < ZDM_MAX_SKIPPED)
+				zdm_batch_fill(migration, range, rel, &report);
+			else
+				outcome = relieve(migrate, range, rel);
 			break;
 		case ZDM_RANGE_SKIPPED:
-			zdm_batch_retry(migration, range, rel, &report);
-			MemoryContextSwitchTo(migrate->cxt);
-			if (migrate->swept == NULL)
-				migrate->swept = palloc0_object(ZdmRange);
-			migrate->swept->relation = range->relation;
-			migrate->swept->first = range->first;
-			migrate->sweep_failed += report.failed;
-			migrate->sweep_locked += report.locked;
-			if (report.failed > 0 && migrate->sweep_failure == NULL)
-				migrate->sweep_failure = pstrdup(linitial(report.failures));
-			if (report.locked > 0 && migrate->sweep_blocker == NULL)
-				migrate->sweep_blocker = pstrdup(report.blocker);
-			MemoryContextSwitchTo(migrate->batch_cxt);
-			note_failures(migrate, &report);
+			sweep_range(migrate, range, rel);
 			break;
 		case ZDM_RANGE_VERIFY:
 			verify_range(migrate, range, rel);
@@ -440,10 +440,59 @@ work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	}
 	relation_close(rel, NoLock);
 	zdm_range_save(range);
-	migrate->batch_ms = (range->busy_us - busy) / 1000.0;
-	if (work != ZDM_RANGE_SKIPPED)
+	migrate->batch_ms = range->busy_us / 1000.0;
+	if (outcome == WORKED && (work != ZDM_RANGE_SKIPPED || range->rows_changed > 0))
 		worked(migrate);
-	return WORKED;
+	return outcome;
+}
+
+/*
+ * So many rows of the range were put aside that they are tried again before
+ * it goes on: somebody holds a large part of the table.
+ */
+static Outcome
+relieve(Migrate *migrate, ZdmRange *range, Relation rel)
+{
+	ZdmBatchReport report = {0};
+
+	(void) zdm_batch_retry(migrate->migration, range, rel, ZDM_MAX_SKIPPED, &report);
+	if (list_length(range->skipped) < ZDM_MAX_SKIPPED)
+		return WORKED;
+	if (report.locked > 0)
+		return wait_for(migrate, report.blocker);
+	note_failures(migrate, &report);
+	migrate->sweep_failed = list_length(range->skipped);
+	migrate->sweep_failure = MemoryContextStrdup(migrate->cxt, linitial(report.failures));
+	return FAILED;
+}
+
+/*
+ * Try rows again that the range has put aside: in as many batches as it
+ * takes, each of them once in a sweep.
+ */
+static void
+sweep_range(Migrate *migrate, ZdmRange *range, Relation rel)
+{
+	ZdmBatchReport report = {0};
+
+	if (migrate->sweep_left == 0)
+		migrate->sweep_left = list_length(range->skipped);
+	migrate->sweep_left -= zdm_batch_retry(migrate->migration, range, rel,
+										   migrate->sweep_left, &report);
+	MemoryContextSwitchTo(migrate->cxt);
+	if (migrate->swept == NULL)
+		migrate->swept = palloc0_object(ZdmRange);
+	migrate->swept->relation = range->relation;
+	/* A range that is not through is claimed again. */
+	migrate->swept->first = migrate->sweep_left > 0 ? range->first - 1 : range->first;
+	migrate->sweep_failed += report.failed;
+	migrate->sweep_locked += report.locked;
+	if (report.failed > 0 && migrate->sweep_failure == NULL)
+		migrate->sweep_failure = pstrdup(linitial(report.failures));
+	if (report.locked > 0 && migrate->sweep_blocker == NULL)
+		migrate->sweep_blocker = pstrdup(report.blocker);
+	MemoryContextSwitchTo(migrate->batch_cxt);
+	note_failures(migrate, &report);
 }
 
 static void
@@ -468,19 +517,29 @@ end_sweep(Migrate *migrate)
 	char	   *blocker = migrate->sweep_blocker;
 
 	migrate->swept = NULL;
-	migrate->sweep_failed = migrate->sweep_locked = 0;
+	migrate->sweep_left = migrate->sweep_failed = migrate->sweep_locked = 0;
 	migrate->sweep_failure = migrate->sweep_blocker = NULL;
 	if (locked > 0)
 		return wait_for(migrate, blocker);
 	if (failed > 0)
-		fail(migrate, ERRCODE_DATA_EXCEPTION,
-			 psprintf(failed == 1 ? "%d row of migration \"%s\" could not be backfilled"
-					  : "%d rows of migration \"%s\" could not be backfilled",
-					  failed, migrate->migration->name),
-			 failure,
-			 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows and run CALL zdm.backfill again. The others are done.",
-					  quote_literal_cstr(migrate->migration->name)));
+	{
+		migrate->sweep_failed = failed;
+		migrate->sweep_failure = failure;
+		return FAILED;
+	}
 	return WORKED;
+}
+
+static void
+rows_failed(Migrate *migrate, int count, const char *first)
+{
+	fail(migrate, ERRCODE_DATA_EXCEPTION,
+		 psprintf(count == 1 ? "%d row of migration \"%s\" could not be backfilled"
+				  : "%d rows of migration \"%s\" could not be backfilled",
+				  count, migrate->migration->name),
+		 first,
+		 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows and run CALL zdm.backfill again. What is done is kept.",
+				  quote_literal_cstr(migrate->migration->name)));
 }
 
 static void

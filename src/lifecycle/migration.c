@@ -86,6 +86,8 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	zdm_check_caller(migration->relation);
 	zdm_check_writable();
 	check_name(migration->name);
+	if (!zdm_explaining())
+		zdm_lock_migration_name(migration->name);
 	if (expanded_before(migration))
 		return migration->name;
 	check_spec(pattern, migration);
@@ -95,9 +97,6 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 		return migration->name;
 	}
 
-	zdm_lock_migration_name(migration->name);
-	if (expanded_before(migration))
-		return migration->name; /* while we waited for the name */
 	waited = lock_tables(migration->relation);
 	zdm_check_caller(migration->relation);
 	check_spec(pattern, migration);
@@ -162,13 +161,22 @@ expanded_before(ZdmMigration *migration)
 	return true;
 }
 
+/*
+ * Whether the table and the arguments allow it.  Nothing stays locked by the
+ * question: two sessions that hold a table and both want more of it would
+ * wait for each other.
+ */
 static void
 check_spec(const ZdmPattern *pattern, ZdmMigration *migration)
 {
-	Relation	rel = relation_open(migration->relation, AccessShareLock);
+	List	   *relids = zdm_table_and_partitions(migration->relation);
+	Relation	rel;
 
+	(void) zdm_lock_relations(relids, AccessShareLock);
+	rel = relation_open(migration->relation, NoLock);
 	pattern->check(migration, rel);
-	relation_close(rel, AccessShareLock);
+	relation_close(rel, NoLock);
+	zdm_unlock_relations(relids, AccessShareLock);
 }
 
 static void

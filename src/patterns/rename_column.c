@@ -231,7 +231,7 @@ notes(ZdmMigration *migration, Relation rel)
 						 zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
 								  quote_identifier(from), zdm_names_text(functions)));
 	result = lappend(result,
-					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails once with \"cached plan must not change result type\""));
+					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
 	result = lappend(result,
 					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
 	result = lappend(result,

@@ -89,7 +89,6 @@ zdm_check_table(Relation rel)
 
 	check_kind(rel);
 	check_inheritance(rel);
-	check_triggers(rel);
 	relids = zdm_table_and_partitions(RelationGetRelid(rel));
 	foreach(lc, relids)
 	{
@@ -108,8 +107,9 @@ zdm_check_table(Relation rel)
 						   RelationGetRelationName(rel)),
 					errdetail("Its rows cannot be backfilled from here."),
 					errhint("Detach it for the time of the migration, and migrate it where it is stored."));
+		check_triggers(part);
 		check_storage(part);
-		table_close(part, NoLock);
+		table_close(part, AccessShareLock);
 	}
 }
 
@@ -289,7 +289,7 @@ is_partition_key(Relation rel, AttrNumber attnum)
 								bms_make_singleton(number - FirstLowInvalidHeapAttributeNumber),
 								NULL))
 			result = true;
-		table_close(part, NoLock);
+		table_close(part, AccessShareLock);
 	}
 	return result;
 }

@@ -10,9 +10,9 @@
  * zdm.lock_wait at a time, with growing pauses in which the site breathes.
  * After zdm.lock_patience it gives up and names who held it.
  *
- * Several locks are taken in one order (by oid), all or none, and zdm never
- * waits for one while it holds another of the set: it can therefore not be
- * part of a deadlock with somebody who takes them in another order.  Where
+ * Several locks are taken all or none, and zdm never waits for one while it
+ * holds another of the set: it can therefore not be part of a deadlock with
+ * somebody who takes them in another order.  Where
  * the caller's transaction holds other locks, a deadlock is still possible;
  * then our own check comes first (deadlock_timeout is set below lock_wait for
  * the time of the wait), we step back, and the application never notices.
@@ -54,18 +54,14 @@ typedef struct LockSet
 	int			count;
 	LOCKMODE	mode;
 	const char *what;			/* for the error: table "x" */
+	int			busy;			/* the one that somebody else had last */
+	bool		queue;			/* wait for that one */
 } LockSet;
 
-typedef struct QueueAttempt
-{
-	LOCKTAG    *tag;
-	LOCKMODE	mode;
-} QueueAttempt;
-
 static int64 lock_politely(LockSet *set);
-static bool try_all(LockSet *set, int *busy);
-static bool queue_for(LOCKTAG *tag, LOCKMODE mode);
-static void queue_attempt(void *arg);
+static bool try_all(LockSet *set, bool queue);
+static void take_all(void *arg);
+static bool take_one(LockSet *set, int number, bool queue);
 static pg_noreturn void give_up(LockSet *set);
 static char *describe_holders(LockSet *set);
 
@@ -89,6 +85,21 @@ zdm_lock_relations(List *relids, LOCKMODE mode)
 		SET_LOCKTAG_RELATION(set.tags[foreach_current_index(lc)],
 							 MyDatabaseId, lfirst_oid(lc));
 	return lock_politely(&set);
+}
+
+/*
+ * Give such locks back before the transaction ends.
+ */
+void
+zdm_unlock_relations(List *relids, LOCKMODE mode)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	ListCell   *lc;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	foreach(lc, relids)
+		UnlockRelationOid(lfirst_oid(lc), mode);
+	CurrentResourceOwner = owner;
 }
 
 /*
@@ -126,45 +137,31 @@ zdm_lock_migration_name(const char *name)
 static int64
 lock_politely(LockSet *set)
 {
-	ResourceOwner owner = CurrentResourceOwner;
 	TimestampTz start = GetCurrentTimestamp();
 	TimestampTz deadline = TimestampTzPlusMilliseconds(start, zdm_lock_patience);
 	TimestampTz next_queue = TimestampTzPlusMilliseconds(start, GAP_PHASE_MS);
 	int64		breath = 4 * (int64) zdm_lock_wait;
-	int			busy,
-				queued;
+	ResourceOwner owner = CurrentResourceOwner;
 
 	/*
-	 * The locks are the transaction's, not the running portal's: a lock that
-	 * was queued for in a subtransaction is handed to the transaction, and
-	 * all of them must be released by the owner that holds them.
+	 * The locks are the transaction's, not the running portal's: so they are
+	 * all the same, whether a subtransaction handed them over or not.
 	 */
 	CurrentResourceOwner = CurTransactionResourceOwner;
-
-	while (!try_all(set, &busy))
+	while (!try_all(set, false))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 
 		if (now >= deadline)
 			give_up(set);
-		if (now < next_queue &&
-			TimestampTzPlusMilliseconds(start, GAP_PHASE_MS) < deadline)
+		if (now >= next_queue ||
+			TimestampTzPlusMilliseconds(start, GAP_PHASE_MS) >= deadline)
 		{
-			zdm_sleep(GAP_PAUSE_MS);
-			continue;
-		}
-		queued = busy;
-		if (queue_for(&set->tags[queued], set->mode))
-		{
-			/* Held once more than needed where all are got. */
-			bool		got = try_all(set, &busy);
-
-			LockRelease(&set->tags[queued], set->mode, false);
-			if (got)
+			if (try_all(set, true))
 				break;
+			next_queue = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), breath);
+			breath = Min(breath + breath / 2, Max(2000, 4 * (int64) zdm_lock_wait));
 		}
-		next_queue = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), breath);
-		breath = Min(breath + breath / 2, Max(2000, 4 * (int64) zdm_lock_wait));
 		zdm_sleep(GAP_PAUSE_MS);
 	}
 	CurrentResourceOwner = owner;
@@ -172,20 +169,32 @@ lock_politely(LockSet *set)
 }
 
 /*
- * Take all locks without waiting, or none; then *busy tells which one was
- * taken by somebody else.
+ * Take all locks, or none.  Without queueing none is waited for; with it, the
+ * one that was busy last is, for at most zdm.lock_wait.
+ *
+ * Several are taken in a subtransaction, which is rolled back where one is
+ * missing: an ACCESS EXCLUSIVE lock is in the WAL, and a standby that has
+ * taken it lets go only when it reads that its transaction has ended.
  */
 static bool
-try_all(LockSet *set, int *busy)
+try_all(LockSet *set, bool queue)
 {
-	for (int i = 0; i < set->count; i++)
+	ErrorData  *error;
+
+	if (set->count == 1 && !queue)
 	{
-		if (LockAcquire(&set->tags[i], set->mode, false, true) ==
-			LOCKACQUIRE_NOT_AVAIL)
+		if (!take_one(set, 0, false))
+			return false;
+	}
+	else
+	{
+		set->queue = queue;
+		if (!zdm_attempt(take_all, set, &error))
 		{
-			*busy = i;
-			while (--i >= 0)
-				LockRelease(&set->tags[i], set->mode, false);
+			if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+				error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+				ReThrowError(error);
+			FreeErrorData(error);
 			return false;
 		}
 	}
@@ -195,35 +204,41 @@ try_all(LockSet *set, int *busy)
 }
 
 /*
- * Wait in the queue for one lock, for at most zdm.lock_wait.
+ * The one that was busy comes first: where it still is, nothing was taken.
+ * The order does not matter otherwise, as none is waited for behind another.
  */
-static bool
-queue_for(LOCKTAG *tag, LOCKMODE mode)
+static void
+take_all(void *arg)
 {
-	QueueAttempt attempt = {.tag = tag, .mode = mode};
-	ErrorData  *error;
+	LockSet    *set = arg;
+	int			first = set->busy;
+	bool		ok = take_one(set, first, set->queue);
 
-	if (zdm_attempt(queue_attempt, &attempt, &error))
-		return true;
-	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-		error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
-		ReThrowError(error);
-	FreeErrorData(error);
-	return false;
+	for (int i = 0; ok && i < set->count; i++)
+		ok = i == first || take_one(set, i, false);
+	if (!ok)
+		ereport(ERROR,
+				errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				errmsg_internal("%s is locked", set->what));
 }
 
-static void
-queue_attempt(void *arg)
+static bool
+take_one(LockSet *set, int number, bool queue)
 {
-	QueueAttempt *attempt = arg;
-	int			level = NewGUCNestLevel();
+	int			level;
 
+	set->busy = number;
+	if (!queue)
+		return LockAcquire(&set->tags[number], set->mode, false, true) !=
+			LOCKACQUIRE_NOT_AVAIL;
+	level = NewGUCNestLevel();
 	zdm_set_config("lock_timeout", psprintf("%d", zdm_lock_wait),
 				   GUC_ACTION_SAVE);
 	zdm_set_config("deadlock_timeout", psprintf("%d", Max(1, zdm_lock_wait / 2)),
 				   GUC_ACTION_SAVE);
-	(void) LockAcquire(attempt->tag, attempt->mode, false, false);
-	AtEOXact_GUC(true, level);
+	(void) LockAcquire(&set->tags[number], set->mode, false, false);
+	AtEOXact_GUC(false, level);
+	return true;
 }
 
 /*
@@ -267,9 +282,11 @@ give_up(LockSet *set)
 	" WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()" \
 	" AND " condition ") h" \
 	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) h.pid" \
-	" LEFT JOIN pg_catalog.pg_prepared_xacts x ON h.pid IS NULL" \
-	" AND h.virtualtransaction OPERATOR(pg_catalog.=)" \
-	" ('-1/' OPERATOR(pg_catalog.||) x.transaction::text)" \
+	" LEFT JOIN pg_catalog.pg_locks t ON h.pid IS NULL AND t.pid IS NULL" \
+	" AND t.locktype OPERATOR(pg_catalog.=) 'transactionid'" \
+	" AND t.virtualtransaction OPERATOR(pg_catalog.=) h.virtualtransaction" \
+	" LEFT JOIN pg_catalog.pg_prepared_xacts x" \
+	" ON x.transaction OPERATOR(pg_catalog.=) t.transactionid" \
 	" ORDER BY 1"
 
 /*

@@ -12,6 +12,7 @@
 #include "storage/lock.h"
 
 extern int64 zdm_lock_relations(List *relids, LOCKMODE mode);
+extern void zdm_unlock_relations(List *relids, LOCKMODE mode);
 extern void zdm_lock_migration(int64 id, const char *name, LOCKMODE mode);
 extern void zdm_lock_migration_name(const char *name);
 extern char *zdm_describe_transaction(TransactionId xid);

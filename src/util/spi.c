@@ -169,10 +169,13 @@ zdm_become(Oid role, ZdmIdentity *saved)
 						   SECURITY_NOFORCE_RLS);
 }
 
+/*
+ * Settings that code of the role has changed meanwhile are rolled back.
+ */
 void
 zdm_unbecome(ZdmIdentity *saved)
 {
-	AtEOXact_GUC(true, saved->guc_level);
+	AtEOXact_GUC(false, saved->guc_level);
 	SetUserIdAndSecContext(saved->user, saved->security);
 }
 
@@ -241,6 +244,20 @@ zdm_execute(int expected, const char *sql, int nargs, ZdmArg *args)
 		elog(ERROR, "unexpected result %s of \"%s\"",
 			 SPI_result_code_string(code), sql);
 	return SPI_processed;
+}
+
+/*
+ * Let no constraint trigger wait for the commit: it would fire with the
+ * session's rights instead of those that the work is done with.
+ */
+void
+zdm_set_constraints_immediate(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	zdm_execute(SPI_OK_UTILITY, "SET CONSTRAINTS ALL IMMEDIATE", 0, NULL);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
 }
 
 /*
