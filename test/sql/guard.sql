@@ -108,6 +108,17 @@ ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (10) TO (20);
 INSERT INTO parted (id, b) VALUES (1, 'one'), (11, 'eleven');
 SELECT tableoid::regclass, * FROM parted ORDER BY id;
 
+-- a table in flight stays what it is: as a partition its columns would be
+-- another table's
+CREATE TABLE small (id integer, a text);
+SELECT zdm.rename_column('small', 'a', 'b', migration => 's');
+CREATE TABLE big (id integer, a text, b text) PARTITION BY RANGE (id);
+\set VERBOSITY sqlstate
+ALTER TABLE big ATTACH PARTITION small FOR VALUES FROM (0) TO (10);
+\set VERBOSITY default
+SELECT zdm.rollback('s');
+DROP TABLE big, small;
+
 -- a table that goes takes its migration with it
 CREATE TABLE doomed (id integer, a text);
 SELECT zdm.rename_column('doomed', 'a', 'b', migration => 'd');
