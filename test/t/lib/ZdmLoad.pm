@@ -25,6 +25,7 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
+use Errno;
 use IO::Handle;
 use IO::Select;
 use IPC::Open2 qw(open2);
@@ -95,7 +96,7 @@ sub start
 			POSIX::_exit($ok ? 0 : 1);
 		}
 		close $child;
-		push @{ $self->{worker} }, { pid => $pid, socket => $parent };
+		push @{ $self->{worker} }, { pid => $pid, socket => $parent, said => '' };
 	}
 	$self->names(@{ $self->{names} });
 	return;
@@ -128,21 +129,29 @@ sub tell
 	print { $_->{socket} } "$command\n" for (@{ $self->{worker} });
 	for my $worker (@{ $self->{worker} })
 	{
-		my $answer = answer($worker->{socket});
+		my $answer = answer($worker);
 		croak "worker $worker->{pid}: $answer" if $answer ne "ok\n";
 	}
 	return;
 }
 
-# A worker that says nothing for three minutes hangs.
+# The next line that a worker says.  One that says nothing for three minutes
+# hangs.
 sub answer
 {
-	my ($socket) = @_;
-	my $line = '';
+	my ($worker) = @_;
+	my $deadline = time() + 180;
+	my $select = IO::Select->new($worker->{socket});
 
-	IO::Select->new($socket)->can_read(180) or return 'no answer';
-	$line = <$socket>;
-	return $line // 'gone';
+	while (index($worker->{said}, "\n") < 0)
+	{
+		return 'no answer' if time() > $deadline;
+		$select->can_read(1) or next;
+		my $got = sysread($worker->{socket}, $worker->{said}, 65536, length $worker->{said});
+		next if !defined $got && $!{EINTR};
+		return 'gone' unless $got;
+	}
+	return substr($worker->{said}, 0, index($worker->{said}, "\n") + 1, '');
 }
 
 sub stop
@@ -152,7 +161,7 @@ sub stop
 	print { $_->{socket} } "stop\n" for (@{ $self->{worker} });
 	for my $worker (@{ $self->{worker} })
 	{
-		while ((my $line = answer($worker->{socket})) ne "end\n")
+		while ((my $line = answer($worker)) ne "end\n")
 		{
 			chomp $line;
 			if ($line =~ /^model (\d+) (.*)$/) { $self->{model}{$1} = $2 }
