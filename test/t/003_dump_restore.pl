@@ -100,6 +100,7 @@ for my $which (sort keys %table)
 my $status = 'SELECT migration, pattern, relation, state, next_command, quarantine_until FROM zdm.status ORDER BY 1';
 my $everything = join ' UNION ALL ', map
   qq(SELECT '$_', md5(string_agg(t::text, ' ' ORDER BY id)) FROM $table{$_} t), sort keys %table;
+$everything .= ' ORDER BY 1';
 my $status_before = query($old_home, 'shop', $status);
 my $events_before = query($old_home, 'shop', 'SELECT count(*) FROM zdm.events');
 my $before = query($old_home, 'shop', $everything);

@@ -70,7 +70,7 @@ $node->safe_psql(
 	CREATE UNLOGGED TABLE t (id int, name text, other int, code text);
 	SELECT zdm.rename_column('t', 'name', 'full_name');
 	SELECT zdm._sync_columns('t', '{other}', '{code}', '{(other + 1)::text}', '{code::int - 1}', 'expression');
-	CREATE UNLOGGED TABLE p (id int, name text) PARTITION BY HASH (id);
+	CREATE TABLE p (id int, name text) PARTITION BY HASH (id);
 	CREATE UNLOGGED TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 	CREATE UNLOGGED TABLE p1 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 	SELECT zdm.rename_column('p', 'name', 'full_name');
