@@ -7,18 +7,13 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "commands/event_trigger.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
-#include "storage/bufmgr.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
 #include "backfill/verify.h"
 #include "catalog/migration.h"
@@ -133,38 +128,15 @@ zdm_backfill(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * One row for each table that holds rows.
- */
 Datum
 zdm_verify(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	ZdmMigration *migration;
-	char	   *check;
-	ListCell   *lc;
 
 	require(fcinfo, 0, "migration");
-	migration = zdm_migration_of_caller(text_argument(fcinfo, 0));
-	check = psprintf("%s = %s", zdm_names_text(migration->new_columns),
-					 zdm_names_text(migration->old_columns));
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(lc, zdm_storage_relations(migration->relation))
-	{
-		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
-		ZdmVerification found = {0};
-		Datum		values[5];
-		bool		nulls[5] = {false};
-
-		zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
-		values[0] = CStringGetTextDatum(check);
-		values[1] = ObjectIdGetDatum(lfirst_oid(lc));
-		values[2] = Int64GetDatum(found.rows);
-		values[3] = Int64GetDatum(found.mismatches);
-		values[4] = zdm_arg_texts(found.sample).value;
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-		table_close(rel, AccessShareLock);
-	}
+	zdm_verify_tables(zdm_migration_of_caller(text_argument(fcinfo, 0)),
+					  result->setResult, result->setDesc);
 	return (Datum) 0;
 }
 

@@ -37,16 +37,11 @@
 #include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_attribute.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "optimizer/optimizer.h"
 #include "portability/instr_time.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -55,6 +50,7 @@
 #include "utils/snapmgr.h"
 
 #include "backfill/batch.h"
+#include "backfill/constraints.h"
 #include "schema/table.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
@@ -74,14 +70,14 @@ typedef struct Batch
 	ZdmRange   *range;
 	Relation	rel;
 	ZdmBatchReport *report;
+	int			held;
 	ZdmRuleSet *set;
 	EState	   *estate;
 	ResultRelInfo *relinfo;
 	TupleTableSlot *old_row;
 	TupleTableSlot *new_row;	/* the rule set's, NULL: nothing to do */
 	LockTupleMode lock_mode;	/* what changing the new columns needs */
-	List	   *checks;			/* of NewColumnCheck *: on the new columns */
-	List	   *generated;		/* of ZdmColumn *: made from them */
+	ZdmConstraints *constraints;	/* on the new columns */
 	SPIPlanPtr	plan;			/* with zdm.fire_user_triggers */
 	MemoryContext row_cxt;
 	instr_time	start;
@@ -96,13 +92,6 @@ typedef struct Batch
 	MemoryContext report_cxt;
 } Batch;
 
-/* A CHECK constraint that refers to a column we write. */
-typedef struct NewColumnCheck
-{
-	char	   *name;
-	ExprState  *state;
-} NewColumnCheck;
-
 static void batch_begin(Batch *batch);
 static void batch_end(Batch *batch);
 static int	run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
@@ -111,9 +100,6 @@ static void fill_blocks(void *arg);
 static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
 static void fill_row(void *arg);
-static void find_constraints(Batch *batch, Bitmapset *written);
-static void find_foreign_keys(Batch *batch, Bitmapset *written);
-static void obey_constraints(Batch *batch);
 static bool may_be_held(TupleTableSlot *row);
 static bool store_new_row(Batch *batch);
 static bool store_by_sql(Batch *batch);
@@ -230,12 +216,13 @@ batch_begin(Batch *batch)
 	batch->report->failures = NIL;
 	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
 										   ALLOCSET_DEFAULT_SIZES);
+	CheckCmdReplicaIdentity(rel, CMD_UPDATE);
+	batch->held = zdm_rules_hold();
 	batch->set = zdm_rules_of_migration(rel, batch->migration->name);
 
 	batch->estate = CreateExecutorState();
 	batch->relinfo = makeNode(ResultRelInfo);
 	InitResultRelInfo(batch->relinfo, rel, 0, NULL, 0);
-	batch->relinfo->ri_TrigDesc = NULL;
 	ExecOpenIndices(batch->relinfo, false);
 	batch->old_row = table_slot_create(rel, NULL);
 
@@ -251,8 +238,7 @@ batch_begin(Batch *batch)
 	}
 	if (bms_overlap(written, keys))
 		batch->lock_mode = LockTupleExclusive;
-	find_constraints(batch, written);
-	find_foreign_keys(batch, written);
+	batch->constraints = zdm_constraints_on(rel, written, batch->estate, batch->relinfo);
 	zdm_set_config("lock_timeout", psprintf("%d", ROW_LOCK_WAIT_MS), GUC_ACTION_SAVE);
 	batch->plan = zdm_fire_user_triggers ? prepare_update(batch) : NULL;
 }
@@ -262,7 +248,9 @@ batch_end(Batch *batch)
 {
 	if (batch->plan != NULL && SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
+	zdm_rules_release(batch->held);
 	ExecDropSingleTupleTableSlot(batch->old_row);
+	ExecResetTupleTable(batch->estate->es_tupleTable, false);
 	ExecCloseIndices(batch->relinfo);
 	FreeExecutorState(batch->estate);
 	MemoryContextDelete(batch->row_cxt);
@@ -369,6 +357,7 @@ visit_row(Batch *batch)
 								 error->message));
 			MemoryContextSwitchTo(old);
 		}
+		zdm_constraints_failed(batch->constraints);
 		put_aside(batch);
 		FreeErrorData(error);
 	}
@@ -391,127 +380,6 @@ fill_row(void *arg)
 			batch->rows_changed++;
 	}
 	MemoryContextSwitchTo(old);
-}
-
-/*
- * What somebody has put on the new columns meanwhile is obeyed: CHECK
- * constraints that refer to them, and generated columns made from them.  What
- * is on other columns alone is left as it is: old rows need not fulfil a
- * constraint that is NOT VALID.
- */
-static void
-find_constraints(Batch *batch, Bitmapset *written)
-{
-	TupleDesc	desc = RelationGetDescr(batch->rel);
-	TupleConstr *constr = desc->constr;
-
-	batch->checks = batch->generated = NIL;
-	for (int i = 0; constr != NULL && i < constr->num_check; i++)
-	{
-		Node	   *expr = stringToNode(constr->check[i].ccbin);
-		Bitmapset  *used = NULL;
-		NewColumnCheck *check;
-
-		pull_varattnos(expr, 1, &used);
-		if (!bms_overlap(used, written))
-			continue;
-		check = palloc_object(NewColumnCheck);
-		check->name = constr->check[i].ccname;
-		check->state = ExecPrepareExpr((Expr *) expr, batch->estate);
-		batch->checks = lappend(batch->checks, check);
-	}
-	for (int i = 0; constr != NULL && constr->has_generated_stored && i < desc->natts; i++)
-	{
-		Node	   *expr;
-		Bitmapset  *used = NULL;
-		ZdmColumn  *column;
-
-		if (TupleDescAttr(desc, i)->attgenerated != ATTRIBUTE_GENERATED_STORED)
-			continue;
-		expr = build_column_default(batch->rel, i + 1);
-		pull_varattnos(expr, 1, &used);
-		if (!bms_overlap(used, written))
-			continue;
-		column = palloc0_object(ZdmColumn);
-		column->attnum = i + 1;
-		column->value.state = ExecPrepareExpr((Expr *) expr, batch->estate);
-		batch->generated = lappend(batch->generated, column);
-	}
-}
-
-/*
- * Of the table's triggers keep those that check a foreign key of a new
- * column; the server queues them only for rows whose key changes.
- */
-static void
-find_foreign_keys(Batch *batch, Bitmapset *written)
-{
-	TriggerDesc *all = batch->rel->trigdesc;
-	TriggerDesc *kept;
-	ListCell   *lc;
-
-	foreach(lc, RelationGetFKeyList(batch->rel))
-	{
-		ForeignKeyCacheInfo *key = lfirst(lc);
-		bool		ours = false;
-
-		for (int i = 0; i < key->nkeys; i++)
-			ours |= bms_is_member(key->conkey[i] - FirstLowInvalidHeapAttributeNumber, written);
-		for (int i = 0; ours && i < all->numtriggers; i++)
-		{
-			Trigger    *trigger = &all->triggers[i];
-
-			if (trigger->tgfoid != F_RI_FKEY_CHECK_UPD ||
-				trigger->tgconstraint != key->conoid)
-				continue;
-			if (batch->relinfo->ri_TrigDesc == NULL)
-			{
-				kept = palloc0_object(TriggerDesc);
-				kept->triggers = palloc0_array(Trigger, all->numtriggers);
-				kept->trig_update_after_row = true;
-				batch->relinfo->ri_TrigDesc = kept;
-				batch->relinfo->ri_TrigFunctions = palloc0_array(FmgrInfo, all->numtriggers);
-				batch->relinfo->ri_TrigWhenExprs = palloc0_array(ExprState *, all->numtriggers);
-				zdm_set_constraints_immediate();
-			}
-			kept = batch->relinfo->ri_TrigDesc;
-			kept->triggers[kept->numtriggers++] = *trigger;
-		}
-	}
-}
-
-/*
- * Bring generated columns of the new row up to date, and check it.
- */
-static void
-obey_constraints(Batch *batch)
-{
-	ExprContext *econtext = GetPerTupleExprContext(batch->estate);
-	TupleTableSlot *row = batch->new_row;
-	ListCell   *lc;
-
-	econtext->ecxt_scantuple = row;
-	foreach(lc, batch->generated)
-	{
-		ZdmColumn  *column = lfirst(lc);
-		Datum		value;
-		bool		isnull;
-
-		value = ExecEvalExprSwitchContext(column->value.state, econtext, &isnull);
-		row->tts_values[column->attnum - 1] = value;
-		row->tts_isnull[column->attnum - 1] = isnull;
-	}
-	foreach(lc, batch->checks)
-	{
-		NewColumnCheck *check = lfirst(lc);
-
-		if (!ExecCheck(check->state, econtext))
-			ereport(ERROR,
-					errcode(ERRCODE_CHECK_VIOLATION),
-					errmsg("new row for relation \"%s\" violates check constraint \"%s\"",
-						   RelationGetRelationName(batch->rel), check->name),
-					errtableconstraint(batch->rel, check->name));
-	}
 }
 
 /*
@@ -542,9 +410,9 @@ store_new_row(Batch *batch)
 	LockTupleMode mode;
 	TU_UpdateIndexes indexes;
 	TM_Result	result = TM_Ok;
-	bool		foreign_keys = batch->relinfo->ri_TrigDesc != NULL;
+	List	   *recheck = NIL;
 
-	obey_constraints(batch);
+	zdm_constraints_before(batch->constraints, batch->new_row);
 
 	/*
 	 * Somebody may hold the row, or only against a change of its key, as the
@@ -568,15 +436,10 @@ store_new_row(Batch *batch)
 	{
 		case TM_Ok:
 			if (batch->relinfo->ri_NumIndices > 0 && indexes != TU_None)
-				(void) zdm_insert_index_tuples(batch->relinfo, batch->new_row,
-											   batch->estate, indexes);
-			if (foreign_keys)
-			{
-				AfterTriggerBeginQuery();
-				ExecARUpdateTriggers(batch->estate, batch->relinfo, NULL, NULL,
-									 tid, NULL, batch->new_row, NIL, NULL, false);
-				AfterTriggerEndQuery(batch->estate);
-			}
+				recheck = zdm_insert_index_tuples(batch->relinfo, batch->new_row,
+												  batch->estate, indexes);
+			zdm_constraints_after(batch->constraints, batch->old_row,
+								  batch->new_row, recheck);
 			ResetPerTupleExprContext(batch->estate);
 			return true;
 		case TM_Updated:
@@ -612,26 +475,33 @@ store_by_sql(Batch *batch)
 static SPIPlanPtr
 prepare_update(Batch *batch)
 {
-	StringInfoData sql;
+	StringInfoData sql,
+				missing;
 	Oid			type = TIDOID;
 	SPIPlanPtr	plan;
 	ListCell   *lc;
 
 	initStringInfo(&sql);
+	initStringInfo(&missing);
 	foreach(lc, batch->migration->rules)
 	{
 		ZdmSyncRule *rule = lfirst(lc);
 
 		for (int i = 0; i < list_length(rule->new_columns); i++)
-			appendStringInfo(&sql, "%s %s = %s", sql.len ? "," : "",
-							 quote_identifier(list_nth(rule->new_columns, i)),
+		{
+			const char *column = quote_identifier(list_nth(rule->new_columns, i));
+
+			appendStringInfo(&sql, "%s %s = %s", sql.len ? "," : "", column,
 							 (char *) list_nth(rule->up, i));
+			appendStringInfo(&missing, " AND %s IS NULL", column);
+		}
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	zdm_set_constraints_immediate();
-	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET%s WHERE ctid OPERATOR(pg_catalog.=) $1",
-								zdm_quote_relation(RelationGetRelid(batch->rel)), sql.data),
+	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET%s WHERE ctid OPERATOR(pg_catalog.=) $1%s",
+								zdm_quote_relation(RelationGetRelid(batch->rel)),
+								sql.data, missing.data),
 					   1, &type);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed");

@@ -16,10 +16,13 @@
 #include "postgres.h"
 
 #include "access/relscan.h"
+#include "access/table.h"
 #include "access/tableam.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -31,6 +34,7 @@
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
+#include "util/ident.h"
 #include "util/spi.h"
 
 typedef struct Comparison
@@ -43,10 +47,41 @@ typedef struct Comparison
 
 static bool row_matches(ZdmRuleSet *set, const char *migration,
 						TupleTableSlot *row);
+static bool is_unfilled(ZdmRuleSet *set, const char *migration,
+						TupleTableSlot *row);
 static void compare_new(void *arg);
 static void compare_old(void *arg);
 static bool side_equal(const ZdmSide *side, ZdmRuleSet *set,
 					   TupleTableSlot *row);
+
+/*
+ * Compare all rows of a migration's tables: one result row for each table.
+ */
+void
+zdm_verify_tables(ZdmMigration *migration, Tuplestorestate *store,
+				  TupleDesc desc)
+{
+	char	   *check = psprintf("%s = %s", zdm_names_text(migration->new_columns),
+								 zdm_names_text(migration->old_columns));
+	ListCell   *lc;
+
+	foreach(lc, zdm_storage_relations(migration->relation))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		ZdmVerification found = {0};
+		Datum		values[5];
+		bool		nulls[5] = {false};
+
+		zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
+		values[0] = CStringGetTextDatum(check);
+		values[1] = ObjectIdGetDatum(lfirst_oid(lc));
+		values[2] = Int64GetDatum(found.rows);
+		values[3] = Int64GetDatum(found.mismatches);
+		values[4] = zdm_arg_texts(found.sample).value;
+		tuplestore_putvalues(store, desc, values, nulls);
+		table_close(rel, AccessShareLock);
+	}
+}
 
 /*
  * Compare the rows in blocks [first, end) of a table, as its owner, and add
@@ -66,6 +101,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	TableScanDesc scan;
 	ZdmIdentity saved;
 	BlockNumber block = (BlockNumber) first;
+	int			held;
 	instr_time	start,
 				now;
 
@@ -77,6 +113,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 									ALLOCSET_DEFAULT_SIZES);
 	row = table_slot_create(rel, NULL);
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
+	held = zdm_rules_hold();
 	set = zdm_rules_of_migration(rel, migration->name);
 	ItemPointerSet(&from, (BlockNumber) first, FirstOffsetNumber);
 	ItemPointerSet(&to, (BlockNumber) (end - 1), MaxOffsetNumber);
@@ -90,7 +127,8 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 			CHECK_FOR_INTERRUPTS();
 			INSTR_TIME_SET_CURRENT(now);
 			INSTR_TIME_SUBTRACT(now, start);
-			if (budget_ms > 0 && INSTR_TIME_GET_MILLISEC(now) > budget_ms)
+			if ((budget_ms > 0 && INSTR_TIME_GET_MILLISEC(now) > budget_ms) ||
+				(result->collect && list_length(result->unfilled) >= result->most_unfilled))
 			{
 				result->reached = here;
 				break;
@@ -102,17 +140,44 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 		MemoryContextSwitchTo(row_cxt);
 		if (!row_matches(set, migration->name, row))
 		{
-			result->mismatches++;
+			bool		unfilled = result->collect && is_unfilled(set, migration->name, row);
+
 			MemoryContextSwitchTo(result_cxt);
+			if (unfilled)
+			{
+				ItemPointer tid = palloc_object(ItemPointerData);
+
+				ItemPointerCopy(&row->tts_tid, tid);
+				result->unfilled = lappend(result->unfilled, tid);
+				continue;
+			}
+			result->mismatches++;
 			if (list_length(result->sample) < ZDM_VERIFY_SAMPLE)
 				result->sample = lappend(result->sample, zdm_row_key(rel, row));
 		}
 		MemoryContextSwitchTo(result_cxt);
 	}
 	table_endscan(scan);
+	zdm_rules_release(held);
 	zdm_unbecome(&saved);
 	ExecDropSingleTupleTableSlot(row);
 	MemoryContextDelete(row_cxt);
+}
+
+/*
+ * Whether a row that does not match is one that the backfill has still to
+ * fill, or that it cannot fill: it will say so.
+ */
+static bool
+is_unfilled(ZdmRuleSet *set, const char *migration, TupleTableSlot *row)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		if (strcmp(set->rules[i].migration, migration) == 0 &&
+			!zdm_side_is_null(&set->rules[i].new, row))
+			return false;
+	}
+	return true;
 }
 
 /*

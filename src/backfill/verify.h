@@ -11,6 +11,7 @@
 #include "catalog/migration.h"
 #include "storage/block.h"
 #include "utils/rel.h"
+#include "utils/tuplestore.h"
 
 #define ZDM_VERIFY_SAMPLE 10
 
@@ -20,8 +21,13 @@ typedef struct ZdmVerification
 	int64		mismatches;
 	List	   *sample;			/* of char *: keys of the first that differ */
 	int64		reached;		/* first block not compared */
+	bool		collect;		/* rows that are not filled are no mismatch … */
+	List	   *unfilled;		/* … but collected: of ItemPointer */
+	int			most_unfilled;	/* stop at a block's end with this many */
 } ZdmVerification;
 
+extern void zdm_verify_tables(ZdmMigration *migration,
+							  Tuplestorestate *store, TupleDesc desc);
 extern void zdm_verify_blocks(ZdmMigration *migration, Relation rel,
 							  int64 first, int64 end, int budget_ms,
 							  ZdmVerification *result);

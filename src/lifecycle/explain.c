@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"

@@ -51,6 +51,7 @@ static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabl
 static void check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled);
 static void compile_rules(void *arg);
 static bool check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled);
+static void out_of_sync(ZdmMigration *migration, Oid relid);
 static pg_noreturn void trigger_needed(ZdmMigration *migration, Relation rel);
 static bool contains(List *strings, const char *string);
 static void table_dropped(ZdmMigration *migration);
@@ -117,6 +118,20 @@ check_inheritance(Oid relid)
 	List	   *parents;
 	ListCell   *lc;
 
+	/* Neither can a table in flight become a partition, or a child. */
+	foreach(lc, zdm_table_and_partitions(relid))
+	{
+		List	   *migrations = lfirst_oid(lc) == relid ? NIL : zdm_migrations_on(lfirst_oid(lc));
+
+		if (migrations != NIL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("table \"%s\" cannot become part of table \"%s\" while migration \"%s\" is in flight",
+						   get_rel_name(lfirst_oid(lc)), get_rel_name(relid),
+						   ((ZdmMigration *) linitial(migrations))->name),
+					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+							quote_literal_cstr(((ZdmMigration *) linitial(migrations))->name)));
+	}
 	if (get_rel_relispartition(relid))
 		return;
 	parents = zdm_query_strings("SELECT inhparent::pg_catalog.oid::pg_catalog.text FROM pg_catalog.pg_inherits"
@@ -197,6 +212,26 @@ compile_rules(void *arg)
 	zdm_unbecome(&saved);
 }
 
+/*
+ * From now on the rows of a table may differ.  Before contract the backfill
+ * looks at them again; in the quarantine, whatever ends it does.
+ */
+static void
+out_of_sync(ZdmMigration *migration, Oid relid)
+{
+	if (migration->state == ZDM_READY)
+	{
+		zdm_ranges_verify_again(migration->id);
+		zdm_migration_set_state(migration, ZDM_EXPANDED);
+	}
+	else if (migration->state == ZDM_EXPANDED)
+		zdm_ranges_verify_again(migration->id);
+	else
+		zdm_ranges_delete(migration->id);
+	zdm_event(migration, "warning", "trigger off",
+			  psprintf("on table \"%s\"", get_rel_name(relid)));
+}
+
 static void
 trigger_needed(ZdmMigration *migration, Relation rel)
 {
@@ -228,6 +263,8 @@ check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled)
 		{
 			found = true;
 			if (warn_disabled && trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
+			{
+				out_of_sync(migration, RelationGetRelid(rel));
 				ereport(WARNING,
 						errmsg(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN
 							   ? "replicated rows of table \"%s\" are not kept in sync while its trigger \"%s\" is not ENABLE ALWAYS"
@@ -237,6 +274,7 @@ check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled)
 								zdm_quote_relation(RelationGetRelid(rel)),
 								quote_identifier(ZDM_SYNC_TRIGGER),
 								quote_literal_cstr(migration->name)));
+			}
 		}
 		else if (trigger->tgfoid == sync_function)
 			trigger_needed(migration, rel);

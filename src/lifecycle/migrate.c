@@ -91,15 +91,16 @@ static void run(Migrate *migrate);
 static void begin_transaction(Migrate *migrate);
 static void commit_transaction(Migrate *migrate);
 static bool prepare(Migrate *migrate);
-static void enter_step(Migrate *migrate, ZdmStepKind kind);
+static bool enter_step(Migrate *migrate, ZdmStepKind kind);
 static void leave_step(Migrate *migrate, const char *error);
 static void cover_partitions(Migrate *migrate);
 static Outcome work_once(Migrate *migrate);
+static char *table_holders(Oid relid, LOCKMODE mode);
 static Outcome work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work);
 static Outcome relieve(Migrate *migrate, ZdmRange *range, Relation rel);
 static void sweep_range(Migrate *migrate, ZdmRange *range, Relation rel);
 static Outcome end_sweep(Migrate *migrate);
-static void rows_failed(Migrate *migrate, int count, const char *first);
+static void rows_failed(Migrate *migrate);
 static void note_failures(Migrate *migrate, ZdmBatchReport *report);
 static void verify_range(Migrate *migrate, ZdmRange *range, Relation rel);
 static Outcome wait_for(Migrate *migrate, const char *whom);
@@ -205,7 +206,7 @@ run(Migrate *migrate)
 		if (outcome == FAILED)
 		{
 			begin_transaction(migrate);
-			rows_failed(migrate, migrate->sweep_failed, migrate->sweep_failure);
+			rows_failed(migrate);
 		}
 		progress_line(migrate);
 		if (outcome == WAITED)
@@ -274,23 +275,24 @@ prepare(Migrate *migrate)
 				errhint("SELECT zdm.contract(%s);", quote_literal_cstr(migration->name)));
 		return false;
 	}
-	enter_step(migrate, ZDM_STEP_BACKFILL);
+	(void) enter_step(migrate, ZDM_STEP_BACKFILL);
 	zdm_migration_set_error(migration->id, NULL);
 	zdm_event(migration, "info", "backfilling", NULL);
 	return true;
 }
 
 /*
- * Record that the migrate phase goes on with its step of that kind.
+ * Record that the migrate phase goes on with its step of that kind.  Returns
+ * false where it is in it already.
  */
-static void
+static bool
 enter_step(Migrate *migrate, ZdmStepKind kind)
 {
 	ZdmMigration *migration = migrate->migration;
 	ListCell   *lc;
 
 	if (migrate->step != 0 && migrate->step_kind == kind)
-		return;
+		return false;
 	leave_step(migrate, NULL);
 	foreach(lc, zdm_pattern(migration->pattern)->migrate(migration))
 	{
@@ -301,6 +303,7 @@ enter_step(Migrate *migrate, ZdmStepKind kind)
 	}
 	migrate->step_kind = kind;
 	zdm_step_started(migration, migrate->step, 0);
+	return true;
 }
 
 static void
@@ -367,11 +370,10 @@ work_once(Migrate *migrate)
 		work = ZDM_RANGE_SKIPPED;
 	else
 		work = ZDM_RANGE_VERIFY;
-	if (work == ZDM_RANGE_VERIFY)
+	if (work == ZDM_RANGE_VERIFY && enter_step(migrate, ZDM_STEP_VERIFY))
 	{
 		ListCell   *lc;
 
-		enter_step(migrate, ZDM_STEP_VERIFY);
 
 		foreach(lc, zdm_storage_relations(migration->relation))
 		{
@@ -393,6 +395,22 @@ work_once(Migrate *migrate)
 	return NOTHING_LEFT;
 }
 
+/*
+ * Who holds a table against us, as its owner may see it: he reads this in
+ * zdm.status, whoever makes the call.
+ */
+static char *
+table_holders(Oid relid, LOCKMODE mode)
+{
+	ZdmIdentity saved;
+	char	   *holders;
+
+	zdm_become(zdm_table_owner(relid), &saved);
+	holders = zdm_describe_table_holders(relid, mode);
+	zdm_unbecome(&saved);
+	return psprintf("table \"%s\", held by %s", zdm_relation_label(relid), holders);
+}
+
 static Outcome
 work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work)
 {
@@ -403,9 +421,7 @@ work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	Relation	rel;
 
 	if (!ConditionalLockRelationOid(range->relation, mode))
-		return wait_for(migrate, psprintf("table \"%s\", held by %s",
-										  zdm_relation_label(range->relation),
-										  zdm_describe_table_holders(range->relation, mode)));
+		return wait_for(migrate, table_holders(range->relation, mode));
 	rel = try_relation_open(range->relation, NoLock);
 	if (rel == NULL)
 	{
@@ -440,7 +456,8 @@ work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	}
 	relation_close(rel, NoLock);
 	zdm_range_save(range);
-	migrate->batch_ms = range->busy_us / 1000.0;
+	if (work != ZDM_RANGE_VERIFY)
+		migrate->batch_ms = range->busy_us / 1000.0;
 	if (outcome == WORKED && (work != ZDM_RANGE_SKIPPED || range->rows_changed > 0))
 		worked(migrate);
 	return outcome;
@@ -531,21 +548,28 @@ end_sweep(Migrate *migrate)
 }
 
 static void
-rows_failed(Migrate *migrate, int count, const char *first)
+rows_failed(Migrate *migrate)
 {
+	int			count = migrate->sweep_failed;
+	char	   *name = quote_literal_cstr(migrate->migration->name);
+
 	fail(migrate, ERRCODE_DATA_EXCEPTION,
 		 psprintf(count == 1 ? "%d row of migration \"%s\" could not be backfilled"
 				  : "%d rows of migration \"%s\" could not be backfilled",
 				  count, migrate->migration->name),
-		 first,
-		 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows and run CALL zdm.backfill again. What is done is kept.",
-				  quote_literal_cstr(migrate->migration->name)));
+		 migrate->sweep_failure,
+		 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows and run CALL zdm.backfill again. %s",
+				  name, count < ZDM_MAX_SKIPPED ? "The others are done."
+				  : "With so many of them, the backfill stopped there."));
 }
 
 static void
 verify_range(Migrate *migrate, ZdmRange *range, Relation rel)
 {
-	ZdmVerification result = {0};
+	ZdmVerification result = {
+		.collect = true,
+		.most_unfilled = ZDM_MAX_SKIPPED,
+	};
 	TimestampTz start = GetCurrentTimestamp();
 	ListCell   *lc;
 
@@ -554,6 +578,8 @@ verify_range(Migrate *migrate, ZdmRange *range, Relation rel)
 	range->verified = result.reached;
 	range->rows_compared = result.rows;
 	range->mismatches = result.mismatches;
+	/* Rows that nobody has filled are work, and come before the next blocks. */
+	range->skipped = list_concat(range->skipped, result.unfilled);
 	migrate->batch_ms = (GetCurrentTimestamp() - start) / 1000.0;
 	foreach(lc, result.sample)
 		zdm_event(migrate->migration, "error", "mismatch",

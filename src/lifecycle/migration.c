@@ -21,6 +21,8 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -63,8 +65,9 @@ static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
 						  List *steps, int64 lock_wait_ms);
 static void run_step(ZdmMigration *migration, ZdmStep *step);
 static void make_ranges(ZdmMigration *migration);
-static void check_partitions(ZdmMigration *migration);
-static void check_late_partitions(ZdmMigration *migration);
+static List *check_in_sync(ZdmMigration *migration, List *compared);
+static void check_trigger_on(ZdmMigration *migration, Oid relid);
+static pg_noreturn void differs(ZdmMigration *migration, Oid relid, int64 rows);
 static void end_migration(ZdmMigration *migration, ZdmState state);
 static void move_quarantine(ZdmMigration *migration, int64 us);
 static int64 interval_us(Interval *interval);
@@ -84,7 +87,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	ListCell   *lc;
 
 	zdm_check_caller(migration->relation);
-	zdm_check_writable();
+	zdm_check_transition();
 	check_name(migration->name);
 	if (!zdm_explaining())
 		zdm_lock_migration_name(migration->name);
@@ -97,10 +100,10 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 		return migration->name;
 	}
 
+	warn_of(pattern, migration);
 	waited = lock_tables(migration->relation);
 	zdm_check_caller(migration->relation);
 	check_spec(pattern, migration);
-	warn_of(pattern, migration);
 
 	rel = table_open(migration->relation, NoLock);
 	steps = pattern->expand(migration, rel);
@@ -182,7 +185,7 @@ check_spec(const ZdmPattern *pattern, ZdmMigration *migration)
 static void
 warn_of(const ZdmPattern *pattern, ZdmMigration *migration)
 {
-	Relation	rel = table_open(migration->relation, NoLock);
+	Relation	rel = table_open(migration->relation, AccessShareLock);
 	ListCell   *lc;
 
 	foreach(lc, pattern->notes(migration, rel))
@@ -194,7 +197,7 @@ warn_of(const ZdmPattern *pattern, ZdmMigration *migration)
 					errmsg("%s", note->text),
 					errhint("zdm.explain lists all that is different while a migration is in flight."));
 	}
-	table_close(rel, NoLock);
+	table_close(rel, AccessShareLock);
 }
 
 /*
@@ -208,6 +211,7 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
 	int64		us = quarantine ? interval_us(quarantine)
 		: (int64) zdm_quarantine * USECS_PER_SEC;
+	List	   *compared;
 	int64		waited;
 
 	if (us < 0)
@@ -234,7 +238,7 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 		wrong_state(migration, "contract it",
 					psprintf("CALL zdm.backfill(%s);", quote_literal_cstr(name)));
 	check_attached(pattern, migration, ZDM_CONTRACT);
-	check_partitions(migration);
+	compared = check_in_sync(migration, NIL);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_CONTRACT,
@@ -244,7 +248,7 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 
 	waited = lock_tables(migration->relation);
 	check_attached(pattern, migration, ZDM_CONTRACT);
-	check_partitions(migration);
+	(void) check_in_sync(migration, compared);
 	run_steps(migration, ZDM_CONTRACT, pattern->contract(migration, us > 0), waited);
 	if (us > 0)
 	{
@@ -264,6 +268,7 @@ zdm_lifecycle_finish(const char *name)
 {
 	ZdmMigration *migration = begin_transition(name);
 	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	List	   *compared;
 	int64		waited;
 
 	if (migration->state != ZDM_CONTRACTED)
@@ -279,7 +284,7 @@ zdm_lifecycle_finish(const char *name)
 				errhint("SELECT zdm.contract(%s, quarantine => '0'); ends it now.",
 						quote_literal_cstr(name)));
 	check_attached(pattern, migration, ZDM_FINISH);
-	check_late_partitions(migration);
+	compared = check_in_sync(migration, NIL);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_FINISH, pattern->finish(migration));
@@ -287,6 +292,7 @@ zdm_lifecycle_finish(const char *name)
 	}
 	waited = lock_tables(migration->relation);
 	check_attached(pattern, migration, ZDM_FINISH);
+	(void) check_in_sync(migration, compared);
 	run_steps(migration, ZDM_FINISH, pattern->finish(migration), waited);
 	end_migration(migration, ZDM_FINISHED);
 	return migration->state;
@@ -300,11 +306,12 @@ zdm_lifecycle_rollback(const char *name)
 {
 	ZdmMigration *migration = begin_transition(name);
 	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	List	   *compared = NIL;
 	int64		waited;
 
 	check_attached(pattern, migration, ZDM_ROLLBACK);
 	if (migration->state == ZDM_CONTRACTED)
-		check_late_partitions(migration);
+		compared = check_in_sync(migration, NIL);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration));
@@ -312,6 +319,8 @@ zdm_lifecycle_rollback(const char *name)
 	}
 	waited = lock_tables(migration->relation);
 	check_attached(pattern, migration, ZDM_ROLLBACK);
+	if (migration->state == ZDM_CONTRACTED)
+		(void) check_in_sync(migration, compared);
 	run_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration), waited);
 	end_migration(migration, ZDM_ROLLED_BACK);
 	return migration->state;
@@ -358,7 +367,7 @@ begin_transition(const char *name)
 	migration = zdm_migration_of_caller(name);
 	if (zdm_explaining())
 		return migration;
-	zdm_check_writable();
+	zdm_check_transition();
 	zdm_lock_migration(migration->id, name, ExclusiveLock);
 	return zdm_migration_of_caller(name);
 }
@@ -496,51 +505,76 @@ make_ranges(ZdmMigration *migration)
 }
 
 /*
- * Refuse to contract while there are partitions that no backfill has seen.
+ * Refuse to drop a side that may hold something alone: where the trigger is
+ * not on, and where partitions that no backfill has seen (they were attached
+ * since, or their trigger was off for a time) differ.  Those are compared
+ * here; with compared, the list of what a first look has compared, there must
+ * be no others.  Returns that list.
  */
-static void
-check_partitions(ZdmMigration *migration)
+static List *
+check_in_sync(ZdmMigration *migration, List *compared)
 {
+	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, zdm_storage_relations(migration->relation))
-		if (!zdm_ranges_exist(migration->id, lfirst_oid(lc)))
-			ereport(ERROR,
-					errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("partition \"%s\" was attached after migration \"%s\" was ready",
-						   zdm_relation_label(lfirst_oid(lc)), migration->name),
-					errdetail("Its rows are not backfilled."),
-					errhint("CALL zdm.backfill(%s);", quote_literal_cstr(migration->name)));
-}
-
-/*
- * Refuse to drop a side that has something to itself in partitions that were
- * attached during the quarantine.
- */
-static void
-check_late_partitions(ZdmMigration *migration)
-{
-	ListCell   *lc;
-
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+		check_trigger_on(migration, lfirst_oid(lc));
 	foreach(lc, zdm_storage_relations(migration->relation))
 	{
 		ZdmVerification found = {0};
 		Relation	rel;
 
-		if (zdm_ranges_exist(migration->id, lfirst_oid(lc)))
+		if (zdm_ranges_exist(migration->id, lfirst_oid(lc)) ||
+			list_member_oid(compared, lfirst_oid(lc)))
 			continue;
 		rel = table_open(lfirst_oid(lc), AccessShareLock);
 		zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
 		table_close(rel, AccessShareLock);
 		if (found.mismatches > 0)
-			ereport(ERROR,
-					errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					errmsg("partition \"%s\" was attached in the quarantine of migration \"%s\", with old and new columns that differ in " INT64_FORMAT " rows",
-						   zdm_relation_label(lfirst_oid(lc)), migration->name, found.mismatches),
-					errdetail("Dropping either side would lose what only that side holds."),
-					errhint("UPDATE these rows so that both sides agree; SELECT * FROM zdm.verify(%s) shows them.",
-							quote_literal_cstr(migration->name)));
+			differs(migration, lfirst_oid(lc), found.mismatches);
+		result = lappend_oid(result, lfirst_oid(lc));
 	}
+	return result;
+}
+
+static void
+check_trigger_on(ZdmMigration *migration, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TriggerDesc *triggers = rel->trigdesc;
+	bool		on = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		on |= strcmp(triggers->triggers[i].tgname, ZDM_SYNC_TRIGGER) == 0 &&
+			triggers->triggers[i].tgenabled == TRIGGER_FIRES_ALWAYS;
+	table_close(rel, AccessShareLock);
+	if (!on)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("table \"%s\" is not kept in sync: its trigger \"%s\" is not ENABLE ALWAYS",
+					   zdm_relation_label(relid), ZDM_SYNC_TRIGGER),
+				errhint("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s; then check with zdm.verify(%s).",
+						zdm_quote_relation(relid), quote_identifier(ZDM_SYNC_TRIGGER),
+						quote_literal_cstr(migration->name)));
+}
+
+static void
+differs(ZdmMigration *migration, Oid relid, int64 rows)
+{
+	if (migration->state == ZDM_READY)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("partition \"%s\" was attached after migration \"%s\" was ready",
+					   zdm_relation_label(relid), migration->name),
+				errdetail("Its rows are not backfilled."),
+				errhint("CALL zdm.backfill(%s);", quote_literal_cstr(migration->name)));
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("old and new columns of migration \"%s\" differ in " INT64_FORMAT " rows of table \"%s\"",
+				   migration->name, rows, zdm_relation_label(relid)),
+			errdetail("It was attached, or its trigger was off, in the quarantine; dropping either side would lose what only that side holds."),
+			errhint("UPDATE these rows so that both sides agree; SELECT * FROM zdm.verify(%s) shows them.",
+					quote_literal_cstr(migration->name)));
 }
 
 static void

@@ -37,6 +37,9 @@
 #include "util/compat.h"
 #include "util/ident.h"
 
+/* So many functions are named in a warning, no more. */
+#define MOST_FUNCTIONS	10
+
 static char *
 old_name(ZdmMigration *migration)
 {
@@ -215,7 +218,7 @@ notes(ZdmMigration *migration, Relation rel)
 		if (!trigger->tgisinternal && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
 			TRIGGER_FOR_ROW(trigger->tgtype) &&
 			(TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
-			strcmp(trigger->tgname, "~zdm_sync") != 0)
+			strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) != 0)
 			result = lappend(result,
 							 zdm_note(true, "trigger \"%s\" fires before the columns are made equal: where it reads or sets %s it does not see what a statement gives %s",
 									  trigger->tgname, quote_identifier(from), quote_identifier(to)));
@@ -226,6 +229,11 @@ notes(ZdmMigration *migration, Relation rel)
 		result = lappend(result,
 						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, or replication stops there",
 								  quote_identifier(to)));
+	if (list_length(functions) > MOST_FUNCTIONS)
+	{
+		functions = list_truncate(functions, MOST_FUNCTIONS);
+		functions = lappend(functions, pstrdup("…"));
+	}
 	if (functions != NIL)
 		result = lappend(result,
 						 zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
@@ -240,6 +248,8 @@ notes(ZdmMigration *migration, Relation rel)
 	result = lappend(result,
 					 zdm_note(false, "column %s shows no NOT NULL, no identity and no volatile default in the catalog; what %s demands holds for what is written to either",
 							  quote_identifier(to), quote_identifier(from)));
+	result = lappend(result,
+					 zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again"));
 	return lappend(result,
 				   zdm_note(false, "the new version may start once the state is ready: before, rows that were not backfilled read NULL in %s",
 							quote_identifier(to)));

@@ -40,6 +40,7 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
+static void check_primary(void);
 static void check_kind(Relation rel);
 static void check_inheritance(Relation rel);
 static void check_triggers(Relation rel);
@@ -53,11 +54,7 @@ static bool is_partition_key(Relation rel, AttrNumber attnum);
 void
 zdm_check_caller(Oid relid)
 {
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				errmsg("zdm cannot work on a hot standby"),
-				errhint("Run the same call on the primary."));
+	check_primary();
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		ereport(ERROR,
 				errcode(ERRCODE_UNDEFINED_TABLE),
@@ -68,14 +65,44 @@ zdm_check_caller(Oid relid)
 					   get_rel_name(relid));
 }
 
+static void
+check_primary(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				errmsg("zdm cannot work on a hot standby"),
+				errhint("Run the same call on the primary."));
+}
+
+/*
+ * Whether this session can change things.
+ */
 void
 zdm_check_writable(void)
 {
+	check_primary();
 	if (XactReadOnly)
 		ereport(ERROR,
 				errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 				errmsg("zdm cannot change anything in a read-only transaction"),
 				errhint("SET default_transaction_read_only = off;"));
+}
+
+/*
+ * Whether a transaction can change a migration's state.  One that sees an old
+ * snapshot would act on a state that is no more.
+ */
+void
+zdm_check_transition(void)
+{
+	zdm_check_writable();
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("zdm cannot work in a REPEATABLE READ or SERIALIZABLE transaction"),
+				errdetail("It would see the state of the migration as it was when the transaction began."),
+				errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"));
 }
 
 /*
@@ -202,7 +229,7 @@ check_triggers(Relation rel)
 		if (TRIGGER_FOR_BEFORE(trigger->tgtype) &&
 			TRIGGER_FOR_ROW(trigger->tgtype) &&
 			(TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
-			strcmp(trigger->tgname, "~zdm_sync") > 0)
+			strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) > 0)
 			ereport(ERROR,
 					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					errmsg("trigger \"%s\" on table \"%s\" would fire after zdm's",

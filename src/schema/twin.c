@@ -250,6 +250,7 @@ twin_default(Relation rel, const char *column)
 	if (expr == NULL || contain_volatile_functions(expr))
 		return NULL;
 	zdm_pin_path(&saved);
+	zdm_pin_style();
 	result = deparse_expression(expr, NIL, false, false);
 	zdm_unbecome(&saved);
 	return result;

@@ -170,6 +170,7 @@ zdm_expression_check(Relation rel, const char *text, const char *argument,
 				errhint("Use immutable or stable functions of the row's columns."));
 
 	zdm_pin_path(&saved);
+	zdm_pin_style();
 	context = deparse_context_for(RelationGetRelationName(rel),
 								  RelationGetRelid(rel));
 	result = deparse_expression(expr, context, false, false);

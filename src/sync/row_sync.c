@@ -25,6 +25,11 @@
  *	 none named								the side that leads, with its
  *											default, makes the other
  *
+ * A row that an UPDATE moves from another partition is left as that one's
+ * trigger made it.  Where it is not known what was named (logical replication,
+ * the first nested statement of a session), a column that holds something else
+ * than its default counts as named.
+ *
  * "Leads" is the side that holds the original column: old before contract,
  * new after it.  A side that was named with NULL while the other one, not
  * named, is mandatory and has got a volatile default, was asked for that
@@ -47,6 +52,7 @@
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "executor/tuptable.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -101,7 +107,9 @@ static Decision decide_update(RowUnderWay *way, ZdmRule *rule);
 static Decision decide_insert(RowUnderWay *way, ZdmRule *rule);
 static bool side_changed(RowUnderWay *way, const ZdmSide *side);
 static bool side_in_set_list(RowUnderWay *way, const ZdmSide *side);
-static bool side_given(RowUnderWay *way, ZdmSide *side, bool by_name);
+static bool side_given(RowUnderWay *way, ZdmSide *side);
+static bool is_named(RowUnderWay *way, ZdmColumn *column);
+static bool differs_from_default(RowUnderWay *way, ZdmColumn *column);
 static bool asks_for_default(RowUnderWay *way, const ZdmSide *named,
 							 const ZdmSide *other);
 static bool agree(RowUnderWay *way, ZdmRule *rule);
@@ -167,6 +175,7 @@ apply_rules(RowUnderWay *way)
 	Bitmapset  *applied = NULL;
 	bool		defaults = set->count == 1;
 	bool		again;
+	int			uses;
 	ErrorContextCallback callback = {
 		.callback = sync_error,
 		.arg = way,
@@ -174,6 +183,7 @@ apply_rules(RowUnderWay *way)
 	};
 
 	error_context_stack = &callback;
+	uses = zdm_rules_hold();
 	do
 	{
 		again = false;
@@ -206,6 +216,7 @@ apply_rules(RowUnderWay *way)
 		if (!again && !defaults)
 			again = defaults = true;
 	} while (again);
+	zdm_rules_release(uses);
 	error_context_stack = callback.previous;
 }
 
@@ -260,10 +271,10 @@ sync_error(void *arg)
 	RowUnderWay *way = arg;
 	ZdmRule    *rule = way->rule;
 
-	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback('%s'))",
+	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback(%s))",
 			   rule->migration, RelationGetRelationName(way->rel),
 			   rule->old.columns[0].name, rule->new.columns[0].name,
-			   rule->migration);
+			   quote_literal_cstr(rule->migration));
 }
 
 static Decision
@@ -293,19 +304,25 @@ decide_update(RowUnderWay *way, ZdmRule *rule)
 static Decision
 decide_insert(RowUnderWay *way, ZdmRule *rule)
 {
-	bool		by_name = way->written.kind != ZDM_WRITTEN_UNKNOWN;
-	bool		old_given = side_given(way, &rule->old, by_name);
-	bool		new_given = side_given(way, &rule->new, by_name);
-	bool		old_null = zdm_side_is_null(&rule->old, way->row);
-	bool		new_null = zdm_side_is_null(&rule->new, way->row);
+	bool		old_given,
+				new_given,
+				old_null,
+				new_null;
 	Decision	decision = {.direction = LEAVE};
 
-	if ((!old_null || (old_given && new_given)) &&
-		(!new_null || (old_given && new_given)) && agree(way, rule))
+	/* The partition that the row comes from has seen to it. */
+	if (way->written.kind == ZDM_WRITTEN_MOVED)
 		return decision;
+	old_given = side_given(way, &rule->old);
+	new_given = side_given(way, &rule->new);
+	old_null = zdm_side_is_null(&rule->old, way->row);
+	new_null = zdm_side_is_null(&rule->new, way->row);
 
 	if (old_given && new_given)
-		decision.direction = new_null ? UP : DOWN;
+	{
+		if (!agree(way, rule))
+			decision.direction = new_null ? UP : DOWN;
+	}
 	else if (new_given)
 		decision.direction =
 			asks_for_default(way, &rule->new, &rule->old) ? UP : DOWN;
@@ -359,48 +376,57 @@ side_in_set_list(RowUnderWay *way, const ZdmSide *side)
 
 /*
  * Whether an INSERT gave the side a value: named one of its columns or, where
- * that is not known, stores something else than NULL or the default.  What
- * another rule has set counts as given.
+ * that is not known, stores something else than the column has by itself.
+ * What another rule has set counts as given.
  */
 static bool
-side_given(RowUnderWay *way, ZdmSide *side, bool by_name)
+side_given(RowUnderWay *way, ZdmSide *side)
 {
 	for (int i = 0; i < side->count; i++)
 	{
 		ZdmColumn  *column = &side->columns[i];
 
 		if (bms_is_member(column->attnum, way->changed) ||
-			bms_is_member(column->attnum, way->settled))
+			bms_is_member(column->attnum, way->settled) ||
+			(way->written.kind == ZDM_WRITTEN_UNKNOWN ? differs_from_default(way, column)
+			 : is_named(way, column)))
 			return true;
-		if (by_name)
-		{
-			if (way->written.kind == ZDM_WRITTEN_COLUMNS &&
-				column->statement_relid != way->written.relid)
-			{
-				column->statement_attnum = get_attnum(way->written.relid, column->name);
-				column->statement_relid = way->written.relid;
-			}
-			if (zdm_written_has(&way->written, column->name,
-								column->statement_relid,
-								column->statement_attnum))
-				return true;
-		}
-		else
-		{
-			Datum		value,
-						initial;
-			bool		isnull,
-						initial_null;
-
-			value = slot_getattr(way->row, column->attnum, &isnull);
-			if (isnull)
-				continue;
-			if (!zdm_column_initial(column, way->set, way->row, &initial, &initial_null) ||
-				!same_image(column, value, isnull, initial, initial_null))
-				return true;
-		}
 	}
 	return false;
+}
+
+static bool
+is_named(RowUnderWay *way, ZdmColumn *column)
+{
+	if (way->written.kind == ZDM_WRITTEN_COLUMNS &&
+		column->statement_relid != way->written.relid)
+	{
+		column->statement_attnum = get_attnum(way->written.relid, column->name);
+		column->statement_relid = way->written.relid;
+	}
+	return zdm_written_has(&way->written, column->name,
+						   column->statement_relid, column->statement_attnum);
+}
+
+/*
+ * A column that was left out holds its default, so a NULL in a column that
+ * has one was given.  What a volatile default would have been nobody knows: a
+ * value there may be it.
+ */
+static bool
+differs_from_default(RowUnderWay *way, ZdmColumn *column)
+{
+	Datum		value,
+				initial;
+	bool		isnull,
+				initial_null;
+
+	value = slot_getattr(way->row, column->attnum, &isnull);
+	if (column->volatile_default)
+		return isnull;
+	if (!zdm_column_initial(column, way->set, way->row, &initial, &initial_null))
+		return !isnull;
+	return !same_image(column, value, isnull, initial, initial_null);
 }
 
 /*

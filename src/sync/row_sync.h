@@ -12,8 +12,6 @@
 
 #include "sync/rule.h"
 
-#define ZDM_SYNC_TRIGGER "~zdm_sync"
-
 extern HeapTuple zdm_row_sync(TriggerData *trigdata);
 extern TupleTableSlot *zdm_row_backfilled(Relation rel, ZdmRuleSet *set,
 										  const char *migration,

@@ -9,8 +9,8 @@
  * table, or a rule on it (catalog/sync_rule.c sends one), has changed.  The
  * callback flips a flag and does nothing else.
  *
- * A rebuild does not free the old set: a statement may be in the middle of
- * using it.  It is handed to the transaction's memory instead.
+ * A rebuild frees the old set, unless a trigger call or a batch may be in the
+ * middle of using it: then it is handed to the transaction's memory instead.
  *
  * Whoever writes needs the right to call what an expression calls, as with a
  * generated column; the check is made when the expression is compiled, so
@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/partition.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -54,9 +55,14 @@ typedef struct CachedTable
 } CachedTable;
 
 static HTAB *cached_tables = NULL;
+static ExprContext *expr_context = NULL;
+
+/* How many trigger calls and batches use sets now; 0 at a transaction's end. */
+static int	holds = 0;
 
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
+static void at_transaction_end(XactEvent event, void *arg);
 static void forget_sets(CachedTable *table);
 static ZdmRuleSet *compile_set(Relation rel);
 static void order_rules(ZdmRuleSet *set);
@@ -66,7 +72,7 @@ static bool compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source,
 static bool compile_side(Relation rel, List *names, ZdmSide *side);
 static void compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side,
 						   List *texts, const char *argument);
-static Expr *stable_default(Relation rel, AttrNumber attnum);
+static Expr *stable_default(Relation rel, AttrNumber attnum, bool *is_volatile);
 
 /*
  * Set up the cache and its invalidation; called once a backend.
@@ -83,6 +89,32 @@ zdm_rules_init(void)
 	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
 	/* An expression may have a function's body in it. */
 	CacheRegisterSyscacheCallback(PROCOID, invalidate_all, (Datum) 0);
+	RegisterXactCallback(at_transaction_end, NULL);
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		holds = 0;
+}
+
+/*
+ * Keep every set from being freed until the release with what this returned.
+ * An error in between needs none: then sets are kept until the transaction
+ * ends.
+ */
+int
+zdm_rules_hold(void)
+{
+	return holds++;
+}
+
+void
+zdm_rules_release(int held)
+{
+	holds = held;
 }
 
 static void
@@ -160,14 +192,24 @@ zdm_rules_of_migration(Relation rel, const char *migration)
 }
 
 /*
- * Statements that run now may go on using them until the transaction ends.
+ * Whoever holds sets now may go on using them until the transaction ends.
  */
 static void
 forget_sets(CachedTable *table)
 {
-	for (ZdmRuleSet *set = table->sets; set != NULL; set = set->next)
-		MemoryContextSetParent(set->cxt, TopTransactionContext);
+	ZdmRuleSet *set = table->sets;
+
 	table->sets = NULL;
+	while (set != NULL)
+	{
+		ZdmRuleSet *next = set->next;
+
+		if (holds > 0)
+			MemoryContextSetParent(set->cxt, TopTransactionContext);
+		else
+			MemoryContextDelete(set->cxt);
+		set = next;
+	}
 }
 
 /*
@@ -193,10 +235,11 @@ compile_set(Relation rel)
 		get_partition_ancestors(RelationGetRelid(rel)) : NIL;
 	sources = zdm_sync_rules_on(list_concat(relids, set->ancestors));
 	set->rules = palloc0_array(ZdmRule, list_length(sources) + 1);
-	set->econtext = CreateStandaloneExprContext();
-	set->work = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
-										 &TTSOpsVirtual);
+	if (sources != NIL)
+		set->work = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
+											 &TTSOpsVirtual);
 	zdm_pin_path(&saved);
+	zdm_pin_style();
 	foreach(lc, sources)
 	{
 		if (compile_rule(set, rel, lfirst(lc), &set->rules[set->count]))
@@ -297,7 +340,7 @@ compile_side(Relation rel, List *names, ZdmSide *side)
 		column->typlen = attr->attlen;
 		column->typbyval = attr->attbyval;
 		column->notnull = attr->attnotnull;
-		column->initial = stable_default(rel, attnum);
+		column->initial = stable_default(rel, attnum, &column->volatile_default);
 	}
 	return true;
 }
@@ -329,11 +372,12 @@ compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side, List *texts,
  * The column's default, where each evaluation gives the same; else NULL.
  */
 static Expr *
-stable_default(Relation rel, AttrNumber attnum)
+stable_default(Relation rel, AttrNumber attnum, bool *is_volatile)
 {
 	Node	   *expr = build_column_default(rel, attnum);
 
-	return expr == NULL || contain_volatile_functions(expr) ? NULL : (Expr *) expr;
+	*is_volatile = expr != NULL && contain_volatile_functions(expr);
+	return *is_volatile ? NULL : (Expr *) expr;
 }
 
 /*
@@ -370,21 +414,38 @@ Datum
 zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 				  bool *isnull)
 {
-	ExprContext *econtext = set->econtext;
-	MemoryContext own;
+	MemoryContext own_memory;
+	TupleTableSlot *own_row;
 	Datum		result;
 
 	if (value->state == NULL)
 		return slot_getattr(row, value->source, isnull);
 
+	if (expr_context == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
+
+		expr_context = CreateStandaloneExprContext();
+		MemoryContextSwitchTo(old);
+	}
+
 	/*
 	 * Evaluate in the caller's memory: a context of our own could only be
 	 * reset when no call is on the stack below us.
 	 */
-	own = econtext->ecxt_per_tuple_memory;
-	econtext->ecxt_per_tuple_memory = CurrentMemoryContext;
-	econtext->ecxt_scantuple = row;
-	result = ExecEvalExpr(value->state, econtext, isnull);
-	econtext->ecxt_per_tuple_memory = own;
+	own_memory = expr_context->ecxt_per_tuple_memory;
+	own_row = expr_context->ecxt_scantuple;
+	PG_TRY();
+	{
+		expr_context->ecxt_per_tuple_memory = CurrentMemoryContext;
+		expr_context->ecxt_scantuple = row;
+		result = ExecEvalExpr(value->state, expr_context, isnull);
+	}
+	PG_FINALLY();
+	{
+		expr_context->ecxt_per_tuple_memory = own_memory;
+		expr_context->ecxt_scantuple = own_row;
+	}
+	PG_END_TRY();
 	return result;
 }

@@ -30,6 +30,7 @@ typedef struct ZdmColumn
 	bool		typbyval;
 	bool		notnull;
 	ZdmValue	value;			/* from the other side */
+	bool		volatile_default;
 	Expr	   *initial;		/* its own default, where that is stable */
 	ExprState  *initial_state;	/* made on first use */
 	Oid			statement_relid;	/* cache: where the column has number … */
@@ -52,7 +53,7 @@ typedef struct ZdmRule
 } ZdmRule;
 
 /*
- * Valid until the transaction ends, also where the rules change meanwhile.
+ * Valid as long as it is held, also where the rules change meanwhile.
  */
 typedef struct ZdmRuleSet
 {
@@ -63,12 +64,13 @@ typedef struct ZdmRuleSet
 	List	   *ancestors;		/* oids, where the table is a partition */
 	int			count;
 	ZdmRule    *rules;
-	ExprContext *econtext;
 	TupleTableSlot *work;		/* a row under way */
 } ZdmRuleSet;
 
 extern void zdm_rules_init(void);
 extern ZdmRuleSet *zdm_rules_get(Relation rel);
+extern int	zdm_rules_hold(void);
+extern void zdm_rules_release(int held);
 extern ZdmRuleSet *zdm_rules_of_migration(Relation rel, const char *migration);
 extern bool zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set,
 							   TupleTableSlot *row, Datum *value, bool *isnull);

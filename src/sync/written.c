@@ -145,13 +145,16 @@ written_by_portal(Relation rel, List *ancestors, ZdmWritten *written)
 
 /*
  * A statement with several INSERTs into the same table (in WITH) that name
- * different columns leaves open which of them this row is of.
+ * different columns leaves open which of them this row is of; so does a MERGE
+ * into partitions, which inserts rows and moves them.  A statement that
+ * inserts nothing itself moves the row from another partition.
  */
 static void
 written_by_statement(PlannedStmt *stmt, Relation rel, List *ancestors,
 					 ZdmWritten *written)
 {
 	bool		found = false;
+	bool		target = false;
 	int			index = 0;
 
 	while ((index = zdm_next_result_relation(stmt, index)) > 0)
@@ -162,7 +165,12 @@ written_by_statement(PlannedStmt *stmt, Relation rel, List *ancestors,
 		if (rte->relid != RelationGetRelid(rel) &&
 			!list_member_oid(ancestors, rte->relid))
 			continue;
+		target = true;
+		if (!zdm_rte_is_insert_target(stmt, rte))
+			continue;
 		columns = zdm_rte_inserted_cols(stmt, rte);
+		if (stmt->commandType == CMD_MERGE && ancestors != NIL)
+			return;
 		if (found && !bms_equal(columns, written->columns))
 		{
 			written->kind = ZDM_WRITTEN_UNKNOWN;
@@ -173,10 +181,8 @@ written_by_statement(PlannedStmt *stmt, Relation rel, List *ancestors,
 		written->relid = rte->relid;
 		written->columns = columns;
 	}
-
-	/* An UPDATE that moves the row to another partition named nothing. */
-	if (found && written->columns == NULL && stmt->commandType != CMD_INSERT)
-		written->kind = ZDM_WRITTEN_UNKNOWN;
+	if (target && !found && ancestors != NIL)
+		written->kind = ZDM_WRITTEN_MOVED;
 }
 
 static void
@@ -219,6 +225,7 @@ zdm_written_has(const ZdmWritten *written, const char *column,
 		case ZDM_WRITTEN_ALL:
 			return true;
 		case ZDM_WRITTEN_UNKNOWN:
+		case ZDM_WRITTEN_MOVED:
 			break;
 	}
 	return false;

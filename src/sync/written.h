@@ -17,7 +17,8 @@ typedef enum ZdmStatementKind
 	ZDM_WRITTEN_UNKNOWN,		/* by whom is not known: go by the values */
 	ZDM_WRITTEN_COLUMNS,		/* columns, by attribute number of relid */
 	ZDM_WRITTEN_NAMES,			/* COPY: names */
-	ZDM_WRITTEN_ALL				/* COPY without a list */
+	ZDM_WRITTEN_ALL,			/* COPY without a list */
+	ZDM_WRITTEN_MOVED			/* an UPDATE moves the row to this partition */
 } ZdmStatementKind;
 
 typedef struct ZdmWritten

@@ -75,6 +75,18 @@ zdm_rte_inserted_cols(PlannedStmt *stmt, RangeTblEntry *rte)
 #endif
 }
 
+/* Whether a statement may insert into a range table entry. */
+static inline bool
+zdm_rte_is_insert_target(PlannedStmt *stmt, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	return rte->perminfoindex != 0 &&
+		(getRTEPermissionInfo(stmt->permInfos, rte)->requiredPerms & ACL_INSERT) != 0;
+#else
+	return (rte->requiredPerms & ACL_INSERT) != 0;
+#endif
+}
+
 /*
  * The range table indexes of the tables that a statement writes: the next one
  * after a previous (0: the first), or 0.

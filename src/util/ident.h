@@ -12,6 +12,9 @@
 
 #include "nodes/pg_list.h"
 
+/* Sorts after every letter, so that it fires last. */
+#define ZDM_SYNC_TRIGGER "~zdm_sync"
+
 extern char *zdm_quote_relation(Oid relid);
 extern char *zdm_relation_label(Oid relid);
 extern char *zdm_default_name(const char *format, ...) pg_attribute_printf(1, 2);

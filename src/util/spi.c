@@ -156,6 +156,19 @@ zdm_pin_path(ZdmIdentity *saved)
 }
 
 /*
+ * In addition to a pinned path: what decides how constants in an expression
+ * are written and read, so that a text means the same in every session.
+ */
+void
+zdm_pin_style(void)
+{
+	zdm_set_config("DateStyle", "ISO, YMD", GUC_ACTION_SAVE);
+	zdm_set_config("IntervalStyle", "postgres", GUC_ACTION_SAVE);
+	zdm_set_config("extra_float_digits", "1", GUC_ACTION_SAVE);
+	zdm_set_config("transform_null_equals", "off", GUC_ACTION_SAVE);
+}
+
+/*
  * Act as the role, the way index maintenance acts as a table's owner.  Row
  * security that is forced on the owner does not hide rows from a migration.
  */
@@ -271,6 +284,7 @@ zdm_execute_ddl(const char *sql)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	zdm_pin_path(&saved);
+	zdm_pin_style();
 	zdm_execute(SPI_OK_UTILITY, sql, 0, NULL);
 	zdm_unbecome(&saved);
 	if (SPI_finish() != SPI_OK_FINISH)

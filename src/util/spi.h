@@ -39,6 +39,7 @@ extern ZdmArg zdm_arg_texts(List *texts);
 extern List *zdm_strings_from_array(Datum array);
 
 extern void zdm_pin_path(ZdmIdentity *saved);
+extern void zdm_pin_style(void);
 extern void zdm_become(Oid role, ZdmIdentity *saved);
 extern void zdm_unbecome(ZdmIdentity *saved);
 
