@@ -16,7 +16,8 @@
 typedef struct ZdmBatchReport
 {
 	int			failed;			/* rows of which up raised an error */
-	List	   *failures;		/* of char *: the first of these, with the row's key */
+	List	   *failures;		/* of char *: the first of these, with the
+								 * row's key */
 	int			locked;			/* rows that others hold */
 	char	   *blocker;		/* one who does */
 } ZdmBatchReport;

@@ -48,7 +48,8 @@ typedef struct GeneratedColumn
 struct ZdmConstraints
 {
 	Relation	rel;
-	Bitmapset  *written;		/* offset by FirstLowInvalidHeapAttributeNumber */
+	Bitmapset  *written;		/* offset by
+								 * FirstLowInvalidHeapAttributeNumber */
 	EState	   *estate;
 	ResultRelInfo *relinfo;
 	List	   *checks;			/* of NamedCheck * */

@@ -189,7 +189,7 @@ row_matches(ZdmRuleSet *set, const char *migration, TupleTableSlot *row)
 {
 	for (int i = 0; i < set->count; i++)
 	{
-		Comparison	comparison = {.set = set, .rule = &set->rules[i], .row = row};
+		Comparison	comparison = {.set = set,.rule = &set->rules[i],.row = row};
 		ErrorData  *error;
 		bool		plain = true;
 

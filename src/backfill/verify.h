@@ -21,8 +21,9 @@ typedef struct ZdmVerification
 	int64		mismatches;
 	List	   *sample;			/* of char *: keys of the first that differ */
 	int64		reached;		/* first block not compared */
-	bool		collect;		/* rows that are not filled are no mismatch … */
-	List	   *unfilled;		/* … but collected: of ItemPointer */
+	bool		collect;		/* rows that are not filled are no mismatch
+								 * ... */
+	List	   *unfilled;		/* ... but collected: of ItemPointer */
 	int			most_unfilled;	/* stop at a block's end with this many */
 } ZdmVerification;
 

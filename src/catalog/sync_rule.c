@@ -117,7 +117,7 @@ scan_rules(AttrNumber column, RegProcedure equals, Datum value,
 	HeapTuple	tuple;
 	List	   *result = NIL;
 
-	/* A trigger left behind by DROP EXTENSION … CASCADE has nothing to do. */
+	/* A trigger left behind by DROP EXTENSION ... CASCADE has nothing to do. */
 	if (!OidIsValid(relid))
 		return NIL;
 	rel = table_open(relid, AccessShareLock);

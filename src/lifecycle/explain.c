@@ -91,24 +91,27 @@ zdm_explain_call(const char *call, ReturnSetInfo *result)
 static FuncExpr *
 parse_call(const char *call)
 {
-	char	   *text = pstrdup(call);
+	char	   *sql = pstrdup(call);
 	List	   *raw;
 	Query	   *query;
 	FuncExpr   *func;
 
-	for (int len = strlen(text); len > 0 && (isspace((unsigned char) text[len - 1]) || text[len - 1] == ';'); len--)
-		text[len - 1] = '\0';
-	while (isspace((unsigned char) *text))
-		text++;
-	if (pg_strncasecmp(text, "select", 6) != 0 && pg_strncasecmp(text, "call", 4) != 0)
-		text = psprintf(pg_strncasecmp(text, "zdm.backfill", 12) == 0 ? "CALL %s" : "SELECT %s", text);
-	raw = pg_parse_query(text);
+	for (int len = strlen(sql); len > 0 && (isspace((unsigned char) sql[len - 1]) || sql[len - 1] == ';'); len--)
+		sql[len - 1] = '\0';
+
+	while (isspace((unsigned char) *sql))
+		sql++;
+
+	if (pg_strncasecmp(sql, "select", 6) != 0 && pg_strncasecmp(sql, "call", 4) != 0)
+		sql = psprintf(pg_strncasecmp(sql, "zdm.backfill", 12) == 0 ? "CALL %s" : "SELECT %s", sql);
+
+	raw = pg_parse_query(sql);
 	if (list_length(raw) != 1)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("zdm.explain takes one call"),
 				errhint("For example SELECT * FROM zdm.explain($$zdm.rename_column('users', 'name', 'full_name')$$);"));
-	query = parse_analyze_fixedparams(linitial_node(RawStmt, raw), text, NULL, 0, NULL);
+	query = parse_analyze_fixedparams(linitial_node(RawStmt, raw), sql, NULL, 0, NULL);
 	func = call_of(query);
 	if (func == NULL || get_func_namespace(func->funcid) != get_namespace_oid("zdm", false))
 		ereport(ERROR,
@@ -160,7 +163,7 @@ call_of(Query *query)
 	else if (query->commandType == CMD_SELECT && list_length(query->targetList) == 1)
 	{
 		expr = (Node *) linitial_node(TargetEntry, query->targetList)->expr;
-		/* SELECT * FROM zdm.verify(…) */
+		/* SELECT * FROM zdm.verify(...) */
 		if (list_length(query->rtable) > 0 &&
 			linitial_node(RangeTblEntry, query->rtable)->rtekind == RTE_FUNCTION)
 			expr = NULL;
@@ -180,8 +183,10 @@ invoke(FuncExpr *call)
 
 	if (func_strict(call->funcid))
 		foreach(lc, call->args)
-			if (lfirst_node(Const, lc)->constisnull)
-				return;
+	{
+		if (lfirst_node(Const, lc)->constisnull)
+			return;
+	}
 	if (get_func_retset(call->funcid))
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),

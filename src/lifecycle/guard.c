@@ -176,6 +176,7 @@ check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled
 	ListCell   *lc;
 
 	foreach(lc, columns)
+	{
 		if (get_attnum(migration->relation, lfirst(lc)) <= 0)
 			ereport(ERROR,
 					errcode(ERRCODE_OBJECT_IN_USE),
@@ -183,6 +184,7 @@ check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled
 						   (char *) lfirst(lc), RelationGetRelationName(rel), migration->name),
 					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
 							quote_literal_cstr(migration->name)));
+	}
 	zdm_pattern(migration->pattern)->guard(migration, rel);
 	if (!check_triggers(migration, rel, warn_disabled) && demand_trigger)
 		trigger_needed(migration, rel);

@@ -87,7 +87,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	ListCell   *lc;
 
 	zdm_check_caller(migration->relation);
-	zdm_check_transition();
+	zdm_check_writable();
 	check_name(migration->name);
 	if (!zdm_explaining())
 		zdm_lock_migration_name(migration->name);
@@ -362,14 +362,25 @@ zdm_migration_of_caller(const char *name)
 static ZdmMigration *
 begin_transition(const char *name)
 {
-	ZdmMigration *migration;
+	ZdmMigration *migration = zdm_migration_of_caller(name);
+	char	   *scanned_name;
+	ZdmState	state;
 
-	migration = zdm_migration_of_caller(name);
 	if (zdm_explaining())
 		return migration;
-	zdm_check_transition();
+	zdm_check_writable();
 	zdm_lock_migration(migration->id, name, ExclusiveLock);
-	return zdm_migration_of_caller(name);
+	migration = zdm_migration_of_caller(name);
+
+	/* A transaction with an old snapshot may see a state that is no more. */
+	zdm_migration_scan(migration->id, &scanned_name, &state);
+	if (state != migration->state)
+		ereport(ERROR,
+				errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				errmsg("migration \"%s\" has become %s since this transaction began",
+					   name, zdm_state_name(state)),
+				errhint("Run the same call in a new transaction."));
+	return migration;
 }
 
 /*

@@ -50,7 +50,7 @@ typedef struct ZdmNote
 	char	   *text;
 } ZdmNote;
 
-extern ZdmNote *zdm_note(bool warn, const char *format, ...) pg_attribute_printf(2, 3);
+extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
 /* One line for each pattern; lifecycle/registry.c has the list. */
 extern const ZdmPattern zdm_rename_column_pattern;

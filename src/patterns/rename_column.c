@@ -232,7 +232,7 @@ notes(ZdmMigration *migration, Relation rel)
 	if (list_length(functions) > MOST_FUNCTIONS)
 	{
 		functions = list_truncate(functions, MOST_FUNCTIONS);
-		functions = lappend(functions, pstrdup("…"));
+		functions = lappend(functions, pstrdup("..."));
 	}
 	if (functions != NIL)
 		result = lappend(result,

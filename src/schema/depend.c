@@ -34,7 +34,7 @@ static Oid	rule_relation(Oid ruleid);
 /*
  * Descriptions (char *) of what depends on a column of the table or of its
  * partitions, but for the column's own default: views, indexes, constraints,
- * functions, policies, statistics, publications, triggers …
+ * functions, policies, statistics, publications, triggers ...
  */
 List *
 zdm_column_dependents(Oid relid, const char *column)
@@ -120,7 +120,7 @@ describe(ObjectAddress object)
 		Oid			view = rule_relation(object.objectId);
 
 		if (OidIsValid(view) && get_rel_relkind(view) != RELKIND_RELATION)
-			object = (ObjectAddress) {.classId = RelationRelationId, .objectId = view};
+			ObjectAddressSet(object, RelationRelationId, view);
 	}
 	return getObjectDescription(&object, false);
 }

@@ -90,22 +90,6 @@ zdm_check_writable(void)
 }
 
 /*
- * Whether a transaction can change a migration's state.  One that sees an old
- * snapshot would act on a state that is no more.
- */
-void
-zdm_check_transition(void)
-{
-	zdm_check_writable();
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("zdm cannot work in a REPEATABLE READ or SERIALIZABLE transaction"),
-				errdetail("It would see the state of the migration as it was when the transaction began."),
-				errhint("SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"));
-}
-
-/*
  * Whether rows of this table can be kept in sync and backfilled.
  */
 void
@@ -211,7 +195,7 @@ check_inheritance(Relation rel)
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("table \"%s\" takes part in inheritance", name),
 				errdetail("Row triggers on an inheritance parent do not fire for its children."),
-				errhint("Use declarative partitioning, or ALTER TABLE … NO INHERIT first."));
+				errhint("Use declarative partitioning, or ALTER TABLE ... NO INHERIT first."));
 }
 
 /*
@@ -401,8 +385,10 @@ zdm_storage_relations(Oid relid)
 	ListCell   *lc;
 
 	foreach(lc, zdm_table_and_partitions(relid))
+	{
 		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
 			result = lappend_oid(result, lfirst_oid(lc));
+	}
 	return result;
 }
 

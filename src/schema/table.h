@@ -13,7 +13,6 @@
 
 extern void zdm_check_caller(Oid relid);
 extern void zdm_check_writable(void);
-extern void zdm_check_transition(void);
 extern void zdm_check_table(Relation rel);
 extern void zdm_check_column(Relation rel, const char *name);
 extern void zdm_check_new_column(Relation rel, const char *name);

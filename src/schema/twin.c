@@ -89,7 +89,7 @@ typedef struct NullCheck
 static bool
 accepts_null(Oid type, Oid owner)
 {
-	NullCheck	check = {.type = type, .owner = owner};
+	NullCheck	check = {.type = type,.owner = owner};
 	ErrorData  *error;
 
 	if (get_typtype(type) != TYPTYPE_DOMAIN)
@@ -271,10 +271,10 @@ grant_steps(Oid relid, const char *column, const char *twin)
 		" WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $2"
 		" ORDER BY 1";
 	List	   *texts = zdm_query_strings(sql,
-									  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
-											   zdm_arg_name(column),
-											   zdm_arg_name(twin),
-											   zdm_arg_text(zdm_quote_relation(relid))));
+										  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
+												   zdm_arg_name(column),
+												   zdm_arg_name(twin),
+												   zdm_arg_text(zdm_quote_relation(relid))));
 	List	   *steps = NIL;
 	ListCell   *lc;
 

@@ -34,12 +34,12 @@
 /* For the context callback: which expression an error position is in. */
 typedef struct ExpressionSource
 {
-	const char *text;
+	const char *sql;
 	const char *argument;
 } ExpressionSource;
 
 static void expression_error(void *arg);
-static Node *raw_expression(const char *text, const char *argument);
+static Node *raw_expression(const char *sql, const char *argument);
 static void check_columns(Relation rel, Node *expr, const char *argument,
 						  List *allowed);
 
@@ -49,10 +49,10 @@ static void check_columns(Relation rel, Node *expr, const char *argument,
  * looked up under the current search_path.
  */
 Node *
-zdm_expression_parse(Relation rel, const char *text, const char *argument,
+zdm_expression_parse(Relation rel, const char *sql, const char *argument,
 					 AttrNumber target)
 {
-	ExpressionSource source = {.text = text, .argument = argument};
+	ExpressionSource source = {.sql = sql,.argument = argument};
 	ErrorContextCallback callback = {
 		.callback = expression_error,
 		.arg = &source,
@@ -65,12 +65,12 @@ zdm_expression_parse(Relation rel, const char *text, const char *argument,
 	Oid			type;
 
 	error_context_stack = &callback;
-	pstate->p_sourcetext = text;
+	pstate->p_sourcetext = sql;
 	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL,
 										   false, true);
 	addNSItemToQuery(pstate, nsitem, true, true, true);
 
-	expr = transformExpr(pstate, raw_expression(text, argument),
+	expr = transformExpr(pstate, raw_expression(sql, argument),
 						 EXPR_KIND_GENERATED_COLUMN);
 	type = exprType(expr);
 	expr = coerce_to_target_type(pstate, expr, type, attr->atttypid,
@@ -93,9 +93,9 @@ zdm_expression_parse(Relation rel, const char *text, const char *argument,
  * The raw parse tree of the text, which must be one expression and no more.
  */
 static Node *
-raw_expression(const char *text, const char *argument)
+raw_expression(const char *sql, const char *argument)
 {
-	List	   *raw = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
+	List	   *raw = raw_parser(sql, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select;
 	ResTarget  *target;
 
@@ -140,7 +140,7 @@ expression_error(void *arg)
 	{
 		errposition(0);
 		internalerrposition(position);
-		internalerrquery(source->text);
+		internalerrquery(source->sql);
 	}
 	errcontext("expression \"%s\" of a zdm migration", source->argument);
 }
@@ -151,11 +151,11 @@ expression_error(void *arg)
  * refer to the allowed columns only (char *; NIL allows all).
  */
 char *
-zdm_expression_check(Relation rel, const char *text, const char *argument,
+zdm_expression_check(Relation rel, const char *sql, const char *argument,
 					 const char *target, List *allowed)
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), target);
-	Node	   *expr = zdm_expression_parse(rel, text, argument, attnum);
+	Node	   *expr = zdm_expression_parse(rel, sql, argument, attnum);
 	ZdmIdentity saved;
 	List	   *context;
 	char	   *result;
@@ -166,7 +166,7 @@ zdm_expression_check(Relation rel, const char *text, const char *argument,
 				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				errmsg("expression \"%s\" uses a volatile function", argument),
 				errdetail("The expression is evaluated by every writer and again by the backfill and the verification; all must find the same value: %s",
-						  text),
+						  sql),
 				errhint("Use immutable or stable functions of the row's columns."));
 
 	zdm_pin_path(&saved);
@@ -199,8 +199,10 @@ check_columns(Relation rel, Node *expr, const char *argument, List *allowed)
 					errhint("Name the columns."));
 		attr = TupleDescAttr(RelationGetDescr(rel), var->varattno - 1);
 		foreach(name, allowed)
+		{
 			if (strcmp(lfirst(name), NameStr(attr->attname)) == 0)
 				found = true;
+		}
 		if (!found)
 			ereport(ERROR,
 					errcode(ERRCODE_INVALID_COLUMN_REFERENCE),

@@ -68,7 +68,9 @@ other_rules_exist(ZdmMigration *migration)
 	ListCell   *lc;
 
 	foreach(lc, zdm_sync_rules_on(list_make1_oid(migration->relation)))
+	{
 		if (((ZdmSyncRule *) lfirst(lc))->migration != migration->id)
 			return true;
+	}
 	return false;
 }

@@ -240,7 +240,7 @@ note_settled(RowUnderWay *way, const ZdmSide *side)
 static bool
 apply_default(RowUnderWay *way, ZdmSide *side)
 {
-	DefaultAttempt attempt = {.way = way, .side = side};
+	DefaultAttempt attempt = {.way = way,.side = side};
 	bool		expressions = false;
 	ErrorData  *error;
 

@@ -188,7 +188,7 @@ zdm_rules_of_migration(Relation rel, const char *migration)
 			errmsg("table \"%s\" is not kept in sync by migration \"%s\"",
 				   RelationGetRelationName(rel), migration),
 			errdetail("It inherits from the migration's table, or lacks its columns."),
-			errhint("ALTER TABLE … NO INHERIT, or roll the migration back."));
+			errhint("ALTER TABLE ... NO INHERIT, or roll the migration back."));
 }
 
 /*

@@ -33,7 +33,7 @@ typedef struct ZdmColumn
 	bool		volatile_default;
 	Expr	   *initial;		/* its own default, where that is stable */
 	ExprState  *initial_state;	/* made on first use */
-	Oid			statement_relid;	/* cache: where the column has number … */
+	Oid			statement_relid;	/* cache: where the column has number ... */
 	AttrNumber	statement_attnum;
 } ZdmColumn;
 
@@ -58,7 +58,8 @@ typedef struct ZdmRule
 typedef struct ZdmRuleSet
 {
 	struct ZdmRuleSet *next;	/* of the same table */
-	Oid			role;			/* whose rights the expressions were checked for */
+	Oid			role;			/* whose rights the expressions were checked
+								 * for */
 	bool		has_expressions;
 	MemoryContext cxt;
 	List	   *ancestors;		/* oids, where the table is a partition */

@@ -64,7 +64,7 @@ zdm_written_init(void)
 static void
 executor_run(ZDM_RUN_PARAMS)
 {
-	RunningStatement here = {.desc = desc, .outer = running};
+	RunningStatement here = {.desc = desc,.outer = running};
 
 	running = &here;
 	PG_TRY();
@@ -84,7 +84,7 @@ executor_run(ZDM_RUN_PARAMS)
 static void
 executor_finish(QueryDesc *desc)
 {
-	RunningStatement here = {.desc = desc, .outer = running};
+	RunningStatement here = {.desc = desc,.outer = running};
 
 	running = &here;
 	PG_TRY();

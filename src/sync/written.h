@@ -25,7 +25,8 @@ typedef struct ZdmWritten
 {
 	ZdmStatementKind kind;
 	Oid			relid;			/* ZDM_WRITTEN_COLUMNS */
-	Bitmapset  *columns;		/* offset by FirstLowInvalidHeapAttributeNumber */
+	Bitmapset  *columns;		/* offset by
+								 * FirstLowInvalidHeapAttributeNumber */
 	List	   *names;			/* ZDM_WRITTEN_NAMES: String nodes */
 } ZdmWritten;
 

@@ -110,7 +110,7 @@ void
 zdm_lock_migration(int64 id, const char *name, LOCKMODE mode)
 {
 	LOCKTAG		tag;
-	LockSet		set = {.tags = &tag, .count = 1, .mode = mode};
+	LockSet		set = {.tags = &tag,.count = 1,.mode = mode};
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration"),
 					   (Oid) id, 0);
@@ -126,7 +126,7 @@ void
 zdm_lock_migration_name(const char *name)
 {
 	LOCKTAG		tag;
-	LockSet		set = {.tags = &tag, .count = 1, .mode = ExclusiveLock};
+	LockSet		set = {.tags = &tag,.count = 1,.mode = ExclusiveLock};
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration_in_flight"),
 					   DatumGetUInt32(hash_any((const unsigned char *) name, (int) strlen(name))), 0);
@@ -332,7 +332,7 @@ char *
 zdm_describe_table_holders(Oid relid, LOCKMODE mode)
 {
 	LOCKTAG		tag;
-	LockSet		set = {.tags = &tag, .count = 1, .mode = mode};
+	LockSet		set = {.tags = &tag,.count = 1,.mode = mode};
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	return describe_holders(&set);
