@@ -60,7 +60,8 @@ struct ZdmConstraints
 static void find_checks(ZdmConstraints *constraints);
 static void find_generated(ZdmConstraints *constraints);
 static void find_foreign_keys(ZdmConstraints *constraints);
-static void keep_trigger(ZdmConstraints *constraints, Trigger *trigger);
+static void keep_trigger(ZdmConstraints *constraints, Trigger *trigger,
+						 int most);
 static void make_trigger_slots(ZdmConstraints *constraints);
 static void drop_trigger_slot(ZdmConstraints *constraints,
 							  TupleTableSlot **slot);
@@ -146,7 +147,7 @@ find_generated(ZdmConstraints *constraints)
 static void
 find_foreign_keys(ZdmConstraints *constraints)
 {
-	TriggerDesc *all = constraints->rel->trigdesc;
+	TriggerDesc *all = CopyTriggerDesc(constraints->rel->trigdesc);
 	ListCell   *lc;
 
 	foreach(lc, RelationGetFKeyList(constraints->rel))
@@ -161,7 +162,7 @@ find_foreign_keys(ZdmConstraints *constraints)
 		{
 			if (all->triggers[i].tgfoid == F_RI_FKEY_CHECK_UPD &&
 				all->triggers[i].tgconstraint == key->conoid)
-				keep_trigger(constraints, &all->triggers[i]);
+				keep_trigger(constraints, &all->triggers[i], all->numtriggers);
 		}
 	}
 	if (constraints->foreign_keys)
@@ -175,10 +176,9 @@ find_foreign_keys(ZdmConstraints *constraints)
 }
 
 static void
-keep_trigger(ZdmConstraints *constraints, Trigger *trigger)
+keep_trigger(ZdmConstraints *constraints, Trigger *trigger, int most)
 {
 	ResultRelInfo *relinfo = constraints->relinfo;
-	int			most = constraints->rel->trigdesc->numtriggers;
 
 	if (!constraints->foreign_keys)
 	{

@@ -252,7 +252,8 @@ trigger_needed(ZdmMigration *migration, Relation rel)
 static bool
 check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled)
 {
-	TriggerDesc *triggers = rel->trigdesc;
+	/* A copy: what is called here may make the relcache build it anew. */
+	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
 	Oid			sync_function = LookupFuncName(list_make2(makeString(pstrdup("zdm")), makeString(pstrdup("_sync_row"))),
 											   0, NULL, true);
 	bool		found = false;

@@ -581,8 +581,9 @@ differs(ZdmMigration *migration, Oid relid, int64 rows)
 				errhint("CALL zdm.backfill(%s);", quote_literal_cstr(migration->name)));
 	ereport(ERROR,
 			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			errmsg("old and new columns of migration \"%s\" differ in " INT64_FORMAT " rows of table \"%s\"",
-				   migration->name, rows, zdm_relation_label(relid)),
+			errmsg("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s of table \"%s\"",
+				   migration->name, rows, rows == 1 ? "row" : "rows",
+				   zdm_relation_label(relid)),
 			errdetail("It was attached, or its trigger was off, in the quarantine; dropping either side would lose what only that side holds."),
 			errhint("UPDATE these rows so that both sides agree; SELECT * FROM zdm.verify(%s) shows them.",
 					quote_literal_cstr(migration->name)));

@@ -202,7 +202,9 @@ notes(ZdmMigration *migration, Relation rel)
 	const char *from = old_name(migration);
 	const char *to = new_name(migration);
 	AttrNumber	attnum = get_attnum(migration->relation, from);
-	TriggerDesc *triggers = rel->trigdesc;
+
+	/* A copy: what is called here may make the relcache build it anew. */
+	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
 	List	   *functions = zdm_functions_mentioning(migration->relation, from);
 	List	   *result = NIL;
 

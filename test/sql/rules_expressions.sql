@@ -128,6 +128,15 @@ SET search_path = zdm_rules_expressions;
 CREATE OR REPLACE FUNCTION shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT $1 || '!!' $$;
 INSERT INTO others (id, a) VALUES (3, 'z') RETURNING *;
 
+-- an INSERT that gives one side evaluates only what makes the other: the new
+-- side's own default need not be convertible
+CREATE TABLE one_way (id integer, other integer DEFAULT 0, code text DEFAULT 'none');
+SELECT zdm._sync_columns('one_way', '{other}', '{code}', '{(other + 1)::text}', '{code::int - 1}', 'one way');
+INSERT INTO one_way (id) VALUES (1) RETURNING *;
+INSERT INTO one_way (id, other) VALUES (2, 5) RETURNING *;
+INSERT INTO one_way (id, code) VALUES (3, '7') RETURNING *;
+SELECT zdm.rollback('one way');
+
 -- in quarantine the new columns lead; nothing else is different
 SELECT zdm.contract('lossy', '1 day');
 INSERT INTO lossy (id, a) VALUES (8, 'OLD') RETURNING a, b;
