@@ -3,19 +3,10 @@
  * migrate.c
  *	  The migrate phase: backfill, verify, ready.
  *
- * A loop of short transactions.  Each takes the migration's lock (shared:
- * several loops may work side by side, but no change of state), looks whether
- * the state is still the one it began with, claims a range, does one batch of
- * whatever is to be done there, stores the cursor, and commits.  A crash, a
- * cancel or a lost client costs one batch.
- *
- * What is to be done is read from the ranges each time, in this order: blocks
- * to visit, rows that were put aside, blocks to verify.  When nothing is left
- * the migration is ready.
- *
- * Nothing waits in here without an end: a wait is written to zdm.migration,
- * where zdm.status shows it, and after zdm.lock_patience without progress the
- * call gives up and says for whom it waited.
+ * A loop of short transactions, each of which does one batch of whatever is to
+ * be done (work.c), stores the cursor, and commits.  Several loops may work
+ * side by side.  A crash, a cancel or a lost client costs one batch.  When
+ * nothing is left the migration is ready.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,6 +35,7 @@
 #include "catalog/step.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
 #include "schema/table.h"
 #include "util/compat.h"
@@ -53,62 +45,18 @@
 #include "util/spi.h"
 
 #define PROGRESS_EVERY_MS	5000
-#define MAX_WAIT_PAUSE_MS	500
-
-typedef struct Migrate
-{
-	ZdmMigration *migration;
-	MemoryContext cxt;			/* of the whole call */
-	MemoryContext batch_cxt;	/* of one transaction */
-	bool		snapshot;		/* we have pushed one */
-	TimestampTz last_progress;	/* when something was done last */
-	TimestampTz last_line;		/* when a progress line was printed last */
-	int64		pause_ms;		/* before the next try, while waiting */
-	bool		waiting;
-	double		batch_ms;
-	int			step;			/* the one under way, or 0 */
-	ZdmStepKind step_kind;
-	/* a sweep over the rows that were put aside */
-	ZdmRange   *swept;			/* up to here, or NULL */
-	int			sweep_left;		/* rows of the next range still to be tried */
-	int			sweep_failed;
-	int			sweep_locked;
-	char	   *sweep_failure;
-	char	   *sweep_blocker;
-} Migrate;
-
-typedef enum Outcome
-{
-	WORKED,
-	WAITED,
-	FAILED,						/* rows that cannot be filled stop it */
-	NOTHING_LEFT
-} Outcome;
 
 static void migrate_in_session(ZdmMigration *migration);
 static void refuse_atomic(void);
-static void run(Migrate *migrate);
-static void begin_transaction(Migrate *migrate);
-static void commit_transaction(Migrate *migrate);
-static bool prepare(Migrate *migrate);
-static bool enter_step(Migrate *migrate, ZdmStepKind kind);
-static void leave_step(Migrate *migrate, const char *error);
-static void cover_partitions(Migrate *migrate);
-static Outcome work_once(Migrate *migrate);
-static char *table_holders(Oid relid, LOCKMODE mode);
-static Outcome work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work);
-static Outcome relieve(Migrate *migrate, ZdmRange *range, Relation rel);
-static void sweep_range(Migrate *migrate, ZdmRange *range, Relation rel);
-static Outcome end_sweep(Migrate *migrate);
-static void rows_failed(Migrate *migrate);
-static void note_failures(Migrate *migrate, ZdmBatchReport *report);
-static void verify_range(Migrate *migrate, ZdmRange *range, Relation rel);
-static Outcome wait_for(Migrate *migrate, const char *whom);
-static void worked(Migrate *migrate);
-static void become_ready(Migrate *migrate);
-static void fail(Migrate *migrate, int code, const char *message,
-				 const char *detail, const char *hint);
-static void progress_line(Migrate *migrate);
+static void run(ZdmMigrate *migrate);
+static void begin_transaction(ZdmMigrate *migrate);
+static void commit_transaction(ZdmMigrate *migrate);
+static bool prepare(ZdmMigrate *migrate);
+static void leave_step(ZdmMigrate *migrate, const char *error);
+static void cover_partitions(ZdmMigrate *migrate);
+static void rows_failed(ZdmMigrate *migrate);
+static void become_ready(ZdmMigrate *migrate);
+static void progress_line(ZdmMigrate *migrate);
 
 /*
  * CALL zdm.backfill.  atomic: whether the call must not commit.
@@ -140,7 +88,7 @@ zdm_lifecycle_migrate(const char *name, bool atomic)
 static void
 migrate_in_session(ZdmMigration *migration)
 {
-	Migrate		migrate = {
+	ZdmMigrate	migrate = {
 		.migration = migration,
 		.cxt = CurrentMemoryContext,
 		.batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm batch",
@@ -180,40 +128,40 @@ refuse_atomic(void)
 }
 
 static void
-run(Migrate *migrate)
+run(ZdmMigrate *migrate)
 {
-	Outcome		outcome;
+	ZdmOutcome	outcome;
 
 	if (StatementTimeout > 0)
 		ereport(NOTICE,
 				errmsg("statement_timeout is %d ms, and counts for the whole backfill", StatementTimeout),
 				errhint("SET statement_timeout = 0; a call that was cancelled may be made again."));
-	worked(migrate);
+	zdm_worked(migrate);
 	migrate->last_line = migrate->last_progress;
 
 	commit_transaction(migrate);
 	begin_transaction(migrate);
-	outcome = prepare(migrate) ? WORKED : NOTHING_LEFT;
+	outcome = prepare(migrate) ? ZDM_WORKED : ZDM_NOTHING_LEFT;
 	commit_transaction(migrate);
-	if (outcome == NOTHING_LEFT)
+	if (outcome == ZDM_NOTHING_LEFT)
 		return;
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		begin_transaction(migrate);
-		outcome = work_once(migrate);
+		outcome = zdm_work_once(migrate);
 		commit_transaction(migrate);
-		if (outcome == FAILED)
+		if (outcome == ZDM_FAILED)
 		{
 			begin_transaction(migrate);
 			rows_failed(migrate);
 		}
 		progress_line(migrate);
-		if (outcome == WAITED)
+		if (outcome == ZDM_WAITED)
 			zdm_sleep(migrate->pause_ms);
 		else if (zdm_backfill_pause > 0)
 			zdm_sleep((int64) (migrate->batch_ms * zdm_backfill_pause));
-	} while (outcome != NOTHING_LEFT);
+	} while (outcome != ZDM_NOTHING_LEFT);
 	begin_transaction(migrate);
 	become_ready(migrate);
 	/* With synchronous_commit as the user has it: this one must last. */
@@ -229,7 +177,7 @@ run(Migrate *migrate)
  * application's transactions fail because of us.
  */
 static void
-begin_transaction(Migrate *migrate)
+begin_transaction(ZdmMigrate *migrate)
 {
 	zdm_set_local("transaction_isolation", "read committed");
 	MemoryContextReset(migrate->batch_cxt);
@@ -239,7 +187,7 @@ begin_transaction(Migrate *migrate)
 }
 
 static void
-commit_transaction(Migrate *migrate)
+commit_transaction(ZdmMigrate *migrate)
 {
 	if (migrate->snapshot)
 		PopActiveSnapshot();
@@ -254,7 +202,7 @@ commit_transaction(Migrate *migrate)
  * nothing to do.
  */
 static bool
-prepare(Migrate *migrate)
+prepare(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
 
@@ -275,7 +223,7 @@ prepare(Migrate *migrate)
 				errhint("SELECT zdm.contract(%s);", quote_literal_cstr(migration->name)));
 		return false;
 	}
-	(void) enter_step(migrate, ZDM_STEP_BACKFILL);
+	(void) zdm_migrate_enter_step(migrate, ZDM_STEP_BACKFILL);
 	zdm_migration_set_error(migration->id, NULL);
 	zdm_event(migration, "info", "backfilling", NULL);
 	return true;
@@ -285,8 +233,8 @@ prepare(Migrate *migrate)
  * Record that the migrate phase goes on with its step of that kind.  Returns
  * false where it is in it already.
  */
-static bool
-enter_step(Migrate *migrate, ZdmStepKind kind)
+bool
+zdm_migrate_enter_step(ZdmMigrate *migrate, ZdmStepKind kind)
 {
 	ZdmMigration *migration = migrate->migration;
 	ListCell   *lc;
@@ -307,7 +255,7 @@ enter_step(Migrate *migrate, ZdmStepKind kind)
 }
 
 static void
-leave_step(Migrate *migrate, const char *error)
+leave_step(ZdmMigrate *migrate, const char *error)
 {
 	if (migrate->step != 0)
 		zdm_step_ended(migrate->migration, migrate->step, error);
@@ -319,7 +267,7 @@ leave_step(Migrate *migrate, const char *error)
  * visited; those that are gone need no visit.
  */
 static void
-cover_partitions(Migrate *migrate)
+cover_partitions(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
 	ListCell   *lc;
@@ -340,281 +288,20 @@ cover_partitions(Migrate *migrate)
 	}
 }
 
-/*
- * One transaction's work.
- */
-static Outcome
-work_once(Migrate *migrate)
-{
-	ZdmMigration *migration = migrate->migration;
-	ZdmRangeWork work;
-	ZdmRange   *range;
-	ZdmState	state;
-
-	zdm_set_local("synchronous_commit", "off");
-	zdm_lock_migration(migration->id, migration->name, ShareLock);
-	state = zdm_migration_state(migration->id);
-	if (state == ZDM_READY)
-		return NOTHING_LEFT;	/* another call was faster */
-	if (state != ZDM_EXPANDED)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("migration \"%s\" is %s now: the backfill stops",
-					   migration->name, zdm_state_name(state)),
-				errhint("SELECT * FROM zdm.events WHERE migration = %s;",
-						quote_literal_cstr(migration->name)));
-
-	if (zdm_range_left(migration->id, ZDM_RANGE_BLOCKS))
-		work = ZDM_RANGE_BLOCKS;
-	else if (zdm_range_left(migration->id, ZDM_RANGE_SKIPPED))
-		work = ZDM_RANGE_SKIPPED;
-	else
-		work = ZDM_RANGE_VERIFY;
-	if (work == ZDM_RANGE_VERIFY && enter_step(migrate, ZDM_STEP_VERIFY))
-	{
-		ListCell   *lc;
-
-
-		foreach(lc, zdm_storage_relations(migration->relation))
-		{
-			Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
-
-			zdm_ranges_extend(migration->id, lfirst_oid(lc), RelationGetNumberOfBlocks(rel));
-			table_close(rel, AccessShareLock);
-		}
-	}
-
-	range = zdm_range_claim(migration->id, work,
-							work == ZDM_RANGE_SKIPPED ? migrate->swept : NULL);
-	if (range != NULL)
-		return work_on(migrate, range, work);
-	if (work == ZDM_RANGE_SKIPPED && migrate->swept != NULL)
-		return end_sweep(migrate);
-	if (zdm_range_left(migration->id, work))
-		return wait_for(migrate, "another backfill of this migration");
-	return NOTHING_LEFT;
-}
-
-/*
- * Who holds a table against us, as its owner may see it: he reads this in
- * zdm.status, whoever makes the call.
- */
-static char *
-table_holders(Oid relid, LOCKMODE mode)
-{
-	ZdmIdentity saved;
-	char	   *holders;
-
-	zdm_become(zdm_table_owner(relid), &saved);
-	holders = zdm_describe_table_holders(relid, mode);
-	zdm_unbecome(&saved);
-	return psprintf("table \"%s\", held by %s", zdm_relation_label(relid), holders);
-}
-
-static Outcome
-work_on(Migrate *migrate, ZdmRange *range, ZdmRangeWork work)
-{
-	ZdmMigration *migration = migrate->migration;
-	LOCKMODE	mode = work == ZDM_RANGE_VERIFY ? AccessShareLock : RowExclusiveLock;
-	ZdmBatchReport report = {0};
-	Outcome		outcome = WORKED;
-	Relation	rel;
-
-	if (!ConditionalLockRelationOid(range->relation, mode))
-		return wait_for(migrate, table_holders(range->relation, mode));
-	rel = try_relation_open(range->relation, NoLock);
-	if (rel == NULL)
-	{
-		zdm_ranges_keep_only(migration->id, zdm_storage_relations(migration->relation));
-		return WORKED;
-	}
-	if ((int64) zdm_relation_filenumber(rel) != range->filenumber)
-	{
-		zdm_ranges_remake(migration->id, range->relation, RelationGetNumberOfBlocks(rel),
-						  zdm_relation_filenumber(rel));
-		zdm_event(migration, "info", "restarted",
-				  psprintf("table %s has new storage and is visited from its start",
-						   RelationGetRelationName(rel)));
-		relation_close(rel, NoLock);
-		return WORKED;
-	}
-
-	switch (work)
-	{
-		case ZDM_RANGE_BLOCKS:
-			if (list_length(range->skipped) < ZDM_MAX_SKIPPED)
-				zdm_batch_fill(migration, range, rel, &report);
-			else
-				outcome = relieve(migrate, range, rel);
-			break;
-		case ZDM_RANGE_SKIPPED:
-			sweep_range(migrate, range, rel);
-			break;
-		case ZDM_RANGE_VERIFY:
-			verify_range(migrate, range, rel);
-			break;
-	}
-	relation_close(rel, NoLock);
-	zdm_range_save(range);
-	if (work != ZDM_RANGE_VERIFY)
-		migrate->batch_ms = range->busy_us / 1000.0;
-	if (outcome == WORKED && (work != ZDM_RANGE_SKIPPED || range->rows_changed > 0))
-		worked(migrate);
-	return outcome;
-}
-
-/*
- * So many rows of the range were put aside that they are tried again before
- * it goes on: somebody holds a large part of the table.
- */
-static Outcome
-relieve(Migrate *migrate, ZdmRange *range, Relation rel)
-{
-	ZdmBatchReport report = {0};
-
-	(void) zdm_batch_retry(migrate->migration, range, rel, ZDM_MAX_SKIPPED, &report);
-	if (list_length(range->skipped) < ZDM_MAX_SKIPPED)
-		return WORKED;
-	if (report.locked > 0)
-		return wait_for(migrate, report.blocker);
-	note_failures(migrate, &report);
-	migrate->sweep_failed = list_length(range->skipped);
-	migrate->sweep_failure = MemoryContextStrdup(migrate->cxt, linitial(report.failures));
-	return FAILED;
-}
-
-/*
- * Try rows again that the range has put aside: in as many batches as it
- * takes, each of them once in a sweep.
- */
 static void
-sweep_range(Migrate *migrate, ZdmRange *range, Relation rel)
-{
-	ZdmBatchReport report = {0};
-
-	if (migrate->sweep_left == 0)
-		migrate->sweep_left = list_length(range->skipped);
-	migrate->sweep_left -= zdm_batch_retry(migrate->migration, range, rel,
-										   migrate->sweep_left, &report);
-	MemoryContextSwitchTo(migrate->cxt);
-	if (migrate->swept == NULL)
-		migrate->swept = palloc0_object(ZdmRange);
-	migrate->swept->relation = range->relation;
-	/* A range that is not through is claimed again. */
-	migrate->swept->first = migrate->sweep_left > 0 ? range->first - 1 : range->first;
-	migrate->sweep_failed += report.failed;
-	migrate->sweep_locked += report.locked;
-	if (report.failed > 0 && migrate->sweep_failure == NULL)
-		migrate->sweep_failure = pstrdup(linitial(report.failures));
-	if (report.locked > 0 && migrate->sweep_blocker == NULL)
-		migrate->sweep_blocker = pstrdup(report.blocker);
-	MemoryContextSwitchTo(migrate->batch_cxt);
-	note_failures(migrate, &report);
-}
-
-static void
-note_failures(Migrate *migrate, ZdmBatchReport *report)
-{
-	ListCell   *lc;
-
-	foreach(lc, report->failures)
-		zdm_event(migrate->migration, "error", "row failed", lfirst(lc));
-}
-
-/*
- * Every range with rows put aside was tried once.  Rows that others hold are
- * waited for; where only rows are left that fail, so does the call.
- */
-static Outcome
-end_sweep(Migrate *migrate)
-{
-	int			failed = migrate->sweep_failed;
-	int			locked = migrate->sweep_locked;
-	char	   *failure = migrate->sweep_failure;
-	char	   *blocker = migrate->sweep_blocker;
-
-	migrate->swept = NULL;
-	migrate->sweep_left = migrate->sweep_failed = migrate->sweep_locked = 0;
-	migrate->sweep_failure = migrate->sweep_blocker = NULL;
-	if (locked > 0)
-		return wait_for(migrate, blocker);
-	if (failed > 0)
-	{
-		migrate->sweep_failed = failed;
-		migrate->sweep_failure = failure;
-		return FAILED;
-	}
-	return WORKED;
-}
-
-static void
-rows_failed(Migrate *migrate)
+rows_failed(ZdmMigrate *migrate)
 {
 	int			count = migrate->sweep_failed;
 	char	   *name = quote_literal_cstr(migrate->migration->name);
 
-	fail(migrate, ERRCODE_DATA_EXCEPTION,
-		 psprintf(count == 1 ? "%d row of migration \"%s\" could not be backfilled"
-				  : "%d rows of migration \"%s\" could not be backfilled",
-				  count, migrate->migration->name),
-		 migrate->sweep_failure,
-		 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows and run CALL zdm.backfill again. %s",
-				  name, count < ZDM_MAX_SKIPPED ? "The others are done."
-				  : "With so many of them, the backfill stopped there."));
-}
-
-static void
-verify_range(Migrate *migrate, ZdmRange *range, Relation rel)
-{
-	ZdmVerification result = {
-		.collect = true,
-		.most_unfilled = ZDM_MAX_SKIPPED,
-	};
-	TimestampTz start = GetCurrentTimestamp();
-	ListCell   *lc;
-
-	zdm_verify_blocks(migrate->migration, rel, range->verified, range->end,
-					  zdm_batch_target, &result);
-	range->verified = result.reached;
-	range->rows_compared = result.rows;
-	range->mismatches = result.mismatches;
-	/* Rows that nobody has filled are work, and come before the next blocks. */
-	range->skipped = list_concat(range->skipped, result.unfilled);
-	migrate->batch_ms = (GetCurrentTimestamp() - start) / 1000.0;
-	foreach(lc, result.sample)
-		zdm_event(migrate->migration, "error", "mismatch",
-				  psprintf("row %s of table \"%s\"", (char *) lfirst(lc),
-						   RelationGetRelationName(rel)));
-}
-
-/*
- * Say for whom we wait, and give up where that took too long.
- */
-static Outcome
-wait_for(Migrate *migrate, const char *whom)
-{
-	if (TimestampDifferenceExceeds(migrate->last_progress, GetCurrentTimestamp(),
-								   zdm_lock_patience))
-		fail(migrate, ERRCODE_LOCK_NOT_AVAILABLE,
-			 psprintf("the backfill of migration \"%s\" made no progress for %d ms",
-					  migrate->migration->name, zdm_lock_patience),
-			 psprintf("It waits for %s.", whom),
-			 "What is done is kept: run the same call again, once that transaction has ended, or raise zdm.lock_patience.");
-	if (zdm_migration_set_waiting(migrate->migration->id, whom))
-		zdm_event(migrate->migration, "info", "waiting", whom);
-	migrate->pause_ms = Min(Max(10, migrate->pause_ms * 2), MAX_WAIT_PAUSE_MS);
-	migrate->waiting = true;
-	return WAITED;
-}
-
-static void
-worked(Migrate *migrate)
-{
-	if (migrate->waiting)
-		(void) zdm_migration_set_waiting(migrate->migration->id, NULL);
-	migrate->waiting = false;
-	migrate->pause_ms = 0;
-	migrate->last_progress = GetCurrentTimestamp();
+	zdm_migrate_fail(migrate, ERRCODE_DATA_EXCEPTION,
+					 psprintf(count == 1 ? "%d row of migration \"%s\" could not be backfilled"
+							  : "%d rows of migration \"%s\" could not be backfilled",
+							  count, migrate->migration->name),
+					 migrate->sweep_failure,
+					 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows and run CALL zdm.backfill again. %s",
+							  name, count < ZDM_MAX_SKIPPED ? "The others are done."
+							  : "With so many of them, the backfill stopped there."));
 }
 
 /*
@@ -622,7 +309,7 @@ worked(Migrate *migrate)
  * the state under the exclusive lock.
  */
 static void
-become_ready(Migrate *migrate)
+become_ready(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
 	int64		mismatches;
@@ -634,12 +321,12 @@ become_ready(Migrate *migrate)
 	if (mismatches > 0)
 	{
 		zdm_ranges_verify_again(migration->id);
-		fail(migrate, ERRCODE_DATA_CORRUPTED,
-			 psprintf("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s",
-					  migration->name, mismatches, mismatches == 1 ? "row" : "rows"),
-			 "The sync trigger was switched off for a time, or another trigger changes the row after it.",
-			 psprintf("SELECT * FROM zdm.verify(%s); correct these rows and run CALL zdm.backfill again.",
-					  quote_literal_cstr(migration->name)));
+		zdm_migrate_fail(migrate, ERRCODE_DATA_CORRUPTED,
+						 psprintf("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s",
+								  migration->name, mismatches, mismatches == 1 ? "row" : "rows"),
+						 "The sync trigger was switched off for a time, or another trigger changes the row after it.",
+						 psprintf("SELECT * FROM zdm.verify(%s); correct these rows and run CALL zdm.backfill again.",
+								  quote_literal_cstr(migration->name)));
 	}
 	leave_step(migrate, NULL);
 	zdm_migration_set_state(migration, ZDM_READY);
@@ -648,9 +335,9 @@ become_ready(Migrate *migrate)
 /*
  * Keep the error where others see it, then raise it.
  */
-static void
-fail(Migrate *migrate, int code, const char *message, const char *detail,
-	 const char *hint)
+void
+zdm_migrate_fail(ZdmMigrate *migrate, int code, const char *message, const char *detail,
+				 const char *hint)
 {
 	MemoryContext old = MemoryContextSwitchTo(migrate->cxt);
 	char	   *kept_message = pstrdup(message);
@@ -672,7 +359,7 @@ fail(Migrate *migrate, int code, const char *message, const char *detail,
 }
 
 static void
-progress_line(Migrate *migrate)
+progress_line(ZdmMigrate *migrate)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64		changed;

@@ -21,8 +21,6 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -34,11 +32,11 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "backfill/verify.h"
 #include "catalog/event.h"
 #include "catalog/range.h"
 #include "catalog/step.h"
 #include "catalog/sync_rule.h"
+#include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
@@ -56,8 +54,6 @@ static void check_name(const char *name);
 static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
 static void warn_of(const ZdmPattern *pattern, ZdmMigration *migration);
 static ZdmMigration *begin_transition(const char *name);
-static void check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
-						   ZdmPhase phase);
 static int64 lock_tables(Oid relid);
 static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
 					  int64 lock_wait_ms);
@@ -65,9 +61,6 @@ static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
 						  List *steps, int64 lock_wait_ms);
 static void run_step(ZdmMigration *migration, ZdmStep *step);
 static void make_ranges(ZdmMigration *migration);
-static List *check_in_sync(ZdmMigration *migration, List *compared);
-static void check_trigger_on(ZdmMigration *migration, Oid relid);
-static pg_noreturn void differs(ZdmMigration *migration, Oid relid, int64 rows);
 static void end_migration(ZdmMigration *migration, ZdmState state);
 static void move_quarantine(ZdmMigration *migration, int64 us);
 static int64 interval_us(Interval *interval);
@@ -237,8 +230,8 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 	if (migration->state != ZDM_READY)
 		wrong_state(migration, "contract it",
 					psprintf("CALL zdm.backfill(%s);", quote_literal_cstr(name)));
-	check_attached(pattern, migration, ZDM_CONTRACT);
-	compared = check_in_sync(migration, NIL);
+	zdm_check_attached(pattern, migration, ZDM_CONTRACT);
+	compared = zdm_check_in_sync(migration, NIL);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_CONTRACT,
@@ -247,8 +240,8 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 	}
 
 	waited = lock_tables(migration->relation);
-	check_attached(pattern, migration, ZDM_CONTRACT);
-	(void) check_in_sync(migration, compared);
+	zdm_check_attached(pattern, migration, ZDM_CONTRACT);
+	(void) zdm_check_in_sync(migration, compared);
 	run_steps(migration, ZDM_CONTRACT, pattern->contract(migration, us > 0), waited);
 	if (us > 0)
 	{
@@ -283,16 +276,16 @@ zdm_lifecycle_finish(const char *name)
 					   name, timestamptz_to_str(migration->quarantine_until)),
 				errhint("SELECT zdm.contract(%s, quarantine => '0'); ends it now.",
 						quote_literal_cstr(name)));
-	check_attached(pattern, migration, ZDM_FINISH);
-	compared = check_in_sync(migration, NIL);
+	zdm_check_attached(pattern, migration, ZDM_FINISH);
+	compared = zdm_check_in_sync(migration, NIL);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_FINISH, pattern->finish(migration));
 		return migration->state;
 	}
 	waited = lock_tables(migration->relation);
-	check_attached(pattern, migration, ZDM_FINISH);
-	(void) check_in_sync(migration, compared);
+	zdm_check_attached(pattern, migration, ZDM_FINISH);
+	(void) zdm_check_in_sync(migration, compared);
 	run_steps(migration, ZDM_FINISH, pattern->finish(migration), waited);
 	end_migration(migration, ZDM_FINISHED);
 	return migration->state;
@@ -309,18 +302,18 @@ zdm_lifecycle_rollback(const char *name)
 	List	   *compared = NIL;
 	int64		waited;
 
-	check_attached(pattern, migration, ZDM_ROLLBACK);
+	zdm_check_attached(pattern, migration, ZDM_ROLLBACK);
 	if (migration->state == ZDM_CONTRACTED)
-		compared = check_in_sync(migration, NIL);
+		compared = zdm_check_in_sync(migration, NIL);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration));
 		return migration->state;
 	}
 	waited = lock_tables(migration->relation);
-	check_attached(pattern, migration, ZDM_ROLLBACK);
+	zdm_check_attached(pattern, migration, ZDM_ROLLBACK);
 	if (migration->state == ZDM_CONTRACTED)
-		(void) check_in_sync(migration, compared);
+		(void) zdm_check_in_sync(migration, compared);
 	run_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration), waited);
 	end_migration(migration, ZDM_ROLLED_BACK);
 	return migration->state;
@@ -381,31 +374,6 @@ begin_transition(const char *name)
 					   name, zdm_state_name(state)),
 				errhint("Run the same call in a new transaction."));
 	return migration;
-}
-
-/*
- * Refuse where somebody has attached something to what the phase drops.
- */
-static void
-check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
-			   ZdmPhase phase)
-{
-	List	   *objects = pattern->attached(migration, phase);
-	StringInfoData list;
-	ListCell   *lc;
-
-	if (objects == NIL)
-		return;
-	initStringInfo(&list);
-	foreach(lc, objects)
-		appendStringInfo(&list, "%s%s", list.len ? "\n" : "", (char *) lfirst(lc));
-	ereport(ERROR,
-			errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			errmsg("cannot %s migration \"%s\": other objects hang on the column that would go",
-				   phase == ZDM_ROLLBACK ? "roll back" : zdm_phase_name(phase),
-				   migration->name),
-			errdetail("%s", list.data),
-			errhint("Drop them, or move them to the column that stays, and run the same call again."));
 }
 
 /*
@@ -513,80 +481,6 @@ make_ranges(ZdmMigration *migration)
 						zdm_relation_filenumber(rel));
 		table_close(rel, NoLock);
 	}
-}
-
-/*
- * Refuse to drop a side that may hold something alone: where the trigger is
- * not on, and where partitions that no backfill has seen (they were attached
- * since, or their trigger was off for a time) differ.  Those are compared
- * here; with compared, the list of what a first look has compared, there must
- * be no others.  Returns that list.
- */
-static List *
-check_in_sync(ZdmMigration *migration, List *compared)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, zdm_table_and_partitions(migration->relation))
-		check_trigger_on(migration, lfirst_oid(lc));
-	foreach(lc, zdm_storage_relations(migration->relation))
-	{
-		ZdmVerification found = {0};
-		Relation	rel;
-
-		if (zdm_ranges_exist(migration->id, lfirst_oid(lc)) ||
-			list_member_oid(compared, lfirst_oid(lc)))
-			continue;
-		rel = table_open(lfirst_oid(lc), AccessShareLock);
-		zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
-		table_close(rel, AccessShareLock);
-		if (found.mismatches > 0)
-			differs(migration, lfirst_oid(lc), found.mismatches);
-		result = lappend_oid(result, lfirst_oid(lc));
-	}
-	return result;
-}
-
-static void
-check_trigger_on(ZdmMigration *migration, Oid relid)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	TriggerDesc *triggers = rel->trigdesc;
-	bool		on = false;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		on |= strcmp(triggers->triggers[i].tgname, ZDM_SYNC_TRIGGER) == 0 &&
-			triggers->triggers[i].tgenabled == TRIGGER_FIRES_ALWAYS;
-	table_close(rel, AccessShareLock);
-	if (!on)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("table \"%s\" is not kept in sync: its trigger \"%s\" is not ENABLE ALWAYS",
-					   zdm_relation_label(relid), ZDM_SYNC_TRIGGER),
-				errhint("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s; then check with zdm.verify(%s).",
-						zdm_quote_relation(relid), quote_identifier(ZDM_SYNC_TRIGGER),
-						quote_literal_cstr(migration->name)));
-}
-
-static void
-differs(ZdmMigration *migration, Oid relid, int64 rows)
-{
-	if (migration->state == ZDM_READY)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("partition \"%s\" was attached after migration \"%s\" was ready",
-					   zdm_relation_label(relid), migration->name),
-				errdetail("Its rows are not backfilled."),
-				errhint("CALL zdm.backfill(%s);", quote_literal_cstr(migration->name)));
-	ereport(ERROR,
-			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			errmsg("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s of table \"%s\"",
-				   migration->name, rows, rows == 1 ? "row" : "rows",
-				   zdm_relation_label(relid)),
-			errdetail("It was attached, or its trigger was off, in the quarantine; dropping either side would lose what only that side holds."),
-			errhint("UPDATE these rows so that both sides agree; SELECT * FROM zdm.verify(%s) shows them.",
-					quote_literal_cstr(migration->name)));
 }
 
 static void

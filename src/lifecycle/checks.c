@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * checks.c
+ *	  What must hold before a side of a migration is dropped.
+ *
+ * Each check is made twice: before the tables are locked, so that nobody is
+ * locked out for something that is refused, and after, when nobody can change
+ * the answer any more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#include "backfill/verify.h"
+#include "catalog/range.h"
+#include "lifecycle/checks.h"
+#include "schema/table.h"
+#include "util/compat.h"
+#include "util/ident.h"
+
+static void check_trigger_on(ZdmMigration *migration, Oid relid);
+static pg_noreturn void differs(ZdmMigration *migration, Oid relid, int64 rows);
+
+/*
+ * Refuse where somebody has attached something to what the phase drops.
+ */
+void
+zdm_check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
+				   ZdmPhase phase)
+{
+	List	   *objects = pattern->attached(migration, phase);
+	StringInfoData list;
+	ListCell   *lc;
+
+	if (objects == NIL)
+		return;
+	initStringInfo(&list);
+	foreach(lc, objects)
+		appendStringInfo(&list, "%s%s", list.len ? "\n" : "", (char *) lfirst(lc));
+	ereport(ERROR,
+			errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			errmsg("cannot %s migration \"%s\": other objects hang on the column that would go",
+				   phase == ZDM_ROLLBACK ? "roll back" : zdm_phase_name(phase),
+				   migration->name),
+			errdetail("%s", list.data),
+			errhint("Drop them, or move them to the column that stays, and run the same call again."));
+}
+
+/*
+ * Refuse to drop a side that may hold something alone: where the trigger is
+ * not on, and where partitions that no backfill has seen (they were attached
+ * since, or their trigger was off for a time) differ.  Those are compared
+ * here; with compared, the list of what a first look has compared, there must
+ * be no others.  Returns that list.
+ */
+List *
+zdm_check_in_sync(ZdmMigration *migration, List *compared)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+		check_trigger_on(migration, lfirst_oid(lc));
+	foreach(lc, zdm_storage_relations(migration->relation))
+	{
+		ZdmVerification found = {0};
+		Relation	rel;
+
+		if (zdm_ranges_exist(migration->id, lfirst_oid(lc)) ||
+			list_member_oid(compared, lfirst_oid(lc)))
+			continue;
+		rel = table_open(lfirst_oid(lc), AccessShareLock);
+		zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
+		table_close(rel, AccessShareLock);
+		if (found.mismatches > 0)
+			differs(migration, lfirst_oid(lc), found.mismatches);
+		result = lappend_oid(result, lfirst_oid(lc));
+	}
+	return result;
+}
+
+static void
+check_trigger_on(ZdmMigration *migration, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TriggerDesc *triggers = rel->trigdesc;
+	bool		on = false;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		on |= strcmp(triggers->triggers[i].tgname, ZDM_SYNC_TRIGGER) == 0 &&
+			triggers->triggers[i].tgenabled == TRIGGER_FIRES_ALWAYS;
+	table_close(rel, AccessShareLock);
+	if (!on)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("table \"%s\" is not kept in sync: its trigger \"%s\" is not ENABLE ALWAYS",
+					   zdm_relation_label(relid), ZDM_SYNC_TRIGGER),
+				errhint("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s; then check with zdm.verify(%s).",
+						zdm_quote_relation(relid), quote_identifier(ZDM_SYNC_TRIGGER),
+						quote_literal_cstr(migration->name)));
+}
+
+static void
+differs(ZdmMigration *migration, Oid relid, int64 rows)
+{
+	if (migration->state == ZDM_READY)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("partition \"%s\" was attached after migration \"%s\" was ready",
+					   zdm_relation_label(relid), migration->name),
+				errdetail("Its rows are not backfilled."),
+				errhint("CALL zdm.backfill(%s);", quote_literal_cstr(migration->name)));
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s of table \"%s\"",
+				   migration->name, rows, rows == 1 ? "row" : "rows",
+				   zdm_relation_label(relid)),
+			errdetail("It was attached, or its trigger was off, in the quarantine; dropping either side would lose what only that side holds."),
+			errhint("UPDATE these rows so that both sides agree; SELECT * FROM zdm.verify(%s) shows them.",
+					quote_literal_cstr(migration->name)));
+}

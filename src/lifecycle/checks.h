@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * checks.h
+ *	  What must hold before a side of a migration is dropped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_LIFECYCLE_CHECKS_H
+#define ZDM_LIFECYCLE_CHECKS_H
+
+#include "patterns/pattern.h"
+
+extern void zdm_check_attached(const ZdmPattern *pattern,
+							   ZdmMigration *migration, ZdmPhase phase);
+extern List *zdm_check_in_sync(ZdmMigration *migration, List *compared);
+
+#endif							/* ZDM_LIFECYCLE_CHECKS_H */
