@@ -122,7 +122,6 @@ SET enable_seqscan = off;
 SET row_security = off;
 SET DateStyle = 'SQL, DMY';
 SET extra_float_digits = -10;
-SET standard_conforming_strings = off;
 SET backslash_quote = off;
 SET quote_all_identifiers = on;
 SET default_toast_compression = pglz;
