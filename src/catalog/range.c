@@ -13,11 +13,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "catalog/range.h"
+#include "util/compat.h"
 #include "util/spi.h"
 
 /* At least 16 ranges a table, none smaller than 8 MB or larger than 128 MB. */
@@ -36,11 +38,12 @@ static List *tids_from_array(Datum array);
 static uint64 change(const char *sql, int expected, int nargs, ZdmArg *args);
 
 /*
- * Divide a table of that many blocks into ranges.
+ * Divide what a table holds now into ranges.
  */
 void
-zdm_ranges_make(int64 migration, Oid relid, int64 blocks, int64 filenumber)
+zdm_ranges_make(int64 migration, Relation rel)
 {
+	int64		blocks = RelationGetNumberOfBlocks(rel);
 	int64		size = Max(MIN_RANGE_BLOCKS,
 						   Min(MAX_RANGE_BLOCKS, blocks / RANGES_PER_TABLE));
 
@@ -50,10 +53,10 @@ zdm_ranges_make(int64 migration, Oid relid, int64 blocks, int64 filenumber)
 		   " FROM pg_catalog.generate_series(0::bigint, greatest($3 - 1, 0::bigint), $4) f",
 		   SPI_OK_INSERT,
 		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
-					ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(relid)),
+					ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(rel))),
 					ZDM_ARG(INT8OID, Int64GetDatum(blocks)),
 					ZDM_ARG(INT8OID, Int64GetDatum(size)),
-					ZDM_ARG(INT8OID, Int64GetDatum(filenumber))));
+					ZDM_ARG(INT8OID, Int64GetDatum((int64) zdm_relation_filenumber(rel)))));
 }
 
 /*
@@ -61,13 +64,13 @@ zdm_ranges_make(int64 migration, Oid relid, int64 blocks, int64 filenumber)
  * are elsewhere, so it is visited from the start.
  */
 void
-zdm_ranges_remake(int64 migration, Oid relid, int64 blocks, int64 filenumber)
+zdm_ranges_remake(int64 migration, Relation rel)
 {
 	change("DELETE FROM zdm.backfill_range WHERE migration_id = $1 AND relation = $2",
 		   SPI_OK_DELETE,
 		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
-					ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(relid))));
-	zdm_ranges_make(migration, relid, blocks, filenumber);
+					ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(rel)))));
+	zdm_ranges_make(migration, rel);
 }
 
 bool

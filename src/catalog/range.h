@@ -11,6 +11,7 @@
 #include "catalog/migration.h"
 #include "storage/block.h"
 #include "storage/itemptr.h"
+#include "utils/rel.h"
 
 /* A run of heap blocks [first, end) of one table, locked by whoever has it. */
 typedef struct ZdmRange
@@ -39,10 +40,8 @@ typedef enum ZdmRangeWork
 	ZDM_RANGE_VERIFY			/* has blocks to verify */
 } ZdmRangeWork;
 
-extern void zdm_ranges_make(int64 migration, Oid relid, int64 blocks,
-							int64 filenumber);
-extern void zdm_ranges_remake(int64 migration, Oid relid, int64 blocks,
-							  int64 filenumber);
+extern void zdm_ranges_make(int64 migration, Relation rel);
+extern void zdm_ranges_remake(int64 migration, Relation rel);
 extern bool zdm_ranges_exist(int64 migration, Oid relid);
 extern void zdm_ranges_keep_only(int64 migration, List *relids);
 extern void zdm_ranges_extend(int64 migration, Oid relid, int64 blocks);

@@ -129,8 +129,7 @@ check_inheritance(Oid relid)
 					errmsg("table \"%s\" cannot become part of table \"%s\" while migration \"%s\" is in flight",
 						   get_rel_name(lfirst_oid(lc)), get_rel_name(relid),
 						   ((ZdmMigration *) linitial(migrations))->name),
-					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
-							quote_literal_cstr(((ZdmMigration *) linitial(migrations))->name)));
+					zdm_hint_rollback(linitial(migrations)));
 	}
 	if (get_rel_relispartition(relid))
 		return;
@@ -148,8 +147,7 @@ check_inheritance(Oid relid)
 					errmsg("table \"%s\" cannot have children by inheritance while migration \"%s\" is in flight",
 						   get_rel_name(parent), ((ZdmMigration *) linitial(migrations))->name),
 					errdetail("They would not be kept in sync."),
-					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
-							quote_literal_cstr(((ZdmMigration *) linitial(migrations))->name)));
+					zdm_hint_rollback(linitial(migrations)));
 	}
 }
 
@@ -182,8 +180,7 @@ check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled
 					errcode(ERRCODE_OBJECT_IN_USE),
 					errmsg("column \"%s\" of table \"%s\" is needed by migration \"%s\"",
 						   (char *) lfirst(lc), RelationGetRelationName(rel), migration->name),
-					errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
-							quote_literal_cstr(migration->name)));
+					zdm_hint_rollback(migration));
 	}
 	zdm_pattern(migration->pattern)->guard(migration, rel);
 	if (!check_triggers(migration, rel, warn_disabled) && demand_trigger)
@@ -194,8 +191,7 @@ check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled
 				errmsg("columns of table \"%s\" would no longer fit migration \"%s\"",
 					   RelationGetRelationName(rel), migration->name),
 				errdetail("%s", error->message),
-				errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
-						quote_literal_cstr(migration->name)));
+				zdm_hint_rollback(migration));
 	table_close(rel, AccessShareLock);
 }
 
@@ -221,15 +217,12 @@ compile_rules(void *arg)
 static void
 out_of_sync(ZdmMigration *migration, Oid relid)
 {
-	if (migration->state == ZDM_READY)
-	{
-		zdm_ranges_verify_again(migration->id);
-		zdm_migration_set_state(migration, ZDM_EXPANDED);
-	}
-	else if (migration->state == ZDM_EXPANDED)
-		zdm_ranges_verify_again(migration->id);
-	else
+	if (migration->state == ZDM_CONTRACTED)
 		zdm_ranges_delete(migration->id);
+	else
+		zdm_ranges_verify_again(migration->id);
+	if (migration->state == ZDM_READY)
+		zdm_migration_set_state(migration, ZDM_EXPANDED);
 	zdm_event(migration, "warning", "trigger off",
 			  psprintf("on table \"%s\"", get_rel_name(relid)));
 }
@@ -241,8 +234,7 @@ trigger_needed(ZdmMigration *migration, Relation rel)
 			errcode(ERRCODE_OBJECT_IN_USE),
 			errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
 				   ZDM_SYNC_TRIGGER, RelationGetRelationName(rel), migration->name),
-			errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
-					quote_literal_cstr(migration->name)));
+			zdm_hint_rollback(migration));
 }
 
 /*
@@ -281,8 +273,7 @@ check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled)
 		}
 		else if (trigger->tgfoid == sync_function)
 			trigger_needed(migration, rel);
-		else if (TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype) &&
-				 (TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+		else if (zdm_trigger_changes_row(trigger) &&
 				 strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) > 0)
 			ereport(WARNING,
 					errmsg("trigger \"%s\" on table \"%s\" fires after zdm's and can make the columns of migration \"%s\" differ",

@@ -280,8 +280,7 @@ cover_partitions(ZdmMigrate *migrate)
 		if (zdm_ranges_exist(migration->id, lfirst_oid(lc)))
 			continue;
 		rel = table_open(lfirst_oid(lc), AccessShareLock);
-		zdm_ranges_make(migration->id, lfirst_oid(lc), RelationGetNumberOfBlocks(rel),
-						zdm_relation_filenumber(rel));
+		zdm_ranges_make(migration->id, rel);
 		table_close(rel, AccessShareLock);
 		if (migration->state == ZDM_READY)
 			zdm_migration_set_state(migration, ZDM_EXPANDED);

@@ -54,6 +54,10 @@ static void check_name(const char *name);
 static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
 static void warn_of(const ZdmPattern *pattern, ZdmMigration *migration);
 static ZdmMigration *begin_transition(const char *name);
+static bool change_tables(ZdmMigration *migration, ZdmPhase phase,
+						  bool quarantine);
+static List *phase_steps(const ZdmPattern *pattern, ZdmMigration *migration,
+						 ZdmPhase phase, bool quarantine);
 static int64 lock_tables(Oid relid);
 static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
 					  int64 lock_wait_ms);
@@ -201,11 +205,8 @@ ZdmState
 zdm_lifecycle_contract(const char *name, Interval *quarantine)
 {
 	ZdmMigration *migration = begin_transition(name);
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
 	int64		us = quarantine ? interval_us(quarantine)
 		: (int64) zdm_quarantine * USECS_PER_SEC;
-	List	   *compared;
-	int64		waited;
 
 	if (us < 0)
 		ereport(ERROR,
@@ -230,19 +231,8 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 	if (migration->state != ZDM_READY)
 		wrong_state(migration, "contract it",
 					psprintf("CALL zdm.backfill(%s);", quote_literal_cstr(name)));
-	zdm_check_attached(pattern, migration, ZDM_CONTRACT);
-	compared = zdm_check_in_sync(migration, NIL);
-	if (zdm_explaining())
-	{
-		zdm_explain_steps(migration, ZDM_CONTRACT,
-						  pattern->contract(migration, us > 0));
+	if (!change_tables(migration, ZDM_CONTRACT, us > 0))
 		return migration->state;
-	}
-
-	waited = lock_tables(migration->relation);
-	zdm_check_attached(pattern, migration, ZDM_CONTRACT);
-	(void) zdm_check_in_sync(migration, compared);
-	run_steps(migration, ZDM_CONTRACT, pattern->contract(migration, us > 0), waited);
 	if (us > 0)
 	{
 		zdm_migration_set_state(migration, ZDM_CONTRACTED);
@@ -260,9 +250,6 @@ ZdmState
 zdm_lifecycle_finish(const char *name)
 {
 	ZdmMigration *migration = begin_transition(name);
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
-	List	   *compared;
-	int64		waited;
 
 	if (migration->state != ZDM_CONTRACTED)
 		wrong_state(migration, "finish it",
@@ -276,18 +263,8 @@ zdm_lifecycle_finish(const char *name)
 					   name, timestamptz_to_str(migration->quarantine_until)),
 				errhint("SELECT zdm.contract(%s, quarantine => '0'); ends it now.",
 						quote_literal_cstr(name)));
-	zdm_check_attached(pattern, migration, ZDM_FINISH);
-	compared = zdm_check_in_sync(migration, NIL);
-	if (zdm_explaining())
-	{
-		zdm_explain_steps(migration, ZDM_FINISH, pattern->finish(migration));
-		return migration->state;
-	}
-	waited = lock_tables(migration->relation);
-	zdm_check_attached(pattern, migration, ZDM_FINISH);
-	(void) zdm_check_in_sync(migration, compared);
-	run_steps(migration, ZDM_FINISH, pattern->finish(migration), waited);
-	end_migration(migration, ZDM_FINISHED);
+	if (change_tables(migration, ZDM_FINISH, false))
+		end_migration(migration, ZDM_FINISHED);
 	return migration->state;
 }
 
@@ -298,25 +275,61 @@ ZdmState
 zdm_lifecycle_rollback(const char *name)
 {
 	ZdmMigration *migration = begin_transition(name);
+
+	if (change_tables(migration, ZDM_ROLLBACK, false))
+		end_migration(migration, ZDM_ROLLED_BACK);
+	return migration->state;
+}
+
+/*
+ * What contract, finish and rollback have in common: the checks, the tables'
+ * locks, the checks again, and the steps.  Returns false for a dry run, which
+ * ends with the steps being told.
+ */
+static bool
+change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
+{
 	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+
+	/* Before contract the old shape has everything. */
+	bool		must_agree = phase != ZDM_ROLLBACK || migration->state == ZDM_CONTRACTED;
 	List	   *compared = NIL;
 	int64		waited;
 
-	zdm_check_attached(pattern, migration, ZDM_ROLLBACK);
-	if (migration->state == ZDM_CONTRACTED)
+	zdm_check_attached(pattern, migration, phase);
+	if (must_agree)
 		compared = zdm_check_in_sync(migration, NIL);
 	if (zdm_explaining())
 	{
-		zdm_explain_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration));
-		return migration->state;
+		zdm_explain_steps(migration, phase,
+						  phase_steps(pattern, migration, phase, quarantine));
+		return false;
 	}
 	waited = lock_tables(migration->relation);
-	zdm_check_attached(pattern, migration, ZDM_ROLLBACK);
-	if (migration->state == ZDM_CONTRACTED)
+	zdm_check_attached(pattern, migration, phase);
+	if (must_agree)
 		(void) zdm_check_in_sync(migration, compared);
-	run_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration), waited);
-	end_migration(migration, ZDM_ROLLED_BACK);
-	return migration->state;
+	run_steps(migration, phase, phase_steps(pattern, migration, phase, quarantine), waited);
+	return true;
+}
+
+static List *
+phase_steps(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
+			bool quarantine)
+{
+	switch (phase)
+	{
+		case ZDM_CONTRACT:
+			return pattern->contract(migration, quarantine);
+		case ZDM_FINISH:
+			return pattern->finish(migration);
+		case ZDM_ROLLBACK:
+			return pattern->rollback(migration);
+		case ZDM_EXPAND:
+		case ZDM_MIGRATE:
+			break;
+	}
+	elog(ERROR, "phase %s drops nothing", zdm_phase_name(phase));
 }
 
 /*
@@ -476,9 +489,7 @@ make_ranges(ZdmMigration *migration)
 	{
 		Relation	rel = table_open(lfirst_oid(lc), NoLock);
 
-		zdm_ranges_make(migration->id, lfirst_oid(lc),
-						RelationGetNumberOfBlocks(rel),
-						zdm_relation_filenumber(rel));
+		zdm_ranges_make(migration->id, rel);
 		table_close(rel, NoLock);
 	}
 }

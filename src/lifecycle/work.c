@@ -126,8 +126,7 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	}
 	if ((int64) zdm_relation_filenumber(rel) != range->filenumber)
 	{
-		zdm_ranges_remake(migration->id, range->relation, RelationGetNumberOfBlocks(rel),
-						  zdm_relation_filenumber(rel));
+		zdm_ranges_remake(migration->id, rel);
 		zdm_event(migration, "info", "restarted",
 				  psprintf("table %s has new storage and is visited from its start",
 						   RelationGetRelationName(rel)));

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 
 #include "patterns/pattern.h"
 
@@ -35,4 +36,14 @@ zdm_note(bool warn, const char *format,...)
 	note->warn = warn;
 	note->text = buf.data;
 	return note;
+}
+
+/*
+ * For ereport(): what to do about a migration that is in the way.
+ */
+int
+zdm_hint_rollback(ZdmMigration *migration)
+{
+	return errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
+				   quote_literal_cstr(migration->name));
 }

@@ -52,6 +52,8 @@ typedef struct ZdmNote
 
 extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
+extern int	zdm_hint_rollback(ZdmMigration *migration);
+
 /* One line for each pattern; lifecycle/registry.c has the list. */
 extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;

@@ -192,8 +192,7 @@ guard(ZdmMigration *migration, Relation rel)
 				errmsg("columns \"%s\" and \"%s\" of table \"%s\" must keep one type while migration \"%s\" is in flight",
 					   old_name(migration), new_name(migration),
 					   RelationGetRelationName(rel), migration->name),
-				errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
-						quote_literal_cstr(migration->name)));
+				zdm_hint_rollback(migration));
 }
 
 static List *
@@ -217,9 +216,7 @@ notes(ZdmMigration *migration, Relation rel)
 				result = lappend(result,
 								 zdm_note(true, "trigger \"%s\" is for UPDATE OF %s: it does not fire for a statement that sets %s alone",
 										  trigger->tgname, quote_identifier(from), quote_identifier(to)));
-		if (!trigger->tgisinternal && TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-			TRIGGER_FOR_ROW(trigger->tgtype) &&
-			(TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+		if (!trigger->tgisinternal && zdm_trigger_changes_row(trigger) &&
 			strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) != 0)
 			result = lappend(result,
 							 zdm_note(true, "trigger \"%s\" fires before the columns are made equal: where it reads or sets %s it does not see what a statement gives %s",

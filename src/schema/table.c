@@ -199,6 +199,16 @@ check_inheritance(Relation rel)
 }
 
 /*
+ * Whether a trigger may change the row that is about to be written.
+ */
+bool
+zdm_trigger_changes_row(const Trigger *trigger)
+{
+	return TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype) &&
+		(TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype));
+}
+
+/*
  * A BEFORE trigger that fires after ours would change the row behind our back.
  */
 static void
@@ -210,9 +220,7 @@ check_triggers(Relation rel)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
-		if (TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-			TRIGGER_FOR_ROW(trigger->tgtype) &&
-			(TRIGGER_FOR_INSERT(trigger->tgtype) || TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
+		if (zdm_trigger_changes_row(trigger) &&
 			strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) > 0)
 			ereport(ERROR,
 					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

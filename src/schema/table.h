@@ -14,6 +14,7 @@
 extern void zdm_check_caller(Oid relid);
 extern void zdm_check_writable(void);
 extern void zdm_check_table(Relation rel);
+extern bool zdm_trigger_changes_row(const Trigger *trigger);
 extern void zdm_check_column(Relation rel, const char *name);
 extern void zdm_check_new_column(Relation rel, const char *name);
 extern void zdm_check_free_columns(Oid relid, List *columns);
