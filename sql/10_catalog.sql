@@ -24,7 +24,16 @@ CREATE TABLE zdm.migration (
     last_error text,
     created_by text NOT NULL DEFAULT session_user,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    workers integer CHECK (workers > 0),
+    paused boolean NOT NULL DEFAULT false,
+    throttle text,
+    throttle_role text,
+    fire_user_triggers boolean NOT NULL DEFAULT false,
+    build_indexes boolean NOT NULL DEFAULT true,
+    sampled_at timestamptz[] NOT NULL DEFAULT '{}',
+    sampled_rows bigint[] NOT NULL DEFAULT '{}',
+    sampled_blocks bigint[] NOT NULL DEFAULT '{}'
 );
 CREATE UNIQUE INDEX migration_in_flight ON zdm.migration (name)
     WHERE state IN ('expanded', 'ready', 'contracted');

@@ -5,6 +5,13 @@
  */
 
 CREATE VIEW zdm.progress WITH (security_barrier) AS
+WITH locks AS MATERIALIZED (
+        SELECT l.pid, l.granted, l.waitstart,
+               CASE WHEN l.classid = 'zdm.backfill_range'::regclass AND l.locktype = 'object'
+                     AND l.database = (SELECT d.oid FROM pg_database d
+                                        WHERE d.datname = current_database())
+                    THEN l.objid END AS migration
+          FROM pg_locks l)
 SELECT m.name AS migration,
        m.relation,
        m.state,
@@ -12,27 +19,23 @@ SELECT m.name AS migration,
        greatest(r.rows_done, s.rows_total)::bigint AS rows_total,
        coalesce(r.blocks_done, 0)::bigint AS blocks_done,
        coalesce(r.blocks_total, 0)::bigint AS blocks_total,
-       round(r.rows_done / nullif(extract(epoch FROM r.busy), 0))::bigint AS rows_per_second,
-       CASE WHEN m.state <> 'expanded' THEN NULL
-            ELSE r.busy * ((r.blocks_total - r.blocks_done)::double precision
-                           / nullif(r.blocks_done, 0))
+       round((r.rows_done - k.rows)
+             / nullif(extract(epoch FROM clock_timestamp() - k.at), 0))::bigint AS rows_per_second,
+       CASE WHEN r.blocks_done > k.blocks
+            THEN (clock_timestamp() - k.at)
+                 * ((r.blocks_total - r.blocks_done) / (r.blocks_done - k.blocks))::double precision
        END AS eta,
-       (SELECT count(DISTINCT l.pid)::integer FROM pg_locks l
-         WHERE l.locktype = 'object'
-           AND l.classid = 'zdm.backfill_range'::regclass
-           AND l.objid = m.id::oid
-           AND l.database = (SELECT d.oid FROM pg_database d
-                              WHERE d.datname = current_database())) AS workers,
+       (SELECT count(DISTINCT l.pid)::integer FROM locks l
+         WHERE l.migration = m.id::oid) AS workers,
        r.batch_blocks,
-       m.waiting_for,
-       m.waiting_since
+       coalesce(b.waiting_for, m.waiting_for) AS waiting_for,
+       coalesce(b.since, m.waiting_since) AS waiting_since
   FROM zdm.migration m
   JOIN pg_class c ON c.oid = m.relation
   LEFT JOIN LATERAL (
         SELECT sum(b.rows_done) AS rows_done,
                sum(b.next_block - b.first_block) AS blocks_done,
                sum(b.end_block - b.first_block) AS blocks_total,
-               sum(b.busy) AS busy,
                (array_agg(b.batch_blocks ORDER BY b.changed_at DESC NULLS LAST))[1] AS batch_blocks
           FROM zdm.backfill_range b WHERE b.migration_id = m.id) r ON true
   LEFT JOIN LATERAL (
@@ -40,10 +43,26 @@ SELECT m.name AS migration,
           FROM zdm.backfill_range b
           JOIN pg_class p ON p.oid = b.relation
          WHERE b.migration_id = m.id AND b.first_block = 0) s ON true
+  LEFT JOIN LATERAL (
+        SELECT u.at, u.rows, u.blocks
+          FROM unnest(m.sampled_at, m.sampled_rows, m.sampled_blocks) u(at, rows, blocks)
+         WHERE m.state = 'expanded' AND u.at > clock_timestamp() - interval '12 s'
+         ORDER BY u.at LIMIT 1) k ON true
+  LEFT JOIN LATERAL (
+        SELECT w.waitstart AS since,
+               (SELECT string_agg(format('pid %s, user %s, application "%s", %s, in transaction since %s',
+                                         a.pid, coalesce(a.usename, a.backend_type), a.application_name,
+                                         a.state, a.xact_start), '; ' ORDER BY a.pid)
+                  FROM unnest(pg_blocking_pids(w.pid)) u(pid)
+                  JOIN pg_stat_activity a ON a.pid = u.pid) AS waiting_for
+          FROM locks w
+         WHERE NOT w.granted AND w.waitstart < clock_timestamp() - interval '1 s'
+           AND w.pid IN (SELECT l.pid FROM locks l WHERE l.migration = m.id::oid)
+         ORDER BY w.waitstart LIMIT 1) b ON true
  WHERE m.state IN ('expanded', 'ready', 'contracted')
    AND (pg_has_role(c.relowner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE'));
 COMMENT ON VIEW zdm.progress IS
-'the backfill of each migration in flight: rows and heap blocks done and in all (rows in all is the planner''s estimate), rows a second of working time, time left at that rate, running backfills, heap blocks in the last batch, and what it waits for since when';
+'the backfill of each migration in flight: rows and heap blocks done and in all (rows in all is the planner''s estimate), rows a second over the last ten seconds, time left at that rate, background workers and sessions at work, heap blocks in the last batch, and what it waits for since when';
 
 CREATE VIEW zdm.status WITH (security_barrier) AS
 SELECT m.name AS migration,
@@ -54,11 +73,14 @@ SELECT m.name AS migration,
             WHEN p.blocks_total = 0 THEN 0.0
             ELSE round(100.0 * p.blocks_done / p.blocks_total, 1)
        END AS progress,
-       m.waiting_for,
+       p.waiting_for,
        m.last_error,
        m.quarantine_until,
        CASE m.state
-            WHEN 'expanded' THEN format('CALL zdm.backfill(%L)', m.name)
+            WHEN 'expanded' THEN
+                 format(CASE WHEN m.paused THEN 'SELECT zdm.resume(%L)'
+                             WHEN p.workers > 0 THEN 'CALL zdm.wait(%L)'
+                             ELSE 'SELECT zdm.start(%L)' END, m.name)
             WHEN 'ready' THEN format('SELECT zdm.contract(%L)', m.name)
             WHEN 'contracted' THEN format('SELECT zdm.finish(%L)', m.name)
        END AS next_command,
@@ -112,9 +134,9 @@ COMMENT ON COLUMN zdm.progress.rows_done IS 'rows visited';
 COMMENT ON COLUMN zdm.progress.rows_total IS 'rows in all: the planners estimate, never below rows_done';
 COMMENT ON COLUMN zdm.progress.blocks_done IS 'heap blocks visited';
 COMMENT ON COLUMN zdm.progress.blocks_total IS 'heap blocks to visit in all';
-COMMENT ON COLUMN zdm.progress.rows_per_second IS 'rows visited in a second of working time';
-COMMENT ON COLUMN zdm.progress.eta IS 'working time left, at that rate';
-COMMENT ON COLUMN zdm.progress.workers IS 'backfills of this migration that run now';
+COMMENT ON COLUMN zdm.progress.rows_per_second IS 'rows visited in a second, over the last ten; NULL where nobody is at work';
+COMMENT ON COLUMN zdm.progress.eta IS 'time left at the rate of the last ten seconds';
+COMMENT ON COLUMN zdm.progress.workers IS 'background workers and sessions that run the migration now';
 COMMENT ON COLUMN zdm.progress.batch_blocks IS 'heap blocks in the batch that was stored last';
 COMMENT ON COLUMN zdm.progress.waiting_for IS 'what the backfill waits for, and for whom; NULL where it does not wait';
 COMMENT ON COLUMN zdm.progress.waiting_since IS 'since when it waits';

@@ -3,8 +3,8 @@
  * the table, acts with the caller's rights on it, and takes the catalog
  * owner's for zdm's own tables alone, inside the library.
  *
- * Their search_path is pinned here, but for four that pin it inside: backfill
- * (a SET clause would take its right to commit), explain and _sync_columns
+ * Their search_path is pinned here, but for five that pin it inside: backfill
+ * and wait (a SET clause would take their right to commit), explain and _sync_columns
  * (the expressions in their arguments are the user's, resolved under his path
  * once and stored qualified), and _sync_row (once per compilation instead of
  * once per row).
@@ -31,11 +31,39 @@ COMMENT ON FUNCTION zdm._sync_columns(regclass, name[], name[], text[], text[], 
 
 -- life cycle
 
+CREATE FUNCTION zdm.start(
+    migration text, workers integer DEFAULT NULL, throttle text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_start';
+COMMENT ON FUNCTION zdm.start(text, integer, text) IS
+'migrate, in the background: brings the rows that existed before expand into the new shape, builds the indexes of second columns, verifies, and ends with the migration ready, in that many background workers (1 to 64, default zdm.backfill_workers). May be called inside a transaction: they begin when it commits. throttle: a query that returns one boolean, true to wait; it is run once a second, as the table''s owner; an empty one takes it away. On a migration that has failed or is paused it goes on. Returns the state. Errors: wrong state, the query fails; a WARNING where no background worker is free: then any later call of zdm starts it';
+
+CREATE FUNCTION zdm.pause(migration text)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_pause';
+COMMENT ON FUNCTION zdm.pause(text) IS
+'stops the backfill of a migration, in the background or in a session, within one batch, until zdm.resume; survives a restart. An index build under way is given up and begun again later. Both versions stay in sync. Returns the state. Errors: nothing to pause';
+
+CREATE FUNCTION zdm.resume(migration text)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_resume';
+COMMENT ON FUNCTION zdm.resume(text) IS
+'ends a pause: the background workers go on when the transaction commits. Returns the state';
+
+CREATE PROCEDURE zdm.wait(migration text, timeout interval DEFAULT '1 hour')
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'zdm_wait';
+COMMENT ON PROCEDURE zdm.wait(text, interval) IS
+'returns when the migration is ready, for a deployment''s pipeline. Holds no snapshot and no lock while it waits. Errors: failed (with the reason), paused, nobody runs it, not ready in time (55P03); inside a transaction block or function';
+
 CREATE PROCEDURE zdm.backfill(migration text)
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'zdm_backfill';
 COMMENT ON PROCEDURE zdm.backfill(text) IS
-'migrate, in the foreground: brings the rows that existed before expand into the new shape in batches of zdm.batch_target ms with a commit after each, verifies, and ends with the migration ready. May be cancelled and called again; several calls share the work. Errors: inside a transaction block or function, wrong state, rows that could not be converted (their keys are in zdm.events)';
+'migrate, in the foreground: brings the rows that existed before expand into the new shape in batches of zdm.batch_target ms with a commit after each, has a background worker build the indexes of second columns, verifies, and ends with the migration ready. May be cancelled and called again; several calls share the work. Errors: inside a transaction block or function, wrong state, rows that could not be converted (their keys are in zdm.events)';
 
 CREATE FUNCTION zdm.verify(
     migration text,

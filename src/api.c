@@ -18,6 +18,8 @@
 #include "backfill/verify.h"
 #include "catalog/migration.h"
 #include "catalog/sync_rule.h"
+#include "lifecycle/background.h"
+#include "lifecycle/control.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
@@ -28,6 +30,10 @@
 
 PG_FUNCTION_INFO_V1(zdm_rename_column);
 PG_FUNCTION_INFO_V1(zdm__sync_columns);
+PG_FUNCTION_INFO_V1(zdm_start);
+PG_FUNCTION_INFO_V1(zdm_pause);
+PG_FUNCTION_INFO_V1(zdm_resume);
+PG_FUNCTION_INFO_V1(zdm_wait);
 PG_FUNCTION_INFO_V1(zdm_backfill);
 PG_FUNCTION_INFO_V1(zdm_verify);
 PG_FUNCTION_INFO_V1(zdm_contract);
@@ -60,10 +66,30 @@ name_argument(FunctionCallInfo fcinfo, int number)
 	return pstrdup(NameStr(*PG_GETARG_NAME(number)));
 }
 
+/*
+ * Whether a procedure must not commit.
+ */
+static bool
+is_atomic(FunctionCallInfo fcinfo)
+{
+	return fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic;
+}
+
 static Datum
 state_result(ZdmState state)
 {
+	zdm_background_pick_up();
 	return CStringGetTextDatum(zdm_state_name(state));
+}
+
+static Datum
+expand_result(ZdmMigration *migration)
+{
+	char	   *name = zdm_lifecycle_expand(migration);
+
+	zdm_background_pick_up();
+	return CStringGetTextDatum(name);
 }
 
 Datum
@@ -95,7 +121,7 @@ zdm_rename_column(PG_FUNCTION_ARGS)
 		migration->name = zdm_default_name("rename_%s_%s_to_%s",
 										   zdm_relation_label(migration->relation),
 										   old_name, new_name);
-	PG_RETURN_DATUM(CStringGetTextDatum(zdm_lifecycle_expand(migration)));
+	return expand_result(migration);
 }
 
 Datum
@@ -113,18 +139,48 @@ zdm__sync_columns(PG_FUNCTION_ARGS)
 	rule->down = zdm_strings_from_array(PG_GETARG_DATUM(4));
 	migration->rules = list_make1(rule);
 	migration->name = text_argument(fcinfo, 5);
-	PG_RETURN_DATUM(CStringGetTextDatum(zdm_lifecycle_expand(migration)));
+	return expand_result(migration);
 }
 
 Datum
 zdm_backfill(PG_FUNCTION_ARGS)
 {
-	bool		atomic = true;
+	require(fcinfo, 0, "migration");
+	zdm_lifecycle_migrate(text_argument(fcinfo, 0), is_atomic(fcinfo));
+	PG_RETURN_VOID();
+}
+
+Datum
+zdm_start(PG_FUNCTION_ARGS)
+{
+	char	   *throttle = text_argument(fcinfo, 2);
 
 	require(fcinfo, 0, "migration");
-	if (fcinfo->context != NULL && IsA(fcinfo->context, CallContext))
-		atomic = castNode(CallContext, fcinfo->context)->atomic;
-	zdm_lifecycle_migrate(text_argument(fcinfo, 0), atomic);
+	return state_result(zdm_control_start(text_argument(fcinfo, 0),
+										  PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
+										  throttle));
+}
+
+Datum
+zdm_pause(PG_FUNCTION_ARGS)
+{
+	require(fcinfo, 0, "migration");
+	return state_result(zdm_control_pause(text_argument(fcinfo, 0)));
+}
+
+Datum
+zdm_resume(PG_FUNCTION_ARGS)
+{
+	require(fcinfo, 0, "migration");
+	return state_result(zdm_control_resume(text_argument(fcinfo, 0)));
+}
+
+Datum
+zdm_wait(PG_FUNCTION_ARGS)
+{
+	require(fcinfo, 0, "migration");
+	require(fcinfo, 1, "timeout");
+	zdm_control_wait(text_argument(fcinfo, 0), PG_GETARG_INTERVAL_P(1), is_atomic(fcinfo));
 	PG_RETURN_VOID();
 }
 
@@ -137,6 +193,7 @@ zdm_verify(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	zdm_verify_tables(zdm_migration_of_caller(text_argument(fcinfo, 0)),
 					  result->setResult, result->setDesc);
+	zdm_background_pick_up();
 	return (Datum) 0;
 }
 

@@ -25,7 +25,8 @@
  * others go on.
  *
  * A batch ends when its blocks are done, or early, at a block's end, when it
- * has taken twice its time.
+ * has taken twice its time, or somebody waits for one of its rows; the next
+ * one is then half as large.
  *
  *-------------------------------------------------------------------------
  */
@@ -165,6 +166,8 @@ run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel, int limit,
 	if (work == fill_blocks)
 	{
 		adapt_size(range, batch.reached - range->next, ms);
+		if (report->waited_for)
+			range->batch_blocks = Max(1, range->batch_blocks / 2);
 		range->next = batch.reached;
 		range->skipped = list_concat(range->skipped, batch.skipped);
 	}
@@ -213,6 +216,7 @@ batch_begin(Batch *batch)
 	batch->tried = 0;
 	batch->skipped = NIL;
 	batch->report->failed = batch->report->locked = 0;
+	batch->report->waited_for = false;
 	batch->report->failures = NIL;
 	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
 										   ALLOCSET_DEFAULT_SIZES);
@@ -283,7 +287,10 @@ fill_blocks(void *arg)
 		if (here != block)
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (elapsed_ms(batch->start) > 2 * zdm_batch_target ||
+			if (zdm_transaction_waited_for())
+				batch->report->waited_for = true;
+			if (batch->report->waited_for ||
+				elapsed_ms(batch->start) > 2 * zdm_batch_target ||
 				list_length(range->skipped) + list_length(batch->skipped) >= ZDM_MAX_SKIPPED)
 			{
 				end = here;

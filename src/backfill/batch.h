@@ -20,6 +20,7 @@ typedef struct ZdmBatchReport
 								 * row's key */
 	int			locked;			/* rows that others hold */
 	char	   *blocker;		/* one who does */
+	bool		waited_for;		/* somebody waits for a row of the batch */
 } ZdmBatchReport;
 
 #define ZDM_BATCH_FAILURES 10

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -34,7 +35,9 @@ static const char *const state_names[] = {
 
 #define SELECT_MIGRATION \
 	"SELECT id, name, pattern, strategy, relation, old_columns, new_columns," \
-	" state, quarantine_until FROM zdm.migration "
+	" state, quarantine_until, coalesce(workers, 0), paused," \
+	" last_error IS NOT NULL, throttle, throttle_role, fire_user_triggers, build_indexes" \
+	" FROM zdm.migration "
 #define IN_FLIGHT "state IN ('expanded', 'ready', 'contracted')"
 
 /* The columns of zdm.migration that zdm_migration_scan() reads. */
@@ -47,6 +50,7 @@ enum
 
 static ZdmState state_from_name(const char *name);
 static List *select_migrations(const char *sql, int nargs, ZdmArg *args);
+static void keep_text(ZdmMigration *migration, char **kept, int column);
 static ZdmMigration *row_to_migration(MemoryContext cxt, uint64 row);
 
 const char *
@@ -76,14 +80,15 @@ zdm_migration_insert(ZdmMigration *migration)
 	zdm_catalog_begin(&saved);
 	zdm_execute(SPI_OK_INSERT_RETURNING,
 				"INSERT INTO zdm.migration"
-				" (name, pattern, strategy, relation, old_columns, new_columns)"
-				" VALUES ($1, $2, $3, $4, $5, $6) RETURNING id",
+				" (name, pattern, strategy, relation, old_columns, new_columns,"
+				" build_indexes) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
 				ZDM_ARGS(zdm_arg_name(migration->name),
 						 zdm_arg_name(migration->pattern),
 						 zdm_arg_name(migration->strategy),
 						 ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(migration->relation)),
 						 zdm_arg_names(migration->old_columns),
-						 zdm_arg_names(migration->new_columns)));
+						 zdm_arg_names(migration->new_columns),
+						 ZDM_ARG(BOOLOID, BoolGetDatum(migration->build_indexes))));
 	migration->id = DatumGetInt64(zdm_result(0, 1, &isnull));
 	migration->state = ZDM_EXPANDED;
 	zdm_catalog_end(&saved);
@@ -154,6 +159,31 @@ zdm_migrations_on(Oid relid)
 							 ZDM_ARGS(ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(relid))));
 }
 
+/*
+ * The migration of that number, in flight or ended, or NULL.
+ */
+ZdmMigration *
+zdm_migration_by_id(int64 id)
+{
+	List	   *found = select_migrations(SELECT_MIGRATION "WHERE id = $1",
+										  ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(id))));
+
+	return found ? linitial(found) : NULL;
+}
+
+/*
+ * The migrations that are to be run by background workers, and that nothing
+ * keeps from it: whether they have their workers is not looked at.
+ */
+List *
+zdm_migrations_queued(void)
+{
+	return select_migrations(SELECT_MIGRATION "WHERE state = 'expanded'"
+							 " AND workers IS NOT NULL AND NOT paused"
+							 " AND last_error IS NULL ORDER BY id",
+							 0, NULL);
+}
+
 List *
 zdm_migrations_in_flight(void)
 {
@@ -208,26 +238,59 @@ row_to_migration(MemoryContext cxt, uint64 row)
 	migration->state = state_from_name(zdm_result_text(cxt, row, 8));
 	until = zdm_result(row, 9, &isnull);
 	migration->quarantine_until = isnull ? 0 : DatumGetTimestampTz(until);
+	migration->workers = DatumGetInt32(zdm_result(row, 10, &isnull));
+	migration->paused = DatumGetBool(zdm_result(row, 11, &isnull));
+	migration->failed = DatumGetBool(zdm_result(row, 12, &isnull));
+	migration->throttle = zdm_result_text(cxt, row, 13);
+	migration->throttle_role = zdm_result_text(cxt, row, 14);
+	migration->fire_user_triggers = DatumGetBool(zdm_result(row, 15, &isnull));
+	migration->build_indexes = DatumGetBool(zdm_result(row, 16, &isnull));
 	MemoryContextSwitchTo(old);
 	return migration;
 }
 
 /*
- * The state alone, cheap enough for every batch.
+ * Bring a text of the migration's, which lives as long as that, up to date.
  */
-ZdmState
-zdm_migration_state(int64 id)
+static void
+keep_text(ZdmMigration *migration, char **kept, int column)
 {
-	MemoryContext cxt = CurrentMemoryContext;
+	char	   *now = zdm_result_text(CurrentMemoryContext, 0, column);
+
+	if (now == NULL)
+		*kept = NULL;
+	else if (*kept == NULL || strcmp(*kept, now) != 0)
+		*kept = MemoryContextStrdup(GetMemoryChunkContext(migration), now);
+}
+
+/*
+ * Read again what others may have changed, cheap enough for every batch.
+ * Returns false where the migration is gone.
+ */
+bool
+zdm_migration_refresh(ZdmMigration *migration)
+{
+	static SPIPlanPtr plan = NULL;
 	ZdmIdentity saved;
-	ZdmState	state = ZDM_ROLLED_BACK;
+	bool		isnull,
+				found;
 
 	zdm_catalog_begin(&saved);
-	if (zdm_execute(SPI_OK_SELECT, "SELECT state FROM zdm.migration WHERE id = $1",
-					ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(id)))) > 0)
-		state = state_from_name(zdm_result_text(cxt, 0, 1));
+	found = zdm_execute_kept(&plan, SPI_OK_SELECT,
+							 "SELECT state, paused, coalesce(workers, 0), throttle, throttle_role"
+							 " FROM zdm.migration WHERE id = $1",
+							 ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)))) > 0;
+	if (found)
+	{
+		migration->state =
+			state_from_name(NameStr(*DatumGetName(zdm_result(0, 1, &isnull))));
+		migration->paused = DatumGetBool(zdm_result(0, 2, &isnull));
+		migration->workers = DatumGetInt32(zdm_result(0, 3, &isnull));
+		keep_text(migration, &migration->throttle, 4);
+		keep_text(migration, &migration->throttle_role, 5);
+	}
 	zdm_catalog_end(&saved);
-	return state;
+	return found;
 }
 
 /*
@@ -277,6 +340,123 @@ zdm_migration_set_error(int64 id, const char *error)
 				"UPDATE zdm.migration SET last_error = $2 WHERE id = $1",
 				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(id)), zdm_arg_text(error)));
 	zdm_catalog_end(&saved);
+}
+
+/* What stopped the migration last, or NULL. */
+char *
+zdm_migration_error(int64 id)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ZdmIdentity saved;
+	char	   *error = NULL;
+
+	zdm_catalog_begin(&saved);
+	if (zdm_execute(SPI_OK_SELECT,
+					"SELECT last_error FROM zdm.migration WHERE id = $1",
+					ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(id)))) > 0)
+		error = zdm_result_text(cxt, 0, 1);
+	zdm_catalog_end(&saved);
+	return error;
+}
+
+/*
+ * Have the migration run by background workers; what stopped it before is
+ * forgotten.
+ */
+void
+zdm_migration_order(ZdmMigration *migration, ZdmOrder *order)
+{
+	ZdmIdentity saved;
+
+	zdm_catalog_begin(&saved);
+	zdm_execute(SPI_OK_UPDATE,
+				"UPDATE zdm.migration SET workers = $2, paused = false,"
+				" last_error = NULL, fire_user_triggers = $3,"
+				" throttle = CASE WHEN $4 IS NULL THEN throttle"
+				" ELSE nullif($4, '') END,"
+				" throttle_role = CASE WHEN $4 IS NULL THEN throttle_role"
+				" WHEN $4 <> '' THEN $5 END WHERE id = $1",
+				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+						 ZDM_ARG(INT4OID, Int32GetDatum(order->workers)),
+						 ZDM_ARG(BOOLOID, BoolGetDatum(order->fire_user_triggers)),
+						 zdm_arg_text(order->throttle),
+						 zdm_arg_text(order->throttle_role)));
+	zdm_catalog_end(&saved);
+	migration->workers = order->workers;
+	migration->paused = false;
+	migration->failed = false;
+}
+
+void
+zdm_migration_set_paused(ZdmMigration *migration, bool paused)
+{
+	ZdmIdentity saved;
+
+	zdm_catalog_begin(&saved);
+	zdm_execute(SPI_OK_UPDATE,
+				"UPDATE zdm.migration SET paused = $2 WHERE id = $1",
+				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+						 ZDM_ARG(BOOLOID, BoolGetDatum(paused))));
+	zdm_catalog_end(&saved);
+	migration->paused = paused;
+	zdm_event(migration, "info", paused ? "paused" : "resumed", NULL);
+}
+
+/*
+ * Note how far the backfill is now, at most once in two seconds, and forget
+ * what is older than ten: zdm.progress computes the rate from it.  Does not
+ * wait for another loop that notes the same.
+ */
+void
+zdm_migration_sample(int64 id)
+{
+	ZdmIdentity saved;
+
+	zdm_catalog_begin(&saved);
+	zdm_execute(SPI_OK_UPDATE,
+				"UPDATE zdm.migration m SET"
+				" sampled_at = m.sampled_at[k.first:] || pg_catalog.clock_timestamp(),"
+				" sampled_rows = m.sampled_rows[k.first:] || r.rows,"
+				" sampled_blocks = m.sampled_blocks[k.first:] || r.blocks"
+				" FROM (SELECT o.id, o.sampled_at FROM zdm.migration o"
+				" WHERE o.id = $1 AND coalesce(o.sampled_at[pg_catalog.cardinality(o.sampled_at)]"
+				" < pg_catalog.clock_timestamp() - '2 s'::interval, true)"
+				" FOR UPDATE SKIP LOCKED) l,"
+				" LATERAL (SELECT pg_catalog.count(*) FILTER (WHERE s.at"
+				" < pg_catalog.clock_timestamp() - '10 s'::interval)::int + 1 AS first"
+				" FROM pg_catalog.unnest(l.sampled_at) s(at)) k,"
+				" (SELECT coalesce(pg_catalog.sum(b.rows_done), 0)::bigint AS rows,"
+				" coalesce(pg_catalog.sum(b.next_block - b.first_block), 0)::bigint AS blocks"
+				" FROM zdm.backfill_range b WHERE b.migration_id = $1) r"
+				" WHERE m.id = l.id",
+				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(id))));
+	zdm_catalog_end(&saved);
+}
+
+/*
+ * How far it has come, as a line for people: what zdm.progress shows.
+ */
+char *
+zdm_migration_progress(int64 id)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ZdmIdentity saved;
+	char	   *line = NULL;
+
+	zdm_catalog_begin(&saved);
+	if (zdm_execute(SPI_OK_SELECT,
+					"SELECT pg_catalog.format('%s of %s blocks (%s %%), %s rows visited, %s rows/s%s%s',"
+					" p.blocks_done, p.blocks_total,"
+					" coalesce(pg_catalog.floor(100.0 * p.blocks_done / nullif(p.blocks_total, 0)), 100),"
+					" p.rows_done, coalesce(p.rows_per_second, 0),"
+					" ', ' || pg_catalog.date_trunc('second', p.eta)::text || ' left',"
+					" ', waits for ' || p.waiting_for)"
+					" FROM zdm.progress p JOIN zdm.migration m ON m.name = p.migration"
+					" WHERE m.id = $1",
+					ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(id)))) > 0)
+		line = zdm_result_text(cxt, 0, 1);
+	zdm_catalog_end(&saved);
+	return line ? line : pstrdup("no progress is known");
 }
 
 /*

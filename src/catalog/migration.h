@@ -36,7 +36,23 @@ typedef struct ZdmMigration
 	List	   *rules;			/* of ZdmSyncRule * */
 	ZdmState	state;
 	TimestampTz quarantine_until;	/* 0 where there is none */
+	int			workers;		/* in the background; 0: not asked for */
+	bool		paused;
+	bool		failed;			/* it has a last error */
+	char	   *throttle;		/* a query that says when to wait, or NULL */
+	char	   *throttle_role;	/* who gave it */
+	bool		fire_user_triggers;
+	bool		build_indexes;	/* of second columns */
 } ZdmMigration;
+
+/* What zdm.start() says. */
+typedef struct ZdmOrder
+{
+	int			workers;
+	char	   *throttle;		/* NULL: as before */
+	char	   *throttle_role;
+	bool		fire_user_triggers;
+} ZdmOrder;
 
 #define zdm_state_in_flight(state) \
 	((state) == ZDM_EXPANDED || (state) == ZDM_READY || (state) == ZDM_CONTRACTED)
@@ -46,13 +62,20 @@ extern void zdm_migration_insert(ZdmMigration *migration);
 extern ZdmMigration *zdm_migration_find(const char *name);
 extern ZdmMigration *zdm_migration_last(const char *name);
 extern void zdm_migration_scan(int64 id, char **name, ZdmState *state);
-extern ZdmState zdm_migration_state(int64 id);
+extern bool zdm_migration_refresh(ZdmMigration *migration);
 extern void zdm_migration_set_state(ZdmMigration *migration, ZdmState state);
 extern void zdm_migration_set_quarantine(ZdmMigration *migration,
 										 TimestampTz until);
 extern void zdm_migration_set_error(int64 id, const char *error);
 extern bool zdm_migration_set_waiting(int64 id, const char *waiting_for);
+extern char *zdm_migration_error(int64 id);
+extern void zdm_migration_order(ZdmMigration *migration, ZdmOrder *order);
+extern void zdm_migration_set_paused(ZdmMigration *migration, bool paused);
+extern void zdm_migration_sample(int64 id);
+extern char *zdm_migration_progress(int64 id);
+extern ZdmMigration *zdm_migration_by_id(int64 id);
 extern List *zdm_migrations_on(Oid relid);
+extern List *zdm_migrations_queued(void);
 extern List *zdm_migrations_in_flight(void);
 
 #endif							/* ZDM_CATALOG_MIGRATION_H */

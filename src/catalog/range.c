@@ -130,22 +130,23 @@ zdm_ranges_extend(int64 migration, Oid relid, int64 blocks)
 ZdmRange *
 zdm_range_claim(int64 migration, ZdmRangeWork work, const ZdmRange *after)
 {
+	static SPIPlanPtr plans[lengthof(work_conditions)];
 	MemoryContext cxt = CurrentMemoryContext;
 	ZdmIdentity saved;
 	ZdmRange   *range = NULL;
 
 	zdm_catalog_begin(&saved);
-	if (zdm_execute(SPI_OK_SELECT,
-					psprintf("SELECT r.relation, r.first_block, r.end_block, r.next_block,"
-							 " r.verified_block, r.filenumber, r.skipped, coalesce(r.batch_blocks, 0)"
-							 " FROM zdm.backfill_range r WHERE r.migration_id = $1 AND %s"
-							 " AND (r.relation::oid, r.first_block) > ($2, $3)"
-							 " ORDER BY r.relation::oid, r.first_block LIMIT 1"
-							 " FOR UPDATE OF r SKIP LOCKED",
-							 work_conditions[work]),
-					ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
-							 ZDM_ARG(OIDOID, ObjectIdGetDatum(after ? after->relation : InvalidOid)),
-							 ZDM_ARG(INT8OID, Int64GetDatum(after ? after->first : -1)))) > 0)
+	if (zdm_execute_kept(&plans[work], SPI_OK_SELECT,
+						 psprintf("SELECT r.relation, r.first_block, r.end_block, r.next_block,"
+								  " r.verified_block, r.filenumber, r.skipped, coalesce(r.batch_blocks, 0)"
+								  " FROM zdm.backfill_range r WHERE r.migration_id = $1 AND %s"
+								  " AND (r.relation::oid, r.first_block) > ($2, $3)"
+								  " ORDER BY r.relation::oid, r.first_block LIMIT 1"
+								  " FOR UPDATE OF r SKIP LOCKED",
+								  work_conditions[work]),
+						 ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
+								  ZDM_ARG(OIDOID, ObjectIdGetDatum(after ? after->relation : InvalidOid)),
+								  ZDM_ARG(INT8OID, Int64GetDatum(after ? after->first : -1)))) > 0)
 	{
 		MemoryContext old = MemoryContextSwitchTo(cxt);
 		bool		isnull;
@@ -185,14 +186,18 @@ zdm_range_left(int64 migration, ZdmRangeWork work)
 void
 zdm_range_save(ZdmRange *range)
 {
-	change("UPDATE zdm.backfill_range SET next_block = $4, verified_block = $5,"
+	static SPIPlanPtr plan = NULL;
+	ZdmIdentity saved;
+
+	zdm_catalog_begin(&saved);
+	(void) zdm_execute_kept(&plan, SPI_OK_UPDATE,
+							"UPDATE zdm.backfill_range SET next_block = $4, verified_block = $5,"
 		   " skipped = $6, batch_blocks = $7, rows_done = rows_done + $8,"
 		   " rows_changed = rows_changed + $9, rows_compared = rows_compared + $10,"
 		   " mismatches = mismatches + $11,"
 		   " busy = busy + '1 us'::interval * $12,"
 		   " changed_at = pg_catalog.clock_timestamp()"
 		   " WHERE migration_id = $1 AND relation = $2 AND first_block = $3",
-		   SPI_OK_UPDATE,
 		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(range->migration)),
 					ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(range->relation)),
 					ZDM_ARG(INT8OID, Int64GetDatum(range->first)),
@@ -205,6 +210,7 @@ zdm_range_save(ZdmRange *range)
 					ZDM_ARG(INT8OID, Int64GetDatum(range->rows_compared)),
 					ZDM_ARG(INT8OID, Int64GetDatum(range->mismatches)),
 					ZDM_ARG(FLOAT8OID, Float8GetDatum((double) range->busy_us))));
+	zdm_catalog_end(&saved);
 }
 
 /* The rows that the verification of all ranges has found to differ. */
@@ -241,35 +247,6 @@ zdm_ranges_delete(int64 migration)
 	change("DELETE FROM zdm.backfill_range WHERE migration_id = $1",
 		   SPI_OK_DELETE,
 		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration))));
-}
-
-/*
- * How far the migration has come, as a line for people.
- */
-char *
-zdm_ranges_progress(int64 migration, int64 *rows_changed)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	ZdmIdentity saved;
-	char	   *line;
-	bool		isnull;
-
-	zdm_catalog_begin(&saved);
-	zdm_execute(SPI_OK_SELECT,
-				"SELECT pg_catalog.format('%s of %s blocks (%s %%), %s rows visited, %s filled, %s rows/s',"
-				" pg_catalog.sum(next_block - first_block), pg_catalog.sum(end_block - first_block),"
-				" coalesce(pg_catalog.round(100.0 * pg_catalog.sum(next_block - first_block)"
-				" / nullif(pg_catalog.sum(end_block - first_block), 0)), 100),"
-				" pg_catalog.sum(rows_done), pg_catalog.sum(rows_changed),"
-				" coalesce(pg_catalog.round(pg_catalog.sum(rows_done)"
-				" / nullif(extract(epoch FROM pg_catalog.sum(busy)), 0)), 0)),"
-				" coalesce(pg_catalog.sum(rows_changed), 0)::bigint"
-				" FROM zdm.backfill_range WHERE migration_id = $1",
-				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration))));
-	line = zdm_result_text(cxt, 0, 1);
-	*rows_changed = DatumGetInt64(zdm_result(0, 2, &isnull));
-	zdm_catalog_end(&saved);
-	return line;
 }
 
 static uint64

@@ -52,6 +52,5 @@ extern void zdm_range_save(ZdmRange *range);
 extern int64 zdm_ranges_mismatches(int64 migration);
 extern void zdm_ranges_verify_again(int64 migration);
 extern void zdm_ranges_delete(int64 migration);
-extern char *zdm_ranges_progress(int64 migration, int64 *rows_changed);
 
 #endif							/* ZDM_CATALOG_RANGE_H */

@@ -26,6 +26,7 @@ typedef enum ZdmStepKind
 	ZDM_STEP_ADD_RULES,			/* install the migration's sync rules */
 	ZDM_STEP_DROP_RULES,		/* remove them */
 	ZDM_STEP_BACKFILL,
+	ZDM_STEP_INDEX,				/* build the second columns' indexes */
 	ZDM_STEP_VERIFY
 } ZdmStepKind;
 

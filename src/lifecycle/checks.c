@@ -116,7 +116,7 @@ differs(ZdmMigration *migration, Oid relid, int64 rows)
 				errmsg("partition \"%s\" was attached after migration \"%s\" was ready",
 					   zdm_relation_label(relid), migration->name),
 				errdetail("Its rows are not backfilled."),
-				errhint("CALL zdm.backfill(%s);", quote_literal_cstr(migration->name)));
+				errhint("SELECT zdm.start(%s);", quote_literal_cstr(migration->name)));
 	ereport(ERROR,
 			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			errmsg("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s of table \"%s\"",

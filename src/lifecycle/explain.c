@@ -248,6 +248,8 @@ zdm_explain_steps(ZdmMigration *migration, ZdmPhase phase, List *steps)
 		if (whole)
 			duration = psprintf("in batches of about %d ms, each its own transaction",
 								zdm_batch_target);
+		else if (step->kind == ZDM_STEP_INDEX)
+			duration = "concurrently, by a background worker, as long as the builds take";
 		else if (step->lock != NoLock)
 			duration = psprintf("catalog change, until the transaction ends; waits for the lock at most %d ms at a time",
 								zdm_lock_wait);

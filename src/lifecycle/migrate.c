@@ -4,9 +4,10 @@
  *	  The migrate phase: backfill, verify, ready.
  *
  * A loop of short transactions, each of which does one batch of whatever is to
- * be done (work.c), stores the cursor, and commits.  Several loops may work
- * side by side.  A crash, a cancel or a lost client costs one batch.  When
- * nothing is left the migration is ready.
+ * be done (work.c), stores the cursor, and commits.  The loop runs in the
+ * session that calls zdm.backfill or in background workers (background.c);
+ * several may work side by side.  A crash, a cancel or a lost client costs one
+ * batch.  When nothing is left the migration is ready.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +18,7 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -42,15 +44,15 @@
 #include "util/guc.h"
 #include "util/ident.h"
 #include "util/lock.h"
+#include "util/mark.h"
 #include "util/spi.h"
 
+/* Progress lines for a client, and samples for zdm.progress. */
 #define PROGRESS_EVERY_MS	5000
+#define SAMPLE_EVERY_MS		2000
 
 static void migrate_in_session(ZdmMigration *migration);
-static void refuse_atomic(void);
-static void run(ZdmMigrate *migrate);
-static void begin_transaction(ZdmMigrate *migrate);
-static void commit_transaction(ZdmMigrate *migrate);
+static ZdmOutcome loop(ZdmMigrate *migrate);
 static bool prepare(ZdmMigrate *migrate);
 static void leave_step(ZdmMigrate *migrate, const char *error);
 static void cover_partitions(ZdmMigrate *migrate);
@@ -73,7 +75,7 @@ zdm_lifecycle_migrate(const char *name, bool atomic)
 		return;
 	}
 	if (atomic)
-		refuse_atomic();
+		zdm_refuse_atomic("zdm.backfill");
 	zdm_check_writable();
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
@@ -88,112 +90,169 @@ zdm_lifecycle_migrate(const char *name, bool atomic)
 static void
 migrate_in_session(ZdmMigration *migration)
 {
-	ZdmMigrate	migrate = {
-		.migration = migration,
-		.cxt = CurrentMemoryContext,
-		.batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm batch",
-										   ALLOCSET_DEFAULT_SIZES),
-	};
-
-	LOCKTAG		tag;
-
-	/*
-	 * A lock of the session's shows to others (zdm.progress) that somebody is
-	 * at work.  It is released on every way out, and with the session.
-	 */
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("backfill_range"),
-					   (Oid) migration->id, 0);
-	(void) LockAcquire(&tag, ShareLock, true, false);
-	PG_TRY();
-	{
-		run(&migrate);
-	}
-	PG_FINALLY();
-	{
-		LockRelease(&tag, ShareLock, true);
-	}
-	PG_END_TRY();
-}
-
-static void
-refuse_atomic(void)
-{
-	ereport(ERROR,
-			errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-			errmsg("zdm.backfill commits after each batch, and cannot do so here"),
-			errdetail("It was called inside a transaction block, a function, an exception block, or together with other statements in one string."),
-			errhint("Call it as a statement of its own outside of a transaction. Flyway: executeInTransaction=false; Liquibase: runInTransaction=\"false\"; "
-					"Rails: disable_ddl_transaction!; Django: atomic = False; Alembic: autocommit_block(); sqitch, psql: no BEGIN, no --single-transaction; "
-					"dbmate, goose: transaction:false, NO TRANSACTION; golang-migrate: a file of its own."));
-}
-
-static void
-run(ZdmMigrate *migrate)
-{
-	ZdmOutcome	outcome;
+	ZdmMigrate *migrate = zdm_migrate_create(migration, NULL);
+	volatile ZdmOutcome outcome;
+	LOCKTAG		mark;
 
 	if (StatementTimeout > 0)
 		ereport(NOTICE,
 				errmsg("statement_timeout is %d ms, and counts for the whole backfill", StatementTimeout),
 				errhint("SET statement_timeout = 0; a call that was cancelled may be made again."));
-	zdm_worked(migrate);
-	migrate->last_line = migrate->last_progress;
-
-	commit_transaction(migrate);
-	begin_transaction(migrate);
-	outcome = prepare(migrate) ? ZDM_WORKED : ZDM_NOTHING_LEFT;
-	commit_transaction(migrate);
-	if (outcome == ZDM_NOTHING_LEFT)
-		return;
-	do
+	/* Released on every way out, and with the session. */
+	(void) zdm_mark(&mark, ZDM_MARK_LOOP, migration->id, ZDM_UNNUMBERED, ShareLock);
+	PG_TRY();
 	{
-		CHECK_FOR_INTERRUPTS();
-		begin_transaction(migrate);
-		outcome = zdm_work_once(migrate);
-		commit_transaction(migrate);
-		if (outcome == ZDM_FAILED)
-		{
-			begin_transaction(migrate);
-			rows_failed(migrate);
-		}
-		progress_line(migrate);
-		if (outcome == ZDM_WAITED)
-			zdm_sleep(migrate->pause_ms);
-		else if (zdm_backfill_pause > 0)
-			zdm_sleep((int64) (migrate->batch_ms * zdm_backfill_pause));
-	} while (outcome != ZDM_NOTHING_LEFT);
-	begin_transaction(migrate);
-	become_ready(migrate);
-	/* With synchronous_commit as the user has it: this one must last. */
-	commit_transaction(migrate);
-	ereport(NOTICE,
-			errmsg("migration \"%s\" is ready", migrate->migration->name),
-			errhint("Start the new version; when no old one runs any more: SELECT zdm.contract(%s);",
-					quote_literal_cstr(migrate->migration->name)));
+		zdm_migrate_commit(migrate);
+		outcome = zdm_migrate_run(migrate);
+	}
+	PG_FINALLY();
+	{
+		zdm_unmark(&mark, ShareLock);
+	}
+	PG_END_TRY();
+	if (outcome == ZDM_STOPPED)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("migration \"%s\" is paused: the backfill stops", migration->name),
+				errhint("SELECT zdm.resume(%s); then run the same call again.",
+						quote_literal_cstr(migration->name)));
+	if (outcome == ZDM_WORKED)
+		ereport(NOTICE,
+				errmsg("migration \"%s\" is ready", migration->name),
+				errhint("Start the new version; when no old one runs any more: SELECT zdm.contract(%s);",
+						quote_literal_cstr(migration->name)));
+}
+
+void
+zdm_refuse_atomic(const char *procedure)
+{
+	bool		backfill = strcmp(procedure, "zdm.backfill") == 0;
+
+	ereport(ERROR,
+			errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+			errmsg(backfill ? "%s commits after each batch, and cannot do so here"
+				   : "%s holds no snapshot while it waits, and cannot do so here", procedure),
+			errdetail("It was called inside a transaction block, a function, an exception block, or together with other statements in one string."),
+			errhint("%sCall it as a statement of its own outside of a transaction. Flyway: executeInTransaction=false; Liquibase: runInTransaction=\"false\"; "
+					"Rails: disable_ddl_transaction!; Django: atomic = False; Alembic: autocommit_block(); sqitch, psql: no BEGIN, no --single-transaction; "
+					"dbmate, goose: transaction:false, NO TRANSACTION; golang-migrate: a file of its own.",
+					backfill ? "SELECT zdm.start(migration) runs it in the background and may be called here. " : ""));
 }
 
 /*
- * The settings of the session may ask for an isolation that would make the
- * application's transactions fail because of us.
+ * A loop for a migration, in the current memory context.
  */
-static void
-begin_transaction(ZdmMigrate *migrate)
+ZdmMigrate *
+zdm_migrate_create(ZdmMigration *migration, const ZdmTask *task)
 {
+	ZdmMigrate *migrate = palloc0_object(ZdmMigrate);
+
+	migrate->migration = migration;
+	migrate->task = task;
+	migrate->cxt = CurrentMemoryContext;
+	migrate->batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm batch",
+											   ALLOCSET_DEFAULT_SIZES);
+	migrate->statement_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm statement",
+												   ALLOCSET_DEFAULT_SIZES);
+	migrate->throttle = zdm_throttle_create(CurrentMemoryContext);
+	migrate->last_progress = migrate->last_line = GetCurrentTimestamp();
+	return migrate;
+}
+
+/*
+ * The migrate phase, or what is left of it.  Returns ZDM_WORKED where the
+ * migration has become ready, ZDM_NOTHING_LEFT where it was ready already, and
+ * ZDM_STOPPED where it is paused.
+ */
+ZdmOutcome
+zdm_migrate_run(ZdmMigrate *migrate)
+{
+	ZdmOutcome	outcome;
+	bool		to_do;
+
+	zdm_migrate_begin(migrate);
+	to_do = prepare(migrate);
+	zdm_migrate_commit(migrate);
+	if (!to_do)
+		return ZDM_NOTHING_LEFT;
+	outcome = loop(migrate);
+	if (outcome == ZDM_STOPPED)
+		return outcome;
+	zdm_migrate_begin(migrate);
+	become_ready(migrate);
+	/* With synchronous_commit as the user has it: this one must last. */
+	zdm_migrate_commit(migrate);
+	return ZDM_WORKED;
+}
+
+static ZdmOutcome
+loop(ZdmMigrate *migrate)
+{
+	for (;;)
+	{
+		ZdmOutcome	outcome;
+
+		CHECK_FOR_INTERRUPTS();
+		zdm_reload_config();
+		zdm_migrate_begin(migrate);
+		outcome = zdm_work_once(migrate);
+		zdm_migrate_commit(migrate);
+		switch (outcome)
+		{
+			case ZDM_NOTHING_LEFT:
+			case ZDM_STOPPED:
+				return outcome;
+			case ZDM_FAILED:
+				zdm_migrate_begin(migrate);
+				rows_failed(migrate);
+				break;
+			case ZDM_STATEMENT:
+				zdm_run_statement(migrate);
+				break;
+			case ZDM_WORKED:
+			case ZDM_WAITED:
+				break;
+		}
+		progress_line(migrate);
+		if (migrate->pause_ms > 0)
+			zdm_sleep(migrate->pause_ms);
+	}
+}
+
+/*
+ * Begin a transaction of the loop's.  The settings of the session may ask for
+ * an isolation that would make the application's transactions fail because of
+ * us.
+ */
+void
+zdm_migrate_begin(ZdmMigrate *migrate)
+{
+	if (migrate->task != NULL)
+		StartTransactionCommand();
 	zdm_set_local("transaction_isolation", "read committed");
 	MemoryContextReset(migrate->batch_cxt);
 	MemoryContextSwitchTo(migrate->batch_cxt);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	migrate->snapshot = true;
+	if (migrate->task != NULL)
+		pgstat_report_activity(STATE_RUNNING, migrate->migration->name);
 }
 
-static void
-commit_transaction(ZdmMigrate *migrate)
+void
+zdm_migrate_commit(ZdmMigrate *migrate)
 {
 	if (migrate->snapshot)
 		PopActiveSnapshot();
 	migrate->snapshot = false;
 	MemoryContextSwitchTo(migrate->cxt);
-	SPI_commit();
+	if (migrate->task == NULL)
+		SPI_commit();
+	else
+	{
+		CommitTransactionCommand();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		(void) pgstat_report_stat(false);
+	}
 	MemoryContextSwitchTo(migrate->cxt);
 }
 
@@ -207,7 +266,7 @@ prepare(ZdmMigrate *migrate)
 	ZdmMigration *migration = migrate->migration;
 
 	zdm_lock_migration(migration->id, migration->name, ShareLock);
-	migration->state = zdm_migration_state(migration->id);
+	(void) zdm_migration_refresh(migration);
 	if (migration->state != ZDM_EXPANDED && migration->state != ZDM_READY)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -216,6 +275,8 @@ prepare(ZdmMigrate *migrate)
 				errhint("SELECT next_command FROM zdm.status WHERE migration = %s;",
 						quote_literal_cstr(migration->name)));
 	cover_partitions(migrate);
+	/* What a loop that has died waited for. */
+	(void) zdm_migration_set_waiting(migration->id, NULL);
 	if (migration->state == ZDM_READY)
 	{
 		ereport(NOTICE,
@@ -270,10 +331,18 @@ static void
 cover_partitions(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
+	List	   *relids = zdm_storage_relations(migration->relation);
+	bool		covered = true;
 	ListCell   *lc;
 
-	zdm_ranges_keep_only(migration->id, zdm_storage_relations(migration->relation));
-	foreach(lc, zdm_storage_relations(migration->relation))
+	foreach(lc, relids)
+		covered &= zdm_ranges_exist(migration->id, lfirst_oid(lc));
+	zdm_ranges_keep_only(migration->id, relids);
+	if (covered)
+		return;
+	/* Two loops that begin together would do it twice. */
+	zdm_lock_migration_name(migration->name);
+	foreach(lc, relids)
 	{
 		Relation	rel;
 
@@ -298,8 +367,8 @@ rows_failed(ZdmMigrate *migrate)
 							  : "%d rows of migration \"%s\" could not be backfilled",
 							  count, migrate->migration->name),
 					 migrate->sweep_failure,
-					 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows and run CALL zdm.backfill again. %s",
-							  name, count < ZDM_MAX_SKIPPED ? "The others are done."
+					 psprintf("SELECT detail FROM zdm.events WHERE migration = %s AND event = 'row failed'; correct these rows, then SELECT zdm.start(%s) or CALL zdm.backfill again. %s",
+							  name, name, count < ZDM_MAX_SKIPPED ? "The others are done."
 							  : "With so many of them, the backfill stopped there."));
 }
 
@@ -314,7 +383,8 @@ become_ready(ZdmMigrate *migrate)
 	int64		mismatches;
 
 	zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
-	if (zdm_migration_state(migration->id) != ZDM_EXPANDED)
+	(void) zdm_migration_refresh(migration);
+	if (migration->state != ZDM_EXPANDED)
 		return;
 	mismatches = zdm_ranges_mismatches(migration->id);
 	if (mismatches > 0)
@@ -324,11 +394,26 @@ become_ready(ZdmMigrate *migrate)
 						 psprintf("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s",
 								  migration->name, mismatches, mismatches == 1 ? "row" : "rows"),
 						 "The sync trigger was switched off for a time, or another trigger changes the row after it.",
-						 psprintf("SELECT * FROM zdm.verify(%s); correct these rows and run CALL zdm.backfill again.",
-								  quote_literal_cstr(migration->name)));
+						 psprintf("SELECT * FROM zdm.verify(%s); correct these rows, then SELECT zdm.start(%s) or CALL zdm.backfill again.",
+								  quote_literal_cstr(migration->name), quote_literal_cstr(migration->name)));
 	}
 	leave_step(migrate, NULL);
 	zdm_migration_set_state(migration, ZDM_READY);
+}
+
+/*
+ * Keep an error where others see it.  detail may be NULL.
+ */
+void
+zdm_migrate_note_failure(ZdmMigrate *migrate, const char *message, const char *detail)
+{
+	char	   *both = detail ? psprintf("%s: %s", message, detail) : pstrdup(message);
+
+	zdm_migration_set_error(migrate->migration->id, both);
+	(void) zdm_migration_set_waiting(migrate->migration->id, NULL);
+	leave_step(migrate, message);
+	zdm_event(migrate->migration, "error", "failed", both);
+	migrate->failed = true;
 }
 
 /*
@@ -344,12 +429,8 @@ zdm_migrate_fail(ZdmMigrate *migrate, int code, const char *message, const char 
 	char	   *kept_hint = pstrdup(hint);
 
 	MemoryContextSwitchTo(old);
-	zdm_migration_set_error(migrate->migration->id,
-							psprintf("%s: %s", message, detail));
-	(void) zdm_migration_set_waiting(migrate->migration->id, NULL);
-	leave_step(migrate, message);
-	zdm_event(migrate->migration, "error", "failed", psprintf("%s: %s", message, detail));
-	commit_transaction(migrate);
+	zdm_migrate_note_failure(migrate, message, detail);
+	zdm_migrate_commit(migrate);
 	ereport(ERROR,
 			errcode(code),
 			errmsg("%s", kept_message),
@@ -357,18 +438,27 @@ zdm_migrate_fail(ZdmMigrate *migrate, int code, const char *message, const char 
 			errhint("%s", kept_hint));
 }
 
+/*
+ * Note how far it is, for zdm.progress; in a session, tell its client, too.
+ */
 static void
 progress_line(ZdmMigrate *migrate)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int64		changed;
-	char	   *line;
+	bool		line = migrate->task == NULL &&
+		TimestampDifferenceExceeds(migrate->last_line, now, PROGRESS_EVERY_MS);
 
-	if (!TimestampDifferenceExceeds(migrate->last_line, now, PROGRESS_EVERY_MS))
+	if (!line && !TimestampDifferenceExceeds(migrate->last_sample, now, SAMPLE_EVERY_MS))
 		return;
-	migrate->last_line = now;
-	begin_transaction(migrate);
-	line = zdm_ranges_progress(migrate->migration->id, &changed);
-	ereport(NOTICE, errmsg("%s", line));
-	commit_transaction(migrate);
+	migrate->last_sample = now;
+	zdm_migrate_begin(migrate);
+	zdm_set_local("synchronous_commit", "off");
+	zdm_migration_sample(migrate->migration->id);
+	if (line)
+	{
+		CommandCounterIncrement();
+		migrate->last_line = now;
+		ereport(NOTICE, errmsg("%s", zdm_migration_progress(migrate->migration->id)));
+	}
+	zdm_migrate_commit(migrate);
 }

@@ -36,9 +36,11 @@
 #include "catalog/range.h"
 #include "catalog/step.h"
 #include "catalog/sync_rule.h"
+#include "lifecycle/background.h"
 #include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
 #include "schema/table.h"
 #include "util/compat.h"
@@ -50,6 +52,7 @@
 bool		zdm_own_ddl = false;
 
 static bool expanded_before(ZdmMigration *migration);
+static void start_backfill(ZdmMigration *migration);
 static void check_name(const char *name);
 static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
 static void warn_of(const ZdmPattern *pattern, ZdmMigration *migration);
@@ -67,7 +70,6 @@ static void run_step(ZdmMigration *migration, ZdmStep *step);
 static void make_ranges(ZdmMigration *migration);
 static void end_migration(ZdmMigration *migration, ZdmState state);
 static void move_quarantine(ZdmMigration *migration, int64 us);
-static int64 interval_us(Interval *interval);
 static pg_noreturn void wrong_state(ZdmMigration *migration, const char *what,
 									const char *hint);
 
@@ -83,6 +85,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	int64		waited;
 	ListCell   *lc;
 
+	migration->build_indexes = zdm_build_indexes;
 	zdm_check_caller(migration->relation);
 	zdm_check_writable();
 	check_name(migration->name);
@@ -112,13 +115,34 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	foreach(lc, pattern->migrate(migration))
 		(void) zdm_step_record(migration, ZDM_MIGRATE, lfirst(lc));
 	zdm_migration_set_state(migration, ZDM_EXPANDED);
+	start_backfill(migration);
+	return migration->name;
+}
 
+/*
+ * The migrate phase begins by itself when the transaction commits, or the
+ * user is told how to begin it.
+ */
+static void
+start_backfill(ZdmMigration *migration)
+{
+	ZdmOrder	order = {
+		.workers = zdm_backfill_workers,
+		.fire_user_triggers = zdm_fire_user_triggers,
+	};
+	char	   *name = quote_literal_cstr(migration->name);
+
+	if (zdm_auto_start)
+	{
+		zdm_migration_order(migration, &order);
+		zdm_background_ask(migration);
+	}
 	ereport(NOTICE,
 			errmsg("migration \"%s\" is expanded: both versions can use table \"%s\"",
 				   migration->name, zdm_relation_label(migration->relation)),
-			errhint("Commit, then run CALL zdm.backfill(%s);",
-					quote_literal_cstr(migration->name)));
-	return migration->name;
+			zdm_auto_start
+			? errhint("The backfill starts in the background when you commit. Then CALL zdm.wait(%s);", name)
+			: errhint("Commit, then SELECT zdm.start(%s); or CALL zdm.backfill(%s);", name, name));
 }
 
 static void
@@ -205,7 +229,7 @@ ZdmState
 zdm_lifecycle_contract(const char *name, Interval *quarantine)
 {
 	ZdmMigration *migration = begin_transition(name);
-	int64		us = quarantine ? interval_us(quarantine)
+	int64		us = quarantine ? zdm_interval_us(quarantine)
 		: (int64) zdm_quarantine * USECS_PER_SEC;
 
 	if (us < 0)
@@ -230,7 +254,8 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 					psprintf("SELECT zdm.finish(%s);", quote_literal_cstr(name)));
 	if (migration->state != ZDM_READY)
 		wrong_state(migration, "contract it",
-					psprintf("CALL zdm.backfill(%s);", quote_literal_cstr(name)));
+					psprintf("SELECT zdm.start(%s); then CALL zdm.wait(%s);",
+							 quote_literal_cstr(name), quote_literal_cstr(name)));
 	if (!change_tables(migration, ZDM_CONTRACT, us > 0))
 		return migration->state;
 	if (us > 0)
@@ -254,7 +279,7 @@ zdm_lifecycle_finish(const char *name)
 	if (migration->state != ZDM_CONTRACTED)
 		wrong_state(migration, "finish it",
 					psprintf(migration->state == ZDM_READY
-							 ? "SELECT zdm.contract(%s);" : "CALL zdm.backfill(%s);",
+							 ? "SELECT zdm.contract(%s);" : "SELECT zdm.start(%s);",
 							 quote_literal_cstr(name)));
 	if (migration->quarantine_until > GetCurrentTimestamp() && !zdm_explaining())
 		ereport(ERROR,
@@ -305,6 +330,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 						  phase_steps(pattern, migration, phase, quarantine));
 		return false;
 	}
+	zdm_interrupt_statements(migration->id);
 	waited = lock_tables(migration->relation);
 	zdm_check_attached(pattern, migration, phase);
 	if (must_agree)
@@ -472,6 +498,7 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 			zdm_sync_rules_delete(migration->id);
 			break;
 		case ZDM_STEP_BACKFILL:
+		case ZDM_STEP_INDEX:
 		case ZDM_STEP_VERIFY:
 			elog(ERROR, "step \"%s\" does not belong to this phase", step->description);
 	}
@@ -519,8 +546,8 @@ move_quarantine(ZdmMigration *migration, int64 us)
 					quote_literal_cstr(migration->name)));
 }
 
-static int64
-interval_us(Interval *interval)
+int64
+zdm_interval_us(Interval *interval)
 {
 	return interval->time + interval->day * USECS_PER_DAY +
 		interval->month * (int64) DAYS_PER_MONTH * USECS_PER_DAY;

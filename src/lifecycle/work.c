@@ -42,6 +42,9 @@
 
 #define MAX_WAIT_PAUSE_MS	500
 
+/* A wait that lasts longer is an event. */
+#define LOG_WAITS_MS		1000
+
 static ZdmOutcome work_on(ZdmMigrate *migrate, ZdmRange *range,
 						  ZdmRangeWork work);
 static char *table_holders(Oid relid, LOCKMODE mode);
@@ -50,7 +53,11 @@ static void sweep_range(ZdmMigrate *migrate, ZdmRange *range, Relation rel);
 static ZdmOutcome end_sweep(ZdmMigrate *migrate);
 static void note_failures(ZdmMigrate *migrate, ZdmBatchReport *report);
 static void verify_range(ZdmMigrate *migrate, ZdmRange *range, Relation rel);
-static ZdmOutcome wait_for(ZdmMigrate *migrate, const char *whom);
+static bool goes_on(ZdmMigrate *migrate);
+static void begin_verification(ZdmMigrate *migrate);
+static const char *held_back(ZdmMigrate *migrate, ZdmBatchReport *report);
+static ZdmOutcome wait_idle(ZdmMigrate *migrate);
+static void set_waiting(ZdmMigrate *migrate, const char *whom);
 
 /*
  * One transaction's work.
@@ -59,52 +66,97 @@ ZdmOutcome
 zdm_work_once(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
-	ZdmRangeWork work;
+	ZdmOutcome	outcome;
 	ZdmRange   *range;
-	ZdmState	state;
+	char	   *reason;
 
+	migrate->pause_ms = 0;
 	zdm_set_local("synchronous_commit", "off");
+	/* Before the lock: a query of the owner's may take its time. */
+	reason = zdm_throttle_reason(migrate->throttle, migration->relation,
+								 migration->throttle, migration->throttle_role);
 	zdm_lock_migration(migration->id, migration->name, ShareLock);
-	state = zdm_migration_state(migration->id);
-	if (state == ZDM_READY)
-		return ZDM_NOTHING_LEFT;	/* another call was faster */
-	if (state != ZDM_EXPANDED)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("migration \"%s\" is %s now: the backfill stops",
-					   migration->name, zdm_state_name(state)),
-				errhint("SELECT * FROM zdm.events WHERE migration = %s;",
-						quote_literal_cstr(migration->name)));
+	if (!goes_on(migrate))
+		return ZDM_STOPPED;
+	if (migration->state == ZDM_READY)
+		return ZDM_NOTHING_LEFT;	/* another loop was faster */
+	if (reason != NULL)
+		return zdm_hold(migrate, reason);
 
-	if (zdm_range_left(migration->id, ZDM_RANGE_BLOCKS))
-		work = ZDM_RANGE_BLOCKS;
-	else if (zdm_range_left(migration->id, ZDM_RANGE_SKIPPED))
-		work = ZDM_RANGE_SKIPPED;
-	else
-		work = ZDM_RANGE_VERIFY;
-	if (work == ZDM_RANGE_VERIFY && zdm_migrate_enter_step(migrate, ZDM_STEP_VERIFY))
+	if (migrate->task == NULL || migrate->task->kind == ZDM_TASK_RUN)
 	{
-		ListCell   *lc;
+		range = zdm_range_claim(migration->id, ZDM_RANGE_BLOCKS, NULL);
+		if (range != NULL)
+			return work_on(migrate, range, ZDM_RANGE_BLOCKS);
+		if (zdm_range_left(migration->id, ZDM_RANGE_BLOCKS))
+			return wait_idle(migrate);
 
-
-		foreach(lc, zdm_storage_relations(migration->relation))
-		{
-			Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
-
-			zdm_ranges_extend(migration->id, lfirst_oid(lc), RelationGetNumberOfBlocks(rel));
-			table_close(rel, AccessShareLock);
-		}
+		range = zdm_range_claim(migration->id, ZDM_RANGE_SKIPPED, migrate->swept);
+		if (range != NULL)
+			return work_on(migrate, range, ZDM_RANGE_SKIPPED);
+		if (migrate->swept != NULL)
+			return end_sweep(migrate);
+		if (zdm_range_left(migration->id, ZDM_RANGE_SKIPPED))
+			return wait_idle(migrate);
 	}
 
-	range = zdm_range_claim(migration->id, work,
-							work == ZDM_RANGE_SKIPPED ? migrate->swept : NULL);
+	outcome = zdm_index_step(migrate);
+	if (outcome != ZDM_NOTHING_LEFT)
+		return outcome;
+	if (migrate->task != NULL && migrate->task->kind != ZDM_TASK_RUN)
+		return ZDM_STOPPED;		/* the rest is another's */
+
+	if (zdm_migrate_enter_step(migrate, ZDM_STEP_VERIFY))
+		begin_verification(migrate);
+	range = zdm_range_claim(migration->id, ZDM_RANGE_VERIFY, NULL);
 	if (range != NULL)
-		return work_on(migrate, range, work);
-	if (work == ZDM_RANGE_SKIPPED && migrate->swept != NULL)
-		return end_sweep(migrate);
-	if (zdm_range_left(migration->id, work))
-		return wait_for(migrate, "another backfill of this migration");
+		return work_on(migrate, range, ZDM_RANGE_VERIFY);
+	if (zdm_range_left(migration->id, ZDM_RANGE_VERIFY))
+		return wait_idle(migrate);
 	return ZDM_NOTHING_LEFT;
+}
+
+/*
+ * Whether the loop is to go on: the migration is neither paused nor ended,
+ * and has not more workers than were asked for.  In a session, an ended one is
+ * an error.
+ */
+static bool
+goes_on(ZdmMigrate *migrate)
+{
+	ZdmMigration *migration = migrate->migration;
+	const ZdmTask *task = migrate->task;
+	bool		found = zdm_migration_refresh(migration);
+
+	if (found && (migration->state == ZDM_EXPANDED || migration->state == ZDM_READY))
+		return !migration->paused &&
+			(task == NULL || task->kind != ZDM_TASK_RUN || task->number <= migration->workers);
+	if (task != NULL)
+		return false;
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("migration \"%s\" is %s now: the backfill stops",
+				   migration->name, zdm_state_name(found ? migration->state : ZDM_ROLLED_BACK)),
+			errhint("SELECT * FROM zdm.events WHERE migration = %s;",
+					quote_literal_cstr(migration->name)));
+}
+
+/*
+ * The rows that came since expand are compared, too.
+ */
+static void
+begin_verification(ZdmMigrate *migrate)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_storage_relations(migrate->migration->relation))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+
+		zdm_ranges_extend(migrate->migration->id, lfirst_oid(lc),
+						  RelationGetNumberOfBlocks(rel));
+		table_close(rel, AccessShareLock);
+	}
 }
 
 static ZdmOutcome
@@ -117,7 +169,7 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	Relation	rel;
 
 	if (!ConditionalLockRelationOid(range->relation, mode))
-		return wait_for(migrate, table_holders(range->relation, mode));
+		return zdm_wait_for(migrate, table_holders(range->relation, mode));
 	rel = try_relation_open(range->relation, NoLock);
 	if (rel == NULL)
 	{
@@ -149,12 +201,16 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 			verify_range(migrate, range, rel);
 			break;
 	}
-	relation_close(rel, NoLock);
 	zdm_range_save(range);
 	if (work != ZDM_RANGE_VERIFY)
 		migrate->batch_ms = range->busy_us / 1000.0;
+	if (outcome == ZDM_WORKED)
+		migrate->pause_ms = (int64) (migrate->batch_ms * zdm_backfill_pause);
 	if (outcome == ZDM_WORKED && (work != ZDM_RANGE_SKIPPED || range->rows_changed > 0))
-		zdm_worked(migrate);
+		zdm_worked(migrate, held_back(migrate, &report));
+	if (work == ZDM_RANGE_BLOCKS && range->next >= range->end && zdm_vacuum_step(migrate, rel))
+		outcome = ZDM_STATEMENT;
+	relation_close(rel, NoLock);
 	return outcome;
 }
 
@@ -187,7 +243,7 @@ relieve(ZdmMigrate *migrate, ZdmRange *range, Relation rel)
 	if (list_length(range->skipped) < ZDM_MAX_SKIPPED)
 		return ZDM_WORKED;
 	if (report.locked > 0)
-		return wait_for(migrate, report.blocker);
+		return zdm_wait_for(migrate, report.blocker);
 	note_failures(migrate, &report);
 	migrate->sweep_failed = list_length(range->skipped);
 	migrate->sweep_failure = MemoryContextStrdup(migrate->cxt, linitial(report.failures));
@@ -239,7 +295,7 @@ end_sweep(ZdmMigrate *migrate)
 	migrate->sweep_left = migrate->sweep_failed = migrate->sweep_locked = 0;
 	migrate->sweep_failure = migrate->sweep_blocker = NULL;
 	if (locked > 0)
-		return wait_for(migrate, blocker);
+		return zdm_wait_for(migrate, blocker);
 	if (failed > 0)
 	{
 		migrate->sweep_failed = failed;
@@ -283,31 +339,101 @@ verify_range(ZdmMigrate *migrate, ZdmRange *range, Relation rel)
 }
 
 /*
- * Say for whom we wait, and give up where that took too long.
+ * What makes the loop go slower after a batch, and for how long: NULL where
+ * nothing does.
+ */
+static const char *
+held_back(ZdmMigrate *migrate, ZdmBatchReport *report)
+{
+	int			loops = migrate->task == NULL ? 1 : Max(1, migrate->migration->workers);
+	int64		wal_pause = zdm_throttle_wal_pause(migrate->throttle, loops);
+
+	migrate->pause_ms = Max(migrate->pause_ms, wal_pause);
+	if (!report->waited_for)
+		return NULL;
+	migrate->pause_ms = Max(migrate->pause_ms, (int64) migrate->batch_ms + 1);
+	return "statements that waited for rows of a batch";
+}
+
+/*
+ * Others have all that is left to do.  What they wait for is of interest, not
+ * that we do.
  */
 static ZdmOutcome
-wait_for(ZdmMigrate *migrate, const char *whom)
+wait_idle(ZdmMigrate *migrate)
 {
-	if (TimestampDifferenceExceeds(migrate->last_progress, GetCurrentTimestamp(),
-								   zdm_lock_patience))
-		zdm_migrate_fail(migrate, ERRCODE_LOCK_NOT_AVAILABLE,
-						 psprintf("the backfill of migration \"%s\" made no progress for %d ms",
-								  migrate->migration->name, zdm_lock_patience),
-						 psprintf("It waits for %s.", whom),
-						 "What is done is kept: run the same call again, once that transaction has ended, or raise zdm.lock_patience.");
-	if (zdm_migration_set_waiting(migrate->migration->id, whom))
-		zdm_event(migrate->migration, "info", "waiting", whom);
-	migrate->pause_ms = Min(Max(10, migrate->pause_ms * 2), MAX_WAIT_PAUSE_MS);
-	migrate->waiting = true;
+	migrate->wait_ms = Min(Max(10, migrate->wait_ms * 2), MAX_WAIT_PAUSE_MS);
+	migrate->pause_ms = migrate->wait_ms;
 	return ZDM_WAITED;
 }
 
-void
-zdm_worked(ZdmMigrate *migrate)
+/*
+ * Say for whom we wait, and give up where that took too long.  Nobody is
+ * kept waiting by a worker that waits, so it is more patient than a session.
+ */
+ZdmOutcome
+zdm_wait_for(ZdmMigrate *migrate, const char *whom)
 {
-	if (migrate->waiting)
-		(void) zdm_migration_set_waiting(migrate->migration->id, NULL);
-	migrate->waiting = false;
-	migrate->pause_ms = 0;
+	int			patience = migrate->task != NULL ? zdm_worker_patience : zdm_lock_patience;
+
+	if (TimestampDifferenceExceeds(migrate->last_progress, GetCurrentTimestamp(), patience))
+		zdm_migrate_fail(migrate, ERRCODE_LOCK_NOT_AVAILABLE,
+						 psprintf("the backfill of migration \"%s\" made no progress for %d ms",
+								  migrate->migration->name, patience),
+						 psprintf("It waits for %s.", whom),
+						 psprintf("What is done is kept: run the same call again, once that transaction has ended, or raise %s.",
+								  migrate->task != NULL ? "zdm.worker_patience" : "zdm.lock_patience"));
+	set_waiting(migrate, whom);
+	migrate->wait_ms = Min(Max(10, migrate->wait_ms * 2), MAX_WAIT_PAUSE_MS);
+	migrate->pause_ms = migrate->wait_ms;
+	return ZDM_WAITED;
+}
+
+/*
+ * The same for what the user has asked us to wait for: as long as it takes.
+ */
+ZdmOutcome
+zdm_hold(ZdmMigrate *migrate, const char *whom)
+{
 	migrate->last_progress = GetCurrentTimestamp();
+	return zdm_wait_for(migrate, whom);
+}
+
+/*
+ * Something was done.  held_by: what makes us pause before the next batch.
+ */
+void
+zdm_worked(ZdmMigrate *migrate, const char *held_by)
+{
+	set_waiting(migrate, held_by);
+	migrate->wait_ms = 0;
+	migrate->last_progress = GetCurrentTimestamp();
+}
+
+/*
+ * Write it where zdm.status shows it; what lasts is an event, too.
+ */
+static void
+set_waiting(ZdmMigrate *migrate, const char *whom)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (whom != NULL && migrate->waiting_for != NULL && strcmp(whom, migrate->waiting_for) == 0)
+	{
+		if (!migrate->wait_logged &&
+			TimestampDifferenceExceeds(migrate->waiting_since, now, LOG_WAITS_MS))
+		{
+			zdm_event(migrate->migration, "info", "waiting", whom);
+			migrate->wait_logged = true;
+		}
+		return;
+	}
+	if (whom == NULL && migrate->waiting_for == NULL)
+		return;
+	if (migrate->waiting_for != NULL)
+		pfree(migrate->waiting_for);
+	migrate->waiting_for = whom ? MemoryContextStrdup(migrate->cxt, whom) : NULL;
+	migrate->waiting_since = now;
+	migrate->wait_logged = false;
+	(void) zdm_migration_set_waiting(migrate->migration->id, whom);
 }

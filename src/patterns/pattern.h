@@ -16,6 +16,14 @@
 #include "catalog/step.h"
 #include "utils/rel.h"
 
+/* A second column, which gets the indexes that the first one has. */
+typedef struct ZdmTwin
+{
+	Oid			relation;
+	char	   *column;
+	char	   *twin;
+} ZdmTwin;
+
 typedef struct ZdmPattern
 {
 	const char *name;
@@ -36,6 +44,9 @@ typedef struct ZdmPattern
 
 	/* What others have attached (char *) to what the phase would drop. */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
+
+	/* The second columns (ZdmTwin *), before contract. */
+	List	   *(*twins) (ZdmMigration *migration);
 
 	/* Raise an error where somebody's ALTER TABLE has broken the migration. */
 	void		(*guard) (ZdmMigration *migration, Relation rel);

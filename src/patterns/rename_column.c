@@ -5,7 +5,7 @@
  *
  * expand	a second column of the same type under the new name, and a rule
  *			that keeps both equal
- * migrate	fill it, compare
+ * migrate	fill it, give it the indexes that the first one has, compare
  * contract	the second column goes and the first takes its name: whatever
  *			hangs on the column (indexes, constraints, foreign keys, default,
  *			identity, privileges, comment, statistics, policies, views,
@@ -33,8 +33,10 @@
 #include "schema/depend.h"
 #include "schema/table.h"
 #include "schema/twin.h"
+#include "schema/twin_index.h"
 #include "sync/install.h"
 #include "util/compat.h"
+#include "util/guc.h"
 #include "util/ident.h"
 
 /* So many functions are named in a warning, no more. */
@@ -115,6 +117,27 @@ expand(ZdmMigration *migration, Relation rel)
 					   zdm_sync_install_steps(migration));
 }
 
+/*
+ * For people: what builds the second column's indexes, NULL where the first
+ * one has none.
+ */
+static char *
+index_sql(ZdmMigration *migration)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	if (!migration->build_indexes)
+		return NULL;
+	initStringInfo(&sql);
+	foreach(lc, zdm_twin_index_sources(migration->relation, old_name(migration),
+									   new_name(migration)))
+		appendStringInfo(&sql, "%s%s", sql.len ? "\n" : "",
+						 zdm_twin_index_sql(migration->id, lfirst_oid(lc), old_name(migration),
+											new_name(migration), zdm_preloaded));
+	return sql.len ? sql.data : NULL;
+}
+
 static List *
 migrate(ZdmMigration *migration)
 {
@@ -122,10 +145,17 @@ migrate(ZdmMigration *migration)
 	const char *to = quote_identifier(new_name(migration));
 	char	   *table = zdm_quote_relation(migration->relation);
 
-	return list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
+	List	   *steps;
+	char	   *indexes = index_sql(migration);
+
+	steps = list_make1(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
 							   "fill the second column",
 							   psprintf("UPDATE %s SET %s = %s WHERE ctid in a range of blocks AND %s IS NULL AND %s IS NOT NULL",
-										table, to, from, to, from)),
+										table, to, from, to, from)));
+	if (indexes != NULL)
+		steps = lappend(steps, zdm_step(ZDM_STEP_INDEX, ShareUpdateExclusiveLock,
+										"build the second column's indexes", indexes));
+	return lappend(steps,
 					  zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
 							   "compare both columns in every row",
 							   psprintf("SELECT count(*) FROM %s WHERE %s IS DISTINCT FROM %s",
@@ -176,8 +206,21 @@ rollback(ZdmMigration *migration)
 static List *
 attached(ZdmMigration *migration, ZdmPhase phase)
 {
-	return zdm_twin_attachments(migration->relation, original_name(migration),
-								copy_name(migration));
+	return zdm_twin_attachments(migration->id, migration->relation,
+								original_name(migration), copy_name(migration));
+}
+
+static List *
+twins(ZdmMigration *migration)
+{
+	ZdmTwin    *twin = palloc0_object(ZdmTwin);
+
+	if (!migration->build_indexes)
+		return NIL;
+	twin->relation = migration->relation;
+	twin->column = old_name(migration);
+	twin->twin = new_name(migration);
+	return list_make1(twin);
 }
 
 /*
@@ -263,6 +306,7 @@ const ZdmPattern zdm_rename_column_pattern = {
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
+	.twins = twins,
 	.guard = guard,
 	.notes = notes,
 };

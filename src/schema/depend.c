@@ -24,20 +24,23 @@
 
 #include "schema/depend.h"
 #include "schema/table.h"
+#include "schema/twin_index.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
-static List *dependents_of(Oid relid, AttrNumber attnum, List *found);
+static List *dependents_of(Oid relid, AttrNumber attnum, int64 migration,
+						   List *found);
 static char *describe(ObjectAddress object);
 static Oid	rule_relation(Oid ruleid);
 
 /*
  * Descriptions (char *) of what depends on a column of the table or of its
  * partitions, but for the column's own default: views, indexes, constraints,
- * functions, policies, statistics, publications, triggers ...
+ * functions, policies, statistics, publications, triggers ...  Indexes that
+ * the migration made for a twin are none.
  */
 List *
-zdm_column_dependents(Oid relid, const char *column)
+zdm_column_dependents(Oid relid, const char *column, int64 migration)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -47,7 +50,7 @@ zdm_column_dependents(Oid relid, const char *column)
 		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
 
 		if (attnum > 0)
-			result = dependents_of(lfirst_oid(lc), attnum, result);
+			result = dependents_of(lfirst_oid(lc), attnum, migration, result);
 	}
 	return result;
 }
@@ -73,7 +76,7 @@ zdm_add_line(List *lines, char *line)
 }
 
 static List *
-dependents_of(Oid relid, AttrNumber attnum, List *found)
+dependents_of(Oid relid, AttrNumber attnum, int64 migration, List *found)
 {
 	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[3];
@@ -101,6 +104,9 @@ dependents_of(Oid relid, AttrNumber attnum, List *found)
 			object = GetAttrDefaultColumnAddress(object.objectId);
 		if (object.classId == RelationRelationId && object.objectId == relid &&
 			object.objectSubId == attnum)
+			continue;
+		if (object.classId == RelationRelationId &&
+			zdm_is_twin_index(object.objectId, migration))
 			continue;
 		found = zdm_add_line(found, describe(object));
 	}

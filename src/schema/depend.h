@@ -10,7 +10,8 @@
 
 #include "nodes/pg_list.h"
 
-extern List *zdm_column_dependents(Oid relid, const char *column);
+extern List *zdm_column_dependents(Oid relid, const char *column,
+								   int64 migration);
 extern List *zdm_add_line(List *lines, char *line);
 extern List *zdm_functions_mentioning(Oid relid, const char *column);
 

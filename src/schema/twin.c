@@ -285,11 +285,13 @@ grant_steps(Oid relid, const char *column, const char *twin)
 }
 
 /*
- * What somebody has attached to the twin: objects that depend on it, column
- * privileges and a default that the column does not have.
+ * What somebody has attached to the twin: objects that depend on it, but for
+ * the migration's own indexes, column privileges and a default that the column
+ * does not have.
  */
 List *
-zdm_twin_attachments(Oid relid, const char *column, const char *twin)
+zdm_twin_attachments(int64 migration, Oid relid, const char *column,
+					 const char *twin)
 {
 	static const char *const acl_sql =
 		"SELECT DISTINCT pg_catalog.format('privilege %s of %s on the column', x.privilege_type,"
@@ -313,7 +315,7 @@ zdm_twin_attachments(Oid relid, const char *column, const char *twin)
 		" WHERE b.attrelid OPERATOR(pg_catalog.=) $1 AND b.attname OPERATOR(pg_catalog.=) $2"
 		" AND pg_catalog.pg_get_expr(e.adbin, e.adrelid) OPERATOR(pg_catalog.=)"
 		" pg_catalog.pg_get_expr(d.adbin, d.adrelid))";
-	List	   *result = zdm_column_dependents(relid, twin);
+	List	   *result = zdm_column_dependents(relid, twin, migration);
 	ListCell   *lc,
 			   *line;
 

@@ -57,6 +57,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "sync/arbiter.h"
 #include "sync/row_sync.h"
 #include "sync/written.h"
 #include "util/spi.h"
@@ -127,15 +128,18 @@ zdm_row_sync(TriggerData *trigdata)
 {
 	bool		update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
 	HeapTuple	tuple = update ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
-	ZdmRuleSet *set = zdm_rules_get(trigdata->tg_relation);
+	ZdmRuleSet *set;
 	RowUnderWay way = {
-		.set = set,
 		.rel = trigdata->tg_relation,
 		.before = update ? trigdata->tg_trigslot : NULL,
 		.row = update ? trigdata->tg_newslot : trigdata->tg_trigslot,
 		.updated_cols = update ? trigdata->tg_updatedcols : NULL,
 	};
 
+	/* May itself look at rules; so before we hold any. */
+	if (!update)
+		zdm_arbiters_widen(trigdata->tg_relation);
+	set = way.set = zdm_rules_get(trigdata->tg_relation);
 	if (set->count == 0)
 		return tuple;
 	if (!update)

@@ -43,6 +43,7 @@
 #include "catalog/sync_rule.h"
 #include "sync/expression.h"
 #include "sync/rule.h"
+#include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
@@ -72,6 +73,7 @@ static bool compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source,
 static bool compile_side(Relation rel, List *names, ZdmSide *side);
 static void compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side,
 						   List *texts, const char *argument);
+static AttrNumber same_value(Node *expr, Relation rel, AttrNumber target);
 static Expr *stable_default(Relation rel, AttrNumber attnum, bool *is_volatile);
 
 /*
@@ -365,7 +367,46 @@ compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side, List *texts,
 			column->value.state = ExecInitExpr(expression_planner((Expr *) expr), NULL);
 			set->has_expressions = true;
 		}
+		column->value.same_as = same_value(expr, rel, column->attnum);
 	}
+}
+
+/*
+ * The column whose value an expression gives to the target as it is: a rename
+ * between a domain and its base type applies a length that the value has
+ * already, and checks what has been checked.  0 where there is none.
+ */
+static AttrNumber
+same_value(Node *expr, Relation rel, AttrNumber target)
+{
+	Form_pg_attribute from,
+				to;
+	int32		from_mod,
+				to_mod;
+
+	for (;;)
+	{
+		if (IsA(expr, RelabelType))
+			expr = (Node *) ((RelabelType *) expr)->arg;
+		else if (IsA(expr, CoerceToDomain))
+			expr = (Node *) ((CoerceToDomain *) expr)->arg;
+		else if (!exprIsLengthCoercion(expr, NULL))
+			break;
+		else if (IsA(expr, FuncExpr))
+			expr = linitial(((FuncExpr *) expr)->args);
+		else
+			expr = (Node *) castNode(ArrayCoerceExpr, expr)->arg;
+	}
+	if (!IsA(expr, Var) || ((Var *) expr)->varattno <= 0)
+		return 0;
+	from = TupleDescAttr(RelationGetDescr(rel), ((Var *) expr)->varattno - 1);
+	to = TupleDescAttr(RelationGetDescr(rel), target - 1);
+	from_mod = from->atttypmod;
+	to_mod = to->atttypmod;
+	if (getBaseTypeAndTypmod(from->atttypid, &from_mod) !=
+		getBaseTypeAndTypmod(to->atttypid, &to_mod) || from_mod != to_mod)
+		return 0;
+	return from->attnum;
 }
 
 /*

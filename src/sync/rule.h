@@ -19,6 +19,8 @@ typedef struct ZdmValue
 {
 	AttrNumber	source;
 	ExprState  *state;
+	AttrNumber	same_as;		/* the column that it equals, of the same type
+								 * but for domains; or 0 */
 } ZdmValue;
 
 /* One column of a side of a rule. */

@@ -34,13 +34,7 @@
 #include "sync/written.h"
 #include "util/compat.h"
 
-typedef struct RunningStatement
-{
-	QueryDesc  *desc;
-	struct RunningStatement *outer;
-} RunningStatement;
-
-static RunningStatement *running = NULL;
+static ZdmStatement *running = NULL;
 static ExecutorRun_hook_type previous_run = NULL;
 static ExecutorFinish_hook_type previous_finish = NULL;
 
@@ -64,7 +58,7 @@ zdm_written_init(void)
 static void
 executor_run(ZDM_RUN_PARAMS)
 {
-	RunningStatement here = {.desc = desc,.outer = running};
+	ZdmStatement here = {.desc = desc,.outer = running};
 
 	running = &here;
 	PG_TRY();
@@ -84,7 +78,7 @@ executor_run(ZDM_RUN_PARAMS)
 static void
 executor_finish(QueryDesc *desc)
 {
-	RunningStatement here = {.desc = desc,.outer = running};
+	ZdmStatement here = {.desc = desc,.outer = running};
 
 	running = &here;
 	PG_TRY();
@@ -102,6 +96,23 @@ executor_finish(QueryDesc *desc)
 }
 
 /*
+ * The statement that fires the row trigger in whose memory context we are
+ * called; NULL where the hooks have not seen it.
+ */
+ZdmStatement *
+zdm_firing_statement(void)
+{
+	MemoryContext query_cxt = MemoryContextGetParent(CurrentMemoryContext);
+
+	for (ZdmStatement *s = running; s != NULL; s = s->outer)
+	{
+		if (s->desc->estate != NULL && s->desc->estate->es_query_cxt == query_cxt)
+			return s;
+	}
+	return NULL;
+}
+
+/*
  * Must be called in the memory context that the trigger was called in.  rel
  * is the table that the row goes into, ancestors the oids of the partitioned
  * tables above it.
@@ -109,19 +120,14 @@ executor_finish(QueryDesc *desc)
 void
 zdm_written_by_insert(Relation rel, List *ancestors, ZdmWritten *written)
 {
+	ZdmStatement *statement = zdm_firing_statement();
 	MemoryContext query_cxt = MemoryContextGetParent(CurrentMemoryContext);
 
 	written->kind = ZDM_WRITTEN_UNKNOWN;
-	for (RunningStatement *s = running; s != NULL; s = s->outer)
-	{
-		if (s->desc->estate != NULL && s->desc->estate->es_query_cxt == query_cxt)
-		{
-			written_by_statement(s->desc->plannedstmt, rel, ancestors, written);
-			return;
-		}
-	}
-	if (ActivePortal != NULL &&
-		MemoryContextGetParent(query_cxt) == ActivePortal->portalContext)
+	if (statement != NULL)
+		written_by_statement(statement->desc->plannedstmt, rel, ancestors, written);
+	else if (ActivePortal != NULL &&
+			 MemoryContextGetParent(query_cxt) == ActivePortal->portalContext)
 		written_by_portal(rel, ancestors, written);
 }
 

@@ -8,9 +8,27 @@
 #ifndef ZDM_SYNC_WRITTEN_H
 #define ZDM_SYNC_WRITTEN_H
 
+#include "executor/execdesc.h"
 #include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
+
+/* A statement that runs in this backend. */
+typedef struct ZdmStatement
+{
+	QueryDesc  *desc;
+	struct ZdmStatement *outer;
+
+	/* arbiter.c's: */
+	enum
+	{
+		ZDM_ARBITERS_UNKNOWN,
+		ZDM_ARBITERS_NONE,
+		ZDM_ARBITERS_SOME
+	}			arbiters;
+	Oid			widened;		/* the last table that is done */
+	int			widened_partitions; /* and so many of them */
+} ZdmStatement;
 
 typedef enum ZdmStatementKind
 {
@@ -31,6 +49,7 @@ typedef struct ZdmWritten
 } ZdmWritten;
 
 extern void zdm_written_init(void);
+extern ZdmStatement *zdm_firing_statement(void);
 extern void zdm_written_by_insert(Relation rel, List *ancestors,
 								  ZdmWritten *written);
 extern bool zdm_written_has(const ZdmWritten *written, const char *column,

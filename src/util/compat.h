@@ -172,11 +172,30 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #define ZDM_RUN_ARGS desc, direction, count, execute_once
 #endif
 
+/* PortalRun's run_once went away in 18. */
+#if PG_VERSION_NUM >= 180000
+#define zdm_portal_run(portal, dest) \
+	PortalRun(portal, FETCH_ALL, true, dest, dest, NULL)
+#else
+#define zdm_portal_run(portal, dest) \
+	PortalRun(portal, FETCH_ALL, true, true, dest, dest, NULL)
+#endif
+
 /* Deferrable primary keys are asked for explicitly since 18. */
 #if PG_VERSION_NUM >= 180000
 #define zdm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, true)
 #else
 #define zdm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* copyObject() is a macro that asks for C23 since 19. */
+#define zdm_copy_node(node) copyObjectImpl(node)
+
+/* Whether an index is of a constraint WITHOUT OVERLAPS, which came with 18. */
+#if PG_VERSION_NUM >= 180000
+#define zdm_index_stmt_plain(stmt) ((stmt)->iswithoutoverlaps = false)
+#else
+#define zdm_index_stmt_plain(stmt) ((void) 0)
 #endif
 
 #endif							/* ZDM_COMPAT_H */

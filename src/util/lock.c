@@ -23,6 +23,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -56,6 +57,7 @@ typedef struct LockSet
 	const char *what;			/* for the error: table "x" */
 	int			busy;			/* the one that somebody else had last */
 	bool		queue;			/* wait for that one */
+	bool		urgent;			/* queue without looking for a gap first */
 } LockSet;
 
 static int64 lock_politely(LockSet *set);
@@ -104,13 +106,14 @@ zdm_unlock_relations(List *relids, LOCKMODE mode)
 
 /*
  * Lock a migration for the rest of the transaction: batches of a backfill
- * share it, a change of its state excludes everybody else.
+ * share it, a change of its state excludes everybody else.  Nobody but zdm's
+ * own loops waits behind it, and these leave no gap that is worth looking for.
  */
 void
 zdm_lock_migration(int64 id, const char *name, LOCKMODE mode)
 {
 	LOCKTAG		tag;
-	LockSet		set = {.tags = &tag,.count = 1,.mode = mode};
+	LockSet		set = {.tags = &tag,.count = 1,.mode = mode,.urgent = true};
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration"),
 					   (Oid) id, 0);
@@ -139,7 +142,8 @@ lock_politely(LockSet *set)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	TimestampTz deadline = TimestampTzPlusMilliseconds(start, zdm_lock_patience);
-	TimestampTz next_queue = TimestampTzPlusMilliseconds(start, GAP_PHASE_MS);
+	int64		gap_ms = set->urgent ? 0 : GAP_PHASE_MS;
+	TimestampTz next_queue = TimestampTzPlusMilliseconds(start, gap_ms);
 	int64		breath = 4 * (int64) zdm_lock_wait;
 	ResourceOwner owner = CurrentResourceOwner;
 
@@ -155,7 +159,7 @@ lock_politely(LockSet *set)
 		if (now >= deadline)
 			give_up(set);
 		if (now >= next_queue ||
-			TimestampTzPlusMilliseconds(start, GAP_PHASE_MS) >= deadline)
+			TimestampTzPlusMilliseconds(start, gap_ms) >= deadline)
 		{
 			if (try_all(set, true))
 				break;
@@ -239,6 +243,28 @@ take_one(LockSet *set, int number, bool queue)
 	(void) LockAcquire(&set->tags[number], set->mode, false, false);
 	AtEOXact_GUC(false, level);
 	return true;
+}
+
+/*
+ * Whether somebody waits for the current transaction, or subtransaction, to
+ * end: for a row that it has written.
+ */
+bool
+zdm_transaction_waited_for(void)
+{
+	TransactionId xids[] = {GetCurrentTransactionIdIfAny(), GetTopTransactionIdIfAny()};
+
+	for (int i = 0; i < (int) lengthof(xids); i++)
+	{
+		LOCKTAG		tag;
+
+		if (!TransactionIdIsValid(xids[i]))
+			continue;
+		SET_LOCKTAG_TRANSACTION(tag, xids[i]);
+		if (LockHasWaiters(&tag, ExclusiveLock, false))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -350,4 +376,24 @@ zdm_describe_transaction(TransactionId xid)
 											" AND l.transactionid::text OPERATOR(pg_catalog.=) $1"),
 							  ZDM_ARGS(zdm_arg_text(psprintf("%u", xid))));
 	return lines ? linitial(lines) : pstrdup("several transactions");
+}
+
+/*
+ * Who has the oldest of the transactions in this database that began before
+ * that time.
+ */
+char *
+zdm_describe_oldest_transaction(TimestampTz before)
+{
+	List	   *lines;
+
+	lines = zdm_query_strings(HOLDERS_WHERE("l.locktype OPERATOR(pg_catalog.=) 'virtualxid'"
+											" AND l.pid OPERATOR(pg_catalog.=) (SELECT s.pid"
+											" FROM pg_catalog.pg_stat_activity s"
+											" WHERE s.xact_start OPERATOR(pg_catalog.<) $1"
+											" AND s.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+											" AND s.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+											" ORDER BY s.xact_start LIMIT 1)"),
+							  ZDM_ARGS(ZDM_ARG(TIMESTAMPTZOID, TimestampTzGetDatum(before))));
+	return lines ? linitial(lines) : pstrdup("a transaction that has ended since");
 }

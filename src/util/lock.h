@@ -9,13 +9,16 @@
 #define ZDM_LOCK_H
 
 #include "nodes/pg_list.h"
+#include "datatype/timestamp.h"
 #include "storage/lock.h"
 
 extern int64 zdm_lock_relations(List *relids, LOCKMODE mode);
 extern void zdm_unlock_relations(List *relids, LOCKMODE mode);
 extern void zdm_lock_migration(int64 id, const char *name, LOCKMODE mode);
 extern void zdm_lock_migration_name(const char *name);
+extern bool zdm_transaction_waited_for(void);
 extern char *zdm_describe_transaction(TransactionId xid);
+extern char *zdm_describe_oldest_transaction(TimestampTz before);
 extern char *zdm_describe_table_holders(Oid relid, LOCKMODE mode);
 extern void zdm_sleep(int64 ms);
 

@@ -260,6 +260,43 @@ zdm_execute(int expected, const char *sql, int nargs, ZdmArg *args)
 }
 
 /*
+ * The same with a plan that is kept in a static variable of the caller's, for
+ * statements that run once a batch.  The path that it was made under is the
+ * one that it runs under: zdm_catalog_begin() pins both.
+ */
+uint64
+zdm_execute_kept(SPIPlanPtr *plan, int expected, const char *sql,
+				 int nargs, ZdmArg *args)
+{
+	Datum	   *values = palloc_array(Datum, nargs + 1);
+	char	   *nulls = palloc_array(char, nargs + 1);
+	int			code;
+
+	if (*plan == NULL)
+	{
+		Oid		   *types = palloc_array(Oid, nargs + 1);
+		SPIPlanPtr	made;
+
+		for (int i = 0; i < nargs; i++)
+			types[i] = args[i].type;
+		made = SPI_prepare(sql, nargs, types);
+		if (made == NULL || SPI_keepplan(made) != 0)
+			elog(ERROR, "could not prepare \"%s\"", sql);
+		*plan = made;
+	}
+	for (int i = 0; i < nargs; i++)
+	{
+		values[i] = args[i].value;
+		nulls[i] = args[i].isnull ? 'n' : ' ';
+	}
+	code = SPI_execute_plan(*plan, values, nulls, false, 0);
+	if (code != expected)
+		elog(ERROR, "unexpected result %s of \"%s\"",
+			 SPI_result_code_string(code), sql);
+	return SPI_processed;
+}
+
+/*
  * Let no constraint trigger wait for the commit: it would fire with the
  * session's rights instead of those that the work is done with.
  */

@@ -51,6 +51,8 @@ extern void zdm_catalog_begin(ZdmIdentity *saved);
 extern void zdm_catalog_end(ZdmIdentity *saved);
 extern uint64 zdm_execute(int expected, const char *sql,
 						  int nargs, ZdmArg *args);
+extern uint64 zdm_execute_kept(SPIPlanPtr *plan, int expected,
+							   const char *sql, int nargs, ZdmArg *args);
 extern void zdm_set_constraints_immediate(void);
 extern void zdm_execute_ddl(const char *sql);
 

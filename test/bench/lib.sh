@@ -7,6 +7,7 @@ BENCH_SETTINGS=(
 	"shared_buffers = ${SHARED_BUFFERS:-1GB}"
 	"synchronous_commit = off"
 	"autovacuum = off"
+	"zdm.auto_start = off"
 	"checkpoint_timeout = 1h"
 	"max_wal_size = 8GB"
 	"min_wal_size = 2GB"

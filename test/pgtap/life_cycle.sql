@@ -16,7 +16,7 @@ CREATE FUNCTION next_is(command text) RETURNS text LANGUAGE sql AS
 -- to finished, without a quarantine
 SELECT is(zdm.rename_column('users', 'name', 'full_name', migration => 'm'), 'm', 'expand returns the name');
 SELECT results_eq('state', ARRAY['expanded']);
-SELECT next_is('CALL zdm.backfill(''m'')');
+SELECT next_is('SELECT zdm.start(''m'')');
 SELECT has_column('users', 'full_name');
 SELECT has_trigger('users', '~zdm_sync');
 SELECT trigger_is('public', 'users', '~zdm_sync', 'zdm', '_sync_row');

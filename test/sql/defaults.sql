@@ -82,7 +82,7 @@ INSERT INTO constant (id, a) VALUES (7, DEFAULT) RETURNING *;
 ALTER TABLE constant ALTER COLUMN b SET DEFAULT 3;
 INSERT INTO constant (id, b) VALUES (8, DEFAULT) RETURNING *;
 
-SELECT next_command FROM zdm.status ORDER BY migration COLLATE "C" \gexec
+SELECT format('CALL zdm.backfill(%L)', migration) FROM zdm.status ORDER BY migration COLLATE "C" \gexec
 SELECT v.relation, v.mismatches FROM zdm.status s, zdm.verify(s.migration) v ORDER BY s.migration COLLATE "C";
 SELECT zdm.contract(migration) FROM zdm.status;
 

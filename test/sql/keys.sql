@@ -62,7 +62,7 @@ COMMIT;
 INSERT INTO child (id, b, m) VALUES (7, 5, 0);
 UPDATE child SET m = -1 WHERE id = 5;
 
-SELECT next_command FROM zdm.status ORDER BY migration COLLATE "C" \gexec
+SELECT format('CALL zdm.backfill(%L)', migration) FROM zdm.status ORDER BY migration COLLATE "C" \gexec
 SELECT v.* FROM zdm.status s, zdm.verify(s.migration) v ORDER BY s.migration COLLATE "C";
 SELECT zdm.contract(migration, '1 day') FROM zdm.status;
 -- in quarantine the constraints are the new names'

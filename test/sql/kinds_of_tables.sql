@@ -60,7 +60,7 @@ UPDATE packed SET b = NULL WHERE id = 1;
 UPDATE wide SET b = 'new', c300 = 0 WHERE id = 1;
 SELECT * FROM generated ORDER BY id;
 
-SELECT next_command FROM zdm.status ORDER BY migration COLLATE "C" \gexec
+SELECT format('CALL zdm.backfill(%L)', migration) FROM zdm.status ORDER BY migration COLLATE "C" \gexec
 SELECT v.* FROM zdm.status s, zdm.verify(s.migration) v ORDER BY s.migration COLLATE "C";
 SELECT next_command FROM zdm.status ORDER BY migration COLLATE "C" \gexec
 

@@ -75,7 +75,7 @@ INSERT INTO zdm_names.pg_class (id, oid) VALUES (2, 'new');
 INSERT INTO zdm_names_2.twice (id, b) VALUES (2, 'new');
 
 -- a quarantine on the way takes the names through a third one
-SELECT next_command FROM zdm.status ORDER BY migration COLLATE "C" \gexec
+SELECT format('CALL zdm.backfill(%L)', migration) FROM zdm.status ORDER BY migration COLLATE "C" \gexec
 SELECT zdm.contract(migration, '1 day') FROM zdm.status;
 INSERT INTO "Mixed Case" (id, "Old Name") VALUES (4, 'old');
 INSERT INTO :t63 (id, :o63) VALUES (4, 'old');

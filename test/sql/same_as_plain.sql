@@ -113,7 +113,7 @@ $$;
 SELECT compare('expanded', true);
 SELECT compare('not backfilled', false);
 \set ECHO errors
-SELECT next_command FROM zdm.status ORDER BY migration \gexec
+SELECT format('CALL zdm.backfill(%L)', migration) FROM zdm.status ORDER BY migration COLLATE "C" \gexec
 \set ECHO all
 SELECT compare('ready', true);
 SELECT count(zdm.contract(migration, '1 day')) FROM zdm.status;

@@ -101,7 +101,7 @@ UPDATE t_domain_checked SET b = 'bad' WHERE id = 2;
 INSERT INTO t_domain_domain (id, b) VALUES (9, 'much too long');
 
 \set ECHO errors
-SELECT next_command FROM zdm.status ORDER BY migration COLLATE "C" \gexec
+SELECT format('CALL zdm.backfill(%L)', migration) FROM zdm.status ORDER BY migration COLLATE "C" \gexec
 \set ECHO all
 SELECT sum(v.rows_compared), sum(v.mismatches) FROM zdm.status s, zdm.verify(s.migration) v;
 CREATE FUNCTION show(name text, OUT "table" text, OUT old text, OUT new text)

@@ -66,6 +66,7 @@ CREATE TABLE quoted (a text);
 SELECT zdm.rename_column('quoted', 'a', 'b', migration => E'it''s \\ "quoted"');
 SELECT next_command FROM zdm.status;
 SELECT next_command FROM zdm.status \gexec
+CALL zdm.wait(E'it''s \\ "quoted"');
 SELECT next_command FROM zdm.status \gexec
 SELECT count(*) FROM zdm.status;
 

@@ -17,6 +17,7 @@ my $migration = 'rename_users_name_to_full_name';
 my $rows = 30_000;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+$node->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 $node->append_conf(
 	'postgresql.conf', q(
 max_connections = 50

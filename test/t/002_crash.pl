@@ -22,6 +22,7 @@ srand($seed);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+$node->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 $node->append_conf(
 	'postgresql.conf', q(
 restart_after_crash = on

@@ -15,6 +15,7 @@ my $new_home = PostgreSQL::Test::Cluster->new('new_home');
 for my $node ($old_home, $new_home)
 {
 	$node->init;
+	$node->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE ROLE owner; CREATE ROLE reader;');
 }

@@ -11,6 +11,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+$node->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 $node->append_conf('postgresql.conf', "wal_level = logical\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE owner; CREATE ROLE reader; CREATE ROLE writer; CREATE ROLE clerk;');

@@ -13,6 +13,7 @@ use Test::More;
 my $calls = $ENV{ZDM_CALLS} // 10_000_000;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+$node->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 $node->append_conf(
 	'postgresql.conf', q(
 shared_buffers = 64MB

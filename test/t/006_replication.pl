@@ -23,6 +23,7 @@ sub check_sync
 #
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 'logical');
+$primary->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 $primary->append_conf('postgresql.conf', "log_statement = none\n");
 $primary->start;
 $primary->safe_psql(
@@ -95,9 +96,11 @@ $standby->stop;
 #
 my $publisher = PostgreSQL::Test::Cluster->new('publisher');
 $publisher->init(allows_streaming => 'logical');
+$publisher->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 $publisher->start;
 my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
 $subscriber->init(allows_streaming => 'logical');
+$subscriber->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 $subscriber->start;
 for my $node ($publisher, $subscriber)
 {

@@ -12,6 +12,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+$node->append_conf('postgresql.conf', "zdm.auto_start = off\n");
 $node->start;
 
 my $others = $node->safe_psql('postgres',

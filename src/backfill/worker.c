@@ -1,0 +1,254 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  Background workers: how they are asked for, and how they begin.
+ *
+ * A dynamic worker is registered at once and knows nothing of transactions,
+ * so a request for one is kept until the transaction that makes it commits; it
+ * goes with the transaction, or the subtransaction, that rolls back.  A
+ * prepared transaction asks for nothing: what it leaves in the catalog is
+ * found by the next call of zdm.
+ *
+ * No worker is restarted by the server.  What is to be run is written in
+ * zdm.migration, and whoever finds there a migration that nobody runs, asks
+ * again: the launcher, or any call of zdm.
+ *
+ * A worker is connected as the superuser that the cluster was made with, as
+ * autovacuum is, and takes the table owner's place wherever code of his may
+ * run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "backfill/worker.h"
+
+#define LIBRARY "zdm"
+#define LAUNCHER_RESTART_S 5
+
+StaticAssertDecl(sizeof(ZdmTask) <= BGW_EXTRALEN, "a task must fit a worker's extra data");
+
+typedef struct Request
+{
+	ZdmTask		task;
+	int			level;			/* of the transaction that makes it */
+} Request;
+
+/* In TopTransactionContext. */
+static List *requests = NIL;
+
+static void at_transaction_end(XactEvent event, void *arg);
+static void at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
+								  SubTransactionId parent, void *arg);
+static void launch(List *wanted);
+static void begin(void);
+
+void
+zdm_worker_init(void)
+{
+	RegisterXactCallback(at_transaction_end, NULL);
+	RegisterSubXactCallback(at_subtransaction_end, NULL);
+}
+
+/*
+ * Have a worker begin when the current transaction commits.
+ */
+void
+zdm_worker_request(const ZdmTask *task)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	Request    *request;
+	ListCell   *lc;
+
+	foreach(lc, requests)
+	{
+		request = lfirst(lc);
+		if (request->task.kind == task->kind &&
+			request->task.migration == task->migration &&
+			request->task.number == task->number)
+		{
+			MemoryContextSwitchTo(old);
+			return;
+		}
+	}
+	request = palloc_object(Request);
+	request->task = *task;
+	request->level = GetCurrentTransactionNestLevel();
+	requests = lappend(requests, request);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+at_transaction_end(XactEvent event, void *arg)
+{
+	List	   *wanted = requests;
+
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			requests = NIL;
+			launch(wanted);
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			requests = NIL;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
+					  SubTransactionId parent, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+	ListCell   *lc;
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	foreach(lc, requests)
+	{
+		Request    *request = lfirst(lc);
+
+		if (request->level < level)
+			continue;
+		if (event == SUBXACT_EVENT_COMMIT_SUB)
+			request->level = level - 1;
+		else
+			requests = foreach_delete_current(requests, lc);
+	}
+}
+
+/*
+ * The transaction has committed, so nothing may fail here any more.
+ */
+static void
+launch(List *wanted)
+{
+	ListCell   *lc;
+
+	foreach(lc, wanted)
+	{
+		ZdmTask    *task = &((Request *) lfirst(lc))->task;
+
+		if (zdm_worker_register(task, NULL) || task->kind == ZDM_TASK_VACUUM)
+			continue;
+		ereport(WARNING,
+				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				errmsg("no background worker is free for migration \"%s\": it stays queued",
+					   NameStr(task->name)),
+				errhint("The next call of zdm tries again, for example SELECT zdm.start(%s). max_worker_processes sets how many there are.",
+						quote_literal_cstr(NameStr(task->name))));
+		break;
+	}
+}
+
+/*
+ * Register a worker now.  Returns false where no slot is free.
+ */
+bool
+zdm_worker_register(const ZdmTask *task, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	snprintf(worker.bgw_name, BGW_MAXLEN, "zdm %s",
+			 NameStr(task->name)[0] ? NameStr(task->name) : "scout");
+	strlcpy(worker.bgw_type, ZDM_WORKER_TYPE, BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, LIBRARY, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "zdm_worker_main", BGW_MAXLEN);
+	memcpy(worker.bgw_extra, task, sizeof(ZdmTask));
+	worker.bgw_notify_pid = handle != NULL ? MyProcPid : 0;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/*
+ * While shared_preload_libraries are loaded: have the server run a launcher
+ * from the end of recovery on.
+ */
+void
+zdm_launcher_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	strlcpy(worker.bgw_name, ZDM_LAUNCHER_TYPE, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, ZDM_LAUNCHER_TYPE, BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = LAUNCHER_RESTART_S;
+	strlcpy(worker.bgw_library_name, LIBRARY, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "zdm_launcher_main", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/*
+ * First thing in a worker: connect to the task's database.  Returns the task.
+ */
+ZdmTask *
+zdm_worker_begin(void)
+{
+	ZdmTask    *task = MemoryContextAlloc(TopMemoryContext, sizeof(ZdmTask));
+
+	memcpy(task, MyBgworkerEntry->bgw_extra, sizeof(ZdmTask));
+	begin();
+	BackgroundWorkerInitializeConnectionByOid(task->database, InvalidOid, 0);
+	if (NameStr(task->name)[0] != '\0')
+		SetConfigOption("application_name", NameStr(task->name),
+						PGC_USERSET, PGC_S_SESSION);
+	/* Whatever the database's settings say. */
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_isolation", "read committed",
+					PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_deferrable", "off", PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("session_replication_role", "origin", PGC_SUSET, PGC_S_SESSION);
+	SetConfigOption("row_security", "on", PGC_SUSET, PGC_S_SESSION);
+	return task;
+}
+
+/*
+ * The same in the launcher, which sees only what all databases share.
+ */
+void
+zdm_launcher_begin(void)
+{
+	begin();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	SetConfigOption("application_name", ZDM_LAUNCHER_TYPE, PGC_USERSET, PGC_S_SESSION);
+}
+
+static void
+begin(void)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+}
+
+/*
+ * Between two transactions: settings from a configuration file that was
+ * changed hold from here on.
+ */
+void
+zdm_reload_config(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+}

@@ -1,0 +1,389 @@
+/*-------------------------------------------------------------------------
+ *
+ * statements.c
+ *	  What only a background worker can do in the migrate phase: CREATE INDEX
+ *	  CONCURRENTLY and VACUUM.
+ *
+ * Both are long, and commit on their way, so they do not hold the migration's
+ * lock.  Whoever runs one sets two marks: one on the table, so that nobody
+ * else does the same, and one on the migration, so that a pause or a rollback
+ * knows whom to interrupt.  What is to be built is asked of the catalog each
+ * time, so it does not matter where the last attempt has ended.
+ *
+ * A session that runs zdm.backfill asks for a worker, and waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/table.h"
+#include "catalog/index.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/bufmgr.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "catalog/event.h"
+#include "lifecycle/lifecycle.h"
+#include "lifecycle/migrate.h"
+#include "lifecycle/registry.h"
+#include "schema/table.h"
+#include "schema/twin_index.h"
+#include "util/guc.h"
+#include "util/ident.h"
+#include "util/lock.h"
+#include "util/mark.h"
+#include "util/spi.h"
+
+/* A session asks for a worker again after this time. */
+#define ASK_EVERY_MS 2000
+
+/* A table below this size is not worth a vacuum. */
+#define MIN_VACUUM_BLOCKS 1024
+
+static ZdmOutcome drop_index(ZdmMigrate *migrate, Oid index);
+static ZdmStatement *drop_statement(Oid index);
+static ZdmOutcome do_index(ZdmMigrate *migrate, ZdmTwin *twin,
+						   ZdmIndexWork *work);
+static void do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work);
+static void set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work);
+static ZdmOutcome ask_for_worker(ZdmMigrate *migrate);
+static int64 dead_rows(Oid relid, double *threshold);
+static void note_vacuum(ZdmMigrate *migrate);
+
+/*
+ * Whatever is left to do for the indexes of second columns.  Returns
+ * ZDM_NOTHING_LEFT where all of them are there.  One worker at a time builds:
+ * to another one an index that is being built would look like one that a crash
+ * has left.
+ */
+ZdmOutcome
+zdm_index_step(ZdmMigrate *migrate)
+{
+	ZdmMigration *migration = migrate->migration;
+	ListCell   *lc;
+
+	if (migrate->indexes_built)
+		return ZDM_NOTHING_LEFT;
+	if (!zdm_mark(&migrate->statement_table, ZDM_MARK_TABLE, migration->relation, 0, ExclusiveLock))
+		return zdm_hold(migrate, "an index build or a vacuum of the table");
+	migrate->table_marked = true;
+	foreach(lc, zdm_pattern(migration->pattern)->twins(migration))
+	{
+		ZdmTwin    *twin = lfirst(lc);
+		List	   *works = zdm_twin_index_work(migration->id, twin->relation,
+												twin->column, twin->twin);
+
+		List	   *orphans = zdm_twin_index_orphans(migration->id, twin->relation,
+													 twin->column, twin->twin);
+
+		if (works == NIL && orphans == NIL)
+			continue;
+		(void) zdm_migrate_enter_step(migrate, ZDM_STEP_INDEX);
+		if (migrate->task != NULL && orphans != NIL)
+			return drop_index(migrate, linitial_oid(orphans));
+		if (migrate->task != NULL)
+			return do_index(migrate, twin, linitial(works));
+		zdm_release_statement(migrate);
+		return ask_for_worker(migrate);
+	}
+	zdm_release_statement(migrate);
+	migrate->indexes_built = true;
+	return ZDM_NOTHING_LEFT;
+}
+
+/*
+ * An index whose like on the first column is gone must not outlive it: it
+ * may demand what nobody wants any more.
+ */
+static ZdmOutcome
+drop_index(ZdmMigrate *migrate, Oid index)
+{
+	Oid			table = IndexGetRelation(index, false);
+	MemoryContext old;
+
+	if (get_rel_relkind(index) == RELKIND_INDEX)
+	{
+		old = MemoryContextSwitchTo(migrate->statement_cxt);
+		migrate->statement = drop_statement(index);
+		MemoryContextSwitchTo(old);
+		return ZDM_STATEMENT;
+	}
+	zdm_lock_relations(zdm_table_and_partitions(table), AccessExclusiveLock);
+	zdm_execute_ddl(psprintf("DROP INDEX %s", zdm_quote_relation(index)));
+	zdm_release_statement(migrate);
+	zdm_worked(migrate, NULL);
+	return ZDM_WORKED;
+}
+
+static ZdmStatement *
+drop_statement(Oid index)
+{
+	return zdm_statement_parse(psprintf("DROP INDEX CONCURRENTLY %s", zdm_quote_relation(index)));
+}
+
+/*
+ * One piece of it.  We have the mark on the table.
+ */
+static ZdmOutcome
+do_index(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
+{
+	if (work->kind != ZDM_INDEX_BUILD)
+	{
+		do_in_catalog(twin, work);
+		zdm_release_statement(migrate);
+		zdm_worked(migrate, NULL);
+		return ZDM_WORKED;
+	}
+	set_statement(migrate, twin, work);
+	zdm_event(migrate->migration, "info", "building index", migrate->statement->sql);
+	return ZDM_STATEMENT;
+}
+
+/*
+ * An index of a partitioned table alone, or the link of a partition's to it,
+ * in the current transaction.
+ */
+static void
+do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work)
+{
+	zdm_twin_index_lock(work);
+	zdm_own_ddl = true;
+	PG_TRY();
+	{
+		if (work->kind == ZDM_INDEX_ATTACH)
+			zdm_twin_index_attach(work);
+		else
+			zdm_execute_utility((Node *) zdm_twin_index_stmt(work, twin->column, twin->twin,
+															 zdm_preloaded));
+	}
+	PG_FINALLY();
+	{
+		zdm_own_ddl = false;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * The statement that is to be run next: the build of an index, or before that
+ * the removal of what an attempt has left.
+ */
+static void
+set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
+{
+	MemoryContext old = MemoryContextSwitchTo(migrate->statement_cxt);
+
+	if (OidIsValid(work->leftover))
+		migrate->statement = drop_statement(work->leftover);
+	else
+	{
+		migrate->statement = palloc0_object(ZdmStatement);
+		migrate->statement->tree = (Node *) zdm_twin_index_stmt(work, twin->column, twin->twin,
+																zdm_preloaded);
+		migrate->statement->sql = zdm_twin_index_sql(migrate->migration->id, work->source,
+													 twin->column, twin->twin, zdm_preloaded);
+		migrate->statement->tag = CreateCommandTag(migrate->statement->tree);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * In a session: have a worker do it, and wait for it.
+ */
+static ZdmOutcome
+ask_for_worker(ZdmMigrate *migrate)
+{
+	ZdmMigration *migration = migrate->migration;
+	ZdmTask		task = {
+		.kind = ZDM_TASK_STATEMENTS,
+		.database = MyDatabaseId,
+		.migration = migration->id,
+	};
+	TimestampTz now = GetCurrentTimestamp();
+	char	   *error = zdm_migration_error(migration->id);
+	List	   *busy = zdm_marked(ZDM_MARK_STATEMENT, migration->id);
+
+	(void) zdm_migrate_enter_step(migrate, ZDM_STEP_INDEX);
+	if (error != NULL)
+		zdm_migrate_fail(migrate, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+						 psprintf("the background worker of migration \"%s\" has failed", migration->name),
+						 error,
+						 "What is done is kept: run the same call again when the reason is gone.");
+	if (busy != NIL)
+		return zdm_hold(migrate,
+						psprintf("the index build of the worker with pid %d",
+								 ((ZdmMarked *) linitial(busy))->pid));
+	if (TimestampDifferenceExceeds(migrate->helper_asked, now, ASK_EVERY_MS))
+	{
+		namestrcpy(&task.name, migration->name);
+		if (!zdm_worker_register(&task, NULL))
+			return zdm_wait_for(migrate, "a free background worker (max_worker_processes), to build the indexes");
+		migrate->helper_asked = now;
+		migrate->wait_ms = 0;
+	}
+	return zdm_wait_for(migrate, "a background worker, to build the indexes");
+}
+
+/*
+ * Whether a backfill has left so many dead rows in a table that it is to be
+ * vacuumed, so that the next ranges' rows find room.  In a worker that is the
+ * next statement to run; for a session, another worker does it.
+ */
+bool
+zdm_vacuum_step(ZdmMigrate *migrate, Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	double		threshold;
+	int64		dead;
+	MemoryContext old;
+
+	if (zdm_vacuum_after <= 0 || RelationGetNumberOfBlocks(rel) < MIN_VACUUM_BLOCKS)
+		return false;
+	dead = dead_rows(relid, &threshold);
+	/* Those that the last vacuum could not remove will not go now. */
+	if (migrate->vacuumed == relid)
+		dead -= migrate->dead_before;
+	if (dead < threshold)
+		return false;
+	if (migrate->task == NULL)
+	{
+		ZdmTask		task = {
+			.kind = ZDM_TASK_VACUUM,
+			.database = MyDatabaseId,
+			.migration = migrate->migration->id,
+			.relation = relid,
+		};
+
+		namestrcpy(&task.name, migrate->migration->name);
+		zdm_worker_request(&task);
+		return false;
+	}
+	if (!zdm_mark(&migrate->statement_table, ZDM_MARK_TABLE, relid, 0, ExclusiveLock))
+		return false;
+	migrate->table_marked = true;
+	migrate->vacuumed = relid;
+	old = MemoryContextSwitchTo(migrate->statement_cxt);
+	migrate->statement = zdm_vacuum_statement(relid);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/*
+ * VACUUM as a backfill wants it: without waiting for a lock, and without
+ * giving the table's last blocks back, which would lock everybody out.
+ */
+ZdmStatement *
+zdm_vacuum_statement(Oid relid)
+{
+	return zdm_statement_parse(psprintf("VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) %s",
+										zdm_quote_relation(relid)));
+}
+
+static int64
+dead_rows(Oid relid, double *threshold)
+{
+	static SPIPlanPtr plan = NULL;
+	ZdmIdentity saved;
+	bool		isnull;
+	int64		dead;
+
+	zdm_catalog_begin(&saved);
+	zdm_execute_kept(&plan, SPI_OK_SELECT,
+					 "SELECT pg_catalog.pg_stat_get_dead_tuples(c.oid),"
+					 " greatest(c.reltuples::float8, pg_catalog.pg_stat_get_live_tuples(c.oid))"
+					 " FROM pg_catalog.pg_class c WHERE c.oid = $1",
+					 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid))));
+	dead = DatumGetInt64(zdm_result(0, 1, &isnull));
+	*threshold = DatumGetFloat8(zdm_result(0, 2, &isnull)) * zdm_vacuum_after / 100;
+	zdm_catalog_end(&saved);
+	return dead;
+}
+
+/*
+ * Run the worker's next statement, outside of a transaction.  Each wait in it
+ * is bounded by zdm.worker_patience.
+ */
+void
+zdm_run_statement(ZdmMigrate *migrate)
+{
+	char	   *before = pstrdup(GetConfigOption("lock_timeout", false, false));
+	bool		vacuum = migrate->statement->tag == CMDTAG_VACUUM;
+	LOCKTAG		mark;
+
+	StartTransactionCommand();
+	(void) zdm_mark(&mark, ZDM_MARK_STATEMENT, migrate->migration->id, 0, ShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(migrate->cxt);
+	SetConfigOption("lock_timeout", psprintf("%d", zdm_worker_patience),
+					PGC_SUSET, PGC_S_SESSION);
+	migrate->statement_since = GetCurrentTimestamp();
+	PG_TRY();
+	{
+		zdm_statement_run(migrate->statement);
+	}
+	PG_FINALLY();
+	{
+		zdm_unmark(&mark, ShareLock);
+		zdm_release_statement(migrate);
+		SetConfigOption("lock_timeout", before, PGC_SUSET, PGC_S_SESSION);
+	}
+	PG_END_TRY();
+	migrate->statement_since = 0;
+	MemoryContextSwitchTo(migrate->cxt);
+	if (vacuum)
+		note_vacuum(migrate);
+	migrate->last_progress = GetCurrentTimestamp();
+}
+
+/*
+ * Dead rows that are still there are somebody's who sees them: a vacuum for
+ * their sake would be in vain.
+ */
+static void
+note_vacuum(ZdmMigrate *migrate)
+{
+	double		threshold;
+
+	zdm_migrate_begin(migrate);
+	migrate->dead_before = dead_rows(migrate->vacuumed, &threshold);
+	zdm_migrate_commit(migrate);
+}
+
+/*
+ * Forget the statement, done or failed, and give back its table's mark.
+ */
+void
+zdm_release_statement(ZdmMigrate *migrate)
+{
+	if (migrate->table_marked)
+		zdm_unmark(&migrate->statement_table, ExclusiveLock);
+	migrate->table_marked = false;
+	migrate->statement = NULL;
+	MemoryContextReset(migrate->statement_cxt);
+}
+
+/*
+ * Interrupt the long statements that are run for a migration: they would be
+ * in the way of what the caller is about to do.
+ */
+void
+zdm_interrupt_statements(int64 migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_marked(ZDM_MARK_STATEMENT, migration))
+	{
+		ZdmMarked  *marked = lfirst(lc);
+
+		(void) kill(marked->pid, SIGINT);
+	}
+}

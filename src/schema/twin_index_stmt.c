@@ -1,0 +1,241 @@
+/*-------------------------------------------------------------------------
+ *
+ * twin_index_stmt.c
+ *	  The statements that make a twin column's indexes.
+ *
+ * A statement comes as the tree that the server makes for CREATE TABLE ...
+ * LIKE from an index's catalog rows, with the columns by their numbers; no
+ * text is parsed, so nothing depends on a name or a search_path.  What it
+ * has by name is put right here, and what makes it a constraint's is taken
+ * off.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/attmap.h"
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_utilcmd.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+
+#include "schema/twin_expression.h"
+#include "schema/twin_index.h"
+#include "util/compat.h"
+#include "util/lock.h"
+#include "util/spi.h"
+
+static bool may_be_unique(Relation source);
+static void fit_keys(IndexStmt *stmt, Relation table, Relation source,
+					 AttrNumber column, AttrNumber twin);
+static void fit_name(IndexElem *elem, const char *column, const char *twin);
+static List *collation_name(Oid collation);
+
+/*
+ * The statement that makes the index, in the current context.  It must run
+ * as a superuser; ZDM_INDEX_BUILD at the top level, outside of any
+ * transaction block.  Unique only where the source is, at once.
+ */
+IndexStmt *
+zdm_twin_index_stmt(const ZdmIndexWork *work, const char *column,
+					const char *twin, bool unique)
+{
+	Relation	table = table_open(work->table, AccessShareLock);
+	Relation	source = index_open(work->source, AccessShareLock);
+	AttrMap    *map = make_attrmap(RelationGetDescr(table)->natts);
+	RangeVar   *range;
+	IndexStmt  *stmt;
+
+	Assert(work->kind != ZDM_INDEX_ATTACH);
+	range = makeRangeVar(get_namespace_name(RelationGetNamespace(table)),
+						 pstrdup(RelationGetRelationName(table)), -1);
+	range->inh = work->kind != ZDM_INDEX_PARTITIONED;
+
+	for (int i = 0; i < map->maplen; i++)
+		map->attnums[i] = (AttrNumber) (i + 1);
+	stmt = generateClonedIndexStmt(range, source, map, NULL);
+	free_attrmap(map);
+	fit_keys(stmt, table, source, get_attnum(work->table, column),
+			 get_attnum(work->table, twin));
+
+	stmt->idxname = pstrdup(work->name);
+	stmt->concurrent = work->kind == ZDM_INDEX_BUILD;
+	stmt->unique = unique && may_be_unique(source);
+	stmt->nulls_not_distinct = stmt->nulls_not_distinct && stmt->unique;
+	stmt->primary = false;
+	stmt->isconstraint = false;
+	stmt->deferrable = false;
+	stmt->initdeferred = false;
+	stmt->excludeOpNames = NIL;
+	zdm_index_stmt_plain(stmt);
+
+	index_close(source, AccessShareLock);
+	table_close(table, AccessShareLock);
+	return stmt;
+}
+
+/*
+ * ON CONFLICT has no use for one that is checked later; an exclusion
+ * constraint's is none to speak of, even where it is WITHOUT OVERLAPS.
+ */
+static bool
+may_be_unique(Relation source)
+{
+	return source->rd_index->indisunique && source->rd_index->indimmediate &&
+		!source->rd_index->indisexclusion;
+}
+
+/*
+ * Put the twin in the column's place.  The server names a collation where it
+ * is not the type's; what counts is whether it is the column's.
+ */
+static void
+fit_keys(IndexStmt *stmt, Relation table, Relation source, AttrNumber column,
+		 AttrNumber twin)
+{
+	TupleDesc	desc = RelationGetDescr(table);
+	const char *from = NameStr(TupleDescAttr(desc, column - 1)->attname);
+	const char *to = NameStr(TupleDescAttr(desc, twin - 1)->attname);
+	ListCell   *lc;
+
+	foreach(lc, stmt->indexParams)
+	{
+		IndexElem  *elem = lfirst_node(IndexElem, lc);
+		int			key = foreach_current_index(lc);
+		Oid			own;
+
+		if (elem->expr != NULL)
+		{
+			elem->expr = zdm_twin_expression(elem->expr, desc, column, twin);
+			own = exprCollation(elem->expr);
+		}
+		else
+		{
+			fit_name(elem, from, to);
+			own = TupleDescAttr(desc, source->rd_index->indkey.values[key] - 1)->attcollation;
+		}
+		elem->collation = source->rd_indcollation[key] == own ? NIL :
+			collation_name(source->rd_indcollation[key]);
+	}
+	foreach(lc, stmt->indexIncludingParams)
+		fit_name(lfirst_node(IndexElem, lc), from, to);
+	if (stmt->whereClause != NULL)
+		stmt->whereClause = zdm_twin_expression(stmt->whereClause, desc, column, twin);
+}
+
+static void
+fit_name(IndexElem *elem, const char *column, const char *twin)
+{
+	if (strcmp(elem->name, column) != 0)
+		return;
+	elem->name = pstrdup(twin);
+	elem->indexcolname = pstrdup(twin);
+}
+
+static List *
+collation_name(Oid collation)
+{
+	HeapTuple	tuple;
+	Form_pg_collation form;
+	List	   *result;
+
+	if (!OidIsValid(collation))
+		return NIL;
+	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", collation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	result = list_make2(makeString(get_namespace_name(form->collnamespace)),
+						makeString(pstrdup(NameStr(form->collname))));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * Take the locks, politely, that the statement takes in a transaction that
+ * has no others: for a partitioned table's index, which keeps writers out for
+ * a moment, and to attach one.
+ */
+void
+zdm_twin_index_lock(const ZdmIndexWork *work)
+{
+	Oid			child,
+				parent;
+
+	if (work->kind == ZDM_INDEX_PARTITIONED)
+		zdm_lock_relations(list_make1_oid(work->table), ShareLock);
+	if (work->kind != ZDM_INDEX_ATTACH)
+		return;
+
+	/* Tables before indexes, as everybody does. */
+	zdm_lock_relations(list_make2_oid(work->parent_table, work->table),
+					   AccessShareLock);
+	child = zdm_twin_index_named(work->table, work->name);
+	parent = zdm_twin_index_named(work->parent_table, work->parent_name);
+	if (OidIsValid(parent))
+		zdm_lock_relations(list_make1_oid(parent), ShareUpdateExclusiveLock);
+	/* Everybody who plans a query of the partition has a lock on it. */
+	if (OidIsValid(child))
+		zdm_lock_relations(list_make1_oid(child), AccessExclusiveLock);
+}
+
+/*
+ * Attach an index to its parent, as a superuser.
+ */
+void
+zdm_twin_index_attach(const ZdmIndexWork *work)
+{
+	Assert(work->kind == ZDM_INDEX_ATTACH);
+	zdm_execute_ddl(psprintf("ALTER INDEX %s ATTACH PARTITION %s",
+							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(work->parent_table)),
+														work->parent_name),
+							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(work->table)),
+														work->name)));
+}
+
+/*
+ * For people: what makes the twin of an index, or what it is, once it is
+ * there.  Before, nothing but the server's text for the source is to be had,
+ * so that names the column.
+ */
+char *
+zdm_twin_index_sql(int64 migration, Oid source, const char *column,
+				   const char *twin, bool unique)
+{
+	Relation	index = index_open(source, AccessShareLock);
+	bool		partitioned = index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX;
+	char	   *name = zdm_twin_index_name(migration, RelationGetRelationName(index));
+	Oid			made = zdm_twin_index_named(index->rd_index->indrelid, name);
+	char	   *start = psprintf("CREATE %sINDEX %s ",
+								 index->rd_index->indisunique ? "UNIQUE " : "",
+								 quote_identifier(RelationGetRelationName(index)));
+	ZdmIdentity saved;
+	char	   *definition;
+
+	unique = unique && may_be_unique(index);
+	index_close(index, AccessShareLock);
+	zdm_pin_path(&saved);
+	zdm_pin_style();
+	definition = pg_get_indexdef_string(OidIsValid(made) ? made : source);
+	zdm_unbecome(&saved);
+	if (OidIsValid(made))
+		return definition;
+
+	if (strncmp(definition, start, strlen(start)) == 0)
+		definition = psprintf("CREATE %sINDEX %s%s%s%s",
+							  unique ? "UNIQUE " : "",
+							  partitioned ? "" : "CONCURRENTLY ",
+							  migration ? quote_identifier(name) : "",
+							  migration ? " " : "",
+							  definition + strlen(start));
+	return psprintf("%s -- with %s in the place of %s%s", definition,
+					quote_identifier(twin), quote_identifier(column),
+					partitioned ? ", partition by partition, concurrently" : "");
+}

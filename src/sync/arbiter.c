@@ -1,0 +1,251 @@
+/*-------------------------------------------------------------------------
+ *
+ * arbiter.c
+ *	  INSERT ... ON CONFLICT where two columns of a rename are unique.
+ *
+ * ON CONFLICT (name) asks the unique indexes on that column, its arbiters,
+ * whether there is such a row.  Of two sessions that insert the same one at
+ * once, the second learns from an arbiter that it came too late, and updates
+ * the row.  Any other unique index raises an error.  While a rename is in
+ * flight, what is unique in one column is unique in the other, and has an
+ * index on each: so the one that the statement did not name would raise it,
+ * an error that the application has never met.  Therefore each index whose
+ * counterpart is an arbiter becomes one, too.
+ *
+ * The executor reads a table's list of arbiters anew for each row, after the
+ * BEFORE triggers; so the sync trigger is the place, and nobody but those who
+ * write such a table pays for it.  A partition's list is the one that counts,
+ * and is made by then.  Its root's stays as it is: the executor derives the
+ * partitions' lists from it, and demands an index on each of them.  That also
+ * covers what a list from the planner never could: indexes that are being
+ * built, which are not valid but demand uniqueness already, and those of a
+ * partition that are not attached yet.
+ *
+ * The statement is known only where our hooks saw it begin.  A session that
+ * loads the library in its first statement lacks that, so unique indexes on a
+ * second column are for servers that preload it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/execdesc.h"
+#include "nodes/execnodes.h"
+#include "optimizer/optimizer.h"
+#include "utils/memutils.h"
+
+#include "schema/twin_expression.h"
+#include "sync/arbiter.h"
+#include "sync/rule.h"
+#include "sync/written.h"
+#include "util/compat.h"
+
+static bool has_arbiters(EState *estate);
+static bool widen(EState *estate, ResultRelInfo *info);
+static bool widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule);
+static bool is_rename(const ZdmRule *rule);
+static bool demands_unique(ResultRelInfo *info, int number);
+static bool mirrors(ResultRelInfo *info, int first, int second,
+					AttrNumber column, AttrNumber twin);
+static bool mirrors_tree(List *first, List *second, TupleDesc desc,
+						 AttrNumber column, AttrNumber twin);
+
+/*
+ * Called for each row that is inserted into the table, in the memory context
+ * that its trigger was called in.
+ */
+void
+zdm_arbiters_widen(Relation rel)
+{
+	ZdmStatement *statement = zdm_firing_statement();
+	EState	   *estate;
+	bool		done = true;
+	ListCell   *lc;
+
+	if (statement == NULL || statement->arbiters == ZDM_ARBITERS_NONE)
+		return;
+	estate = statement->desc->estate;
+	if (statement->arbiters == ZDM_ARBITERS_UNKNOWN)
+	{
+		statement->arbiters = has_arbiters(estate) ? ZDM_ARBITERS_SOME :
+			ZDM_ARBITERS_NONE;
+		if (statement->arbiters == ZDM_ARBITERS_NONE)
+			return;
+	}
+
+	if (statement->widened != RelationGetRelid(rel))
+	{
+		foreach(lc, estate->es_opened_result_relations)
+		{
+			ResultRelInfo *info = lfirst(lc);
+
+			if (RelationGetRelid(info->ri_RelationDesc) == RelationGetRelid(rel) &&
+				!widen(estate, info))
+				done = false;
+		}
+		statement->widened = done ? RelationGetRelid(rel) : InvalidOid;
+	}
+	/* Partitions are added to this list as rows come to them. */
+	for_each_from(lc, estate->es_tuple_routing_result_relations,
+				  statement->widened_partitions)
+		(void) widen(estate, lfirst(lc));
+	statement->widened_partitions =
+		list_length(estate->es_tuple_routing_result_relations);
+}
+
+static bool
+has_arbiters(EState *estate)
+{
+	ListCell   *lc;
+
+	foreach(lc, estate->es_opened_result_relations)
+	{
+		if (((ResultRelInfo *) lfirst(lc))->ri_onConflictArbiterIndexes != NIL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Returns false where the statement has not come to that table yet.
+ */
+static bool
+widen(EState *estate, ResultRelInfo *info)
+{
+	ZdmRuleSet *set;
+	int			held;
+	bool		more;
+
+	/* Without a list, every index is an arbiter already. */
+	if (info->ri_onConflictArbiterIndexes == NIL ||
+		info->ri_RelationDesc->rd_rel->relkind != RELKIND_RELATION)
+		return true;
+	if (info->ri_IndexRelationDescs == NULL)
+		return false;
+	set = zdm_rules_get(info->ri_RelationDesc);
+	held = zdm_rules_hold();
+	do
+	{
+		more = false;
+		for (int i = 0; i < set->count; i++)
+		{
+			if (is_rename(&set->rules[i]) &&
+				widen_once(estate, info, &set->rules[i]))
+				more = true;
+		}
+	} while (more);
+	zdm_rules_release(held);
+	return true;
+}
+
+/*
+ * Add the counterparts, by one rule, of the arbiters that there are.
+ */
+static bool
+widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule)
+{
+	const ZdmSide *original = rule->new_leads ? &rule->new : &rule->old;
+	const ZdmSide *copy = rule->new_leads ? &rule->old : &rule->new;
+	AttrNumber	column = original->columns[0].attnum;
+	AttrNumber	twin = copy->columns[0].attnum;
+	List	   *arbiters = info->ri_onConflictArbiterIndexes;
+	List	   *added = NIL;
+	MemoryContext old;
+
+	for (int i = 0; i < info->ri_NumIndices; i++)
+	{
+		if (!demands_unique(info, i) ||
+			list_member_oid(arbiters, RelationGetRelid(info->ri_IndexRelationDescs[i])))
+			continue;
+		for (int j = 0; j < info->ri_NumIndices; j++)
+		{
+			if (demands_unique(info, j) &&
+				list_member_oid(arbiters, RelationGetRelid(info->ri_IndexRelationDescs[j])) &&
+				(mirrors(info, i, j, column, twin) ||
+				 mirrors(info, j, i, column, twin)))
+			{
+				added = lappend_oid(added, RelationGetRelid(info->ri_IndexRelationDescs[i]));
+				break;
+			}
+		}
+	}
+	if (added == NIL)
+		return false;
+	/* The list that is there may be a cached plan's. */
+	old = MemoryContextSwitchTo(estate->es_query_cxt);
+	info->ri_onConflictArbiterIndexes = list_concat_copy(arbiters, added);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/*
+ * Whether a rule has one column on each side, and copies.
+ */
+static bool
+is_rename(const ZdmRule *rule)
+{
+	return rule->old.count == 1 && rule->new.count == 1 &&
+		rule->new.columns[0].value.same_as == rule->old.columns[0].attnum &&
+		rule->old.columns[0].value.same_as == rule->new.columns[0].attnum;
+}
+
+/*
+ * Whether an index, valid or not, refuses a second row with the same key at
+ * once.
+ */
+static bool
+demands_unique(ResultRelInfo *info, int number)
+{
+	IndexInfo  *index = info->ri_IndexRelationInfo[number];
+	Relation	rel = info->ri_IndexRelationDescs[number];
+
+	return rel != NULL && index->ii_Unique && index->ii_ReadyForInserts &&
+		index->ii_ExclusionOps == NULL && rel->rd_index->indimmediate;
+}
+
+/*
+ * Whether the second index is the first, with the twin in the column's place.
+ */
+static bool
+mirrors(ResultRelInfo *info, int first, int second, AttrNumber column,
+		AttrNumber twin)
+{
+	TupleDesc	desc = RelationGetDescr(info->ri_RelationDesc);
+	IndexInfo  *a = info->ri_IndexRelationInfo[first];
+	IndexInfo  *b = info->ri_IndexRelationInfo[second];
+	Relation	a_rel = info->ri_IndexRelationDescs[first];
+	Relation	b_rel = info->ri_IndexRelationDescs[second];
+
+	if (a->ii_NumIndexKeyAttrs != b->ii_NumIndexKeyAttrs ||
+		a->ii_NullsNotDistinct != b->ii_NullsNotDistinct)
+		return false;
+	for (int i = 0; i < a->ii_NumIndexKeyAttrs; i++)
+	{
+		AttrNumber	attnum = a->ii_IndexAttrNumbers[i];
+
+		if ((attnum == column ? twin : attnum) != b->ii_IndexAttrNumbers[i] ||
+			a_rel->rd_opfamily[i] != b_rel->rd_opfamily[i] ||
+			a_rel->rd_indcollation[i] != b_rel->rd_indcollation[i])
+			return false;
+	}
+	return mirrors_tree(a->ii_Expressions, b->ii_Expressions, desc, column, twin) &&
+		mirrors_tree(a->ii_Predicate, b->ii_Predicate, desc, column, twin);
+}
+
+static bool
+mirrors_tree(List *first, List *second, TupleDesc desc, AttrNumber column,
+			 AttrNumber twin)
+{
+	Node	   *mapped;
+
+	if (list_length(first) != list_length(second))
+		return false;
+	if (first == NIL)
+		return true;
+	mapped = zdm_twin_expression((Node *) first, desc, column, twin);
+
+	/* The server has simplified the second, which may have gone further. */
+	return mapped != NULL &&
+		(equal(mapped, second) ||
+		 equal(eval_const_expressions(NULL, mapped), second));
+}

@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.h
+ *	  Statements that manage transactions of their own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_STATEMENT_H
+#define ZDM_STATEMENT_H
+
+#include "nodes/nodes.h"
+#include "tcop/cmdtag.h"
+
+/* In a context that outlives the transactions of the statement. */
+typedef struct ZdmStatement
+{
+	Node	   *tree;			/* of a utility command */
+	char	   *sql;			/* what others see in pg_stat_activity */
+	CommandTag	tag;
+} ZdmStatement;
+
+extern ZdmStatement *zdm_statement_parse(const char *sql);
+extern void zdm_execute_utility(Node *tree);
+extern void zdm_statement_run(ZdmStatement *statement);
+
+#endif							/* ZDM_STATEMENT_H */
