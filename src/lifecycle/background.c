@@ -39,6 +39,7 @@
 
 #include "catalog/event.h"
 #include "lifecycle/background.h"
+#include "lifecycle/explain.h"
 #include "lifecycle/migrate.h"
 #include "schema/table.h"
 #include "util/guc.h"
@@ -52,6 +53,9 @@
 
 /* The first pause after an error that may pass by itself. */
 #define RETRY_MS 50
+
+/* Workers try that long to get a lock before they say that they wait. */
+#define LOCK_PATIENCE "1s"
 
 static bool extension_exists(void);
 static ZdmMigration *read_migration(ZdmTask *task);
@@ -99,6 +103,8 @@ zdm_background_pick_up(void)
 {
 	ListCell   *lc;
 
+	if (zdm_explaining())
+		return;
 	foreach(lc, zdm_migrations_queued())
 		zdm_background_ask(lfirst(lc));
 }
@@ -165,6 +171,8 @@ run_migration(ZdmTask *task)
 		return;
 	MemoryContextSwitchTo(cxt);
 	migrate = zdm_migrate_create(migration, task);
+	/* A lock that is not to be had is to be seen soon. */
+	SetConfigOption("zdm.lock_patience", LOCK_PATIENCE, PGC_USERSET, PGC_S_SESSION);
 	if (migration->fire_user_triggers)
 		SetConfigOption("zdm.fire_user_triggers", "on", PGC_USERSET, PGC_S_SESSION);
 	while (go_on)
@@ -181,6 +189,8 @@ run_migration(ZdmTask *task)
 		}
 		PG_END_TRY();
 		go_on = error != NULL && handle_error(migrate, error);
+		if (error != NULL)
+			FreeErrorData(error);
 	}
 }
 
@@ -192,7 +202,7 @@ static bool
 take_number(const ZdmTask *task)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	bool		numbered = task->kind == ZDM_TASK_RUN;
+	bool		helper = task->kind == ZDM_TASK_STATEMENTS;
 	LOCKTAG		tag;
 	bool		got;
 
@@ -200,11 +210,10 @@ take_number(const ZdmTask *task)
 	{
 		StartTransactionCommand();
 		got = zdm_mark(&tag, ZDM_MARK_LOOP, task->migration,
-					   numbered ? task->number : ZDM_UNNUMBERED,
-					   numbered ? ExclusiveLock : ShareLock);
+					   helper ? ZDM_HELPER : task->number, ExclusiveLock);
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(cxt);
-		if (got || waited >= NUMBER_WAIT_MS)
+		if (got || helper || waited >= NUMBER_WAIT_MS)
 			return got;
 		zdm_sleep(NUMBER_PAUSE_MS);
 	}
@@ -284,6 +293,10 @@ handle_error(ZdmMigrate *migrate, ErrorData *error)
 									zdm_worker_patience))
 	{
 		migrate->statement_since = 0;
+		zdm_migrate_begin(migrate);
+		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+			(void) zdm_wait_for(migrate, error->detail ? error->detail : error->message);
+		zdm_migrate_commit(migrate);
 		zdm_sleep(RETRY_MS);
 		return true;
 	}

@@ -103,7 +103,8 @@ parse_call(const char *call)
 		sql++;
 
 	if (pg_strncasecmp(sql, "select", 6) != 0 && pg_strncasecmp(sql, "call", 4) != 0)
-		sql = psprintf(pg_strncasecmp(sql, "zdm.backfill", 12) == 0 ? "CALL %s" : "SELECT %s", sql);
+		sql = psprintf(pg_strncasecmp(sql, "zdm.backfill", 12) == 0 ||
+					   pg_strncasecmp(sql, "zdm.wait", 8) == 0 ? "CALL %s" : "SELECT %s", sql);
 
 	raw = pg_parse_query(sql);
 	if (list_length(raw) != 1)

@@ -99,7 +99,7 @@ migrate_in_session(ZdmMigration *migration)
 				errmsg("statement_timeout is %d ms, and counts for the whole backfill", StatementTimeout),
 				errhint("SET statement_timeout = 0; a call that was cancelled may be made again."));
 	/* Released on every way out, and with the session. */
-	(void) zdm_mark(&mark, ZDM_MARK_LOOP, migration->id, ZDM_UNNUMBERED, ShareLock);
+	(void) zdm_mark(&mark, ZDM_MARK_LOOP, migration->id, ZDM_IN_SESSION, ShareLock);
 	PG_TRY();
 	{
 		zdm_migrate_commit(migrate);
@@ -154,6 +154,8 @@ zdm_migrate_create(ZdmMigration *migration, const ZdmTask *task)
 											   ALLOCSET_DEFAULT_SIZES);
 	migrate->statement_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm statement",
 												   ALLOCSET_DEFAULT_SIZES);
+	/* A helper comes into the middle of a session's loop. */
+	migrate->prepared = task != NULL && task->kind == ZDM_TASK_STATEMENTS;
 	migrate->throttle = zdm_throttle_create(CurrentMemoryContext);
 	migrate->last_progress = migrate->last_line = GetCurrentTimestamp();
 	return migrate;
@@ -168,13 +170,19 @@ ZdmOutcome
 zdm_migrate_run(ZdmMigrate *migrate)
 {
 	ZdmOutcome	outcome;
-	bool		to_do;
 
-	zdm_migrate_begin(migrate);
-	to_do = prepare(migrate);
-	zdm_migrate_commit(migrate);
-	if (!to_do)
-		return ZDM_NOTHING_LEFT;
+	/* Not again after an error that a worker has recovered from. */
+	if (!migrate->prepared)
+	{
+		bool		to_do;
+
+		zdm_migrate_begin(migrate);
+		to_do = prepare(migrate);
+		zdm_migrate_commit(migrate);
+		if (!to_do)
+			return ZDM_NOTHING_LEFT;
+		migrate->prepared = true;
+	}
 	outcome = loop(migrate);
 	if (outcome == ZDM_STOPPED)
 		return outcome;

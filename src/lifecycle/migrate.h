@@ -24,6 +24,7 @@ typedef struct ZdmMigrate
 	const ZdmTask *task;		/* of the worker; NULL in a session */
 	MemoryContext cxt;			/* of the whole call */
 	MemoryContext batch_cxt;	/* of one transaction */
+	bool		prepared;
 	bool		snapshot;		/* we have pushed one */
 	TimestampTz last_progress;	/* when something was done last */
 	TimestampTz last_line;		/* when a progress line was printed last */

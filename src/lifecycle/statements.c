@@ -210,7 +210,7 @@ ask_for_worker(ZdmMigrate *migrate)
 	};
 	TimestampTz now = GetCurrentTimestamp();
 	char	   *error = zdm_migration_error(migration->id);
-	List	   *busy = zdm_marked(ZDM_MARK_STATEMENT, migration->id);
+	ListCell   *lc;
 
 	(void) zdm_migrate_enter_step(migrate, ZDM_STEP_INDEX);
 	if (error != NULL)
@@ -218,10 +218,14 @@ ask_for_worker(ZdmMigrate *migrate)
 						 psprintf("the background worker of migration \"%s\" has failed", migration->name),
 						 error,
 						 "What is done is kept: run the same call again when the reason is gone.");
-	if (busy != NIL)
-		return zdm_hold(migrate,
-						psprintf("the index build of the worker with pid %d",
-								 ((ZdmMarked *) linitial(busy))->pid));
+	foreach(lc, zdm_marked(ZDM_MARK_LOOP, migration->id))
+	{
+		ZdmMarked  *marked = lfirst(lc);
+
+		if (marked->number != ZDM_IN_SESSION)
+			return zdm_hold(migrate,
+							psprintf("the index build of the worker with pid %d", marked->pid));
+	}
 	if (TimestampDifferenceExceeds(migrate->helper_asked, now, ASK_EVERY_MS))
 	{
 		namestrcpy(&task.name, migration->name);
@@ -326,19 +330,21 @@ zdm_run_statement(ZdmMigrate *migrate)
 	SetConfigOption("lock_timeout", psprintf("%d", zdm_worker_patience),
 					PGC_SUSET, PGC_S_SESSION);
 	migrate->statement_since = GetCurrentTimestamp();
+	MemoryContextSwitchTo(migrate->statement_cxt);
 	PG_TRY();
 	{
 		zdm_statement_run(migrate->statement);
 	}
 	PG_FINALLY();
 	{
+		MemoryContextSwitchTo(migrate->cxt);
 		zdm_unmark(&mark, ShareLock);
 		zdm_release_statement(migrate);
 		SetConfigOption("lock_timeout", before, PGC_SUSET, PGC_S_SESSION);
 	}
 	PG_END_TRY();
 	migrate->statement_since = 0;
-	MemoryContextSwitchTo(migrate->cxt);
+	pfree(before);
 	if (vacuum)
 		note_vacuum(migrate);
 	migrate->last_progress = GetCurrentTimestamp();

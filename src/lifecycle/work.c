@@ -85,6 +85,8 @@ zdm_work_once(ZdmMigrate *migrate)
 
 	if (migrate->task == NULL || migrate->task->kind == ZDM_TASK_RUN)
 	{
+		if (migrate->step == 0)
+			(void) zdm_migrate_enter_step(migrate, ZDM_STEP_BACKFILL);
 		range = zdm_range_claim(migration->id, ZDM_RANGE_BLOCKS, NULL);
 		if (range != NULL)
 			return work_on(migrate, range, ZDM_RANGE_BLOCKS);

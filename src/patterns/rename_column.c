@@ -238,6 +238,22 @@ guard(ZdmMigration *migration, Relation rel)
 				zdm_hint_rollback(migration));
 }
 
+static ZdmNote *
+index_note(ZdmMigration *migration)
+{
+	const char *from = quote_identifier(old_name(migration));
+	const char *to = quote_identifier(new_name(migration));
+
+	if (index_sql(migration) == NULL)
+		return zdm_note(false, "until contract, column %s has no index: conditions on it are slow, and ON CONFLICT (%s) is refused; use %s for these",
+						to, to, from);
+	if (!zdm_preloaded)
+		return zdm_note(false, "column %s gets the indexes of %s after the backfill: before, conditions on it are slow; as zdm is not in shared_preload_libraries none of them is unique, and until contract ON CONFLICT (%s) is refused: use %s for it",
+						to, from, to, from);
+	return zdm_note(false, "column %s gets the indexes of %s after the backfill: before, conditions on it are slow, and ON CONFLICT (%s) is refused; use %s for these",
+					to, from, to, from);
+}
+
 static List *
 notes(ZdmMigration *migration, Relation rel)
 {
@@ -284,9 +300,7 @@ notes(ZdmMigration *migration, Relation rel)
 					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
 	result = lappend(result,
 					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
-	result = lappend(result,
-					 zdm_note(false, "until contract, column %s has no index: conditions on it are slow, and ON CONFLICT (%s) is refused; use %s for these",
-							  quote_identifier(to), quote_identifier(to), quote_identifier(from)));
+	result = lappend(result, index_note(migration));
 	result = lappend(result,
 					 zdm_note(false, "column %s shows no NOT NULL, no identity and no volatile default in the catalog; what %s demands holds for what is written to either",
 							  quote_identifier(to), quote_identifier(from)));

@@ -18,8 +18,10 @@ typedef enum ZdmMark
 	ZDM_MARK_TABLE				/* runs a long statement on a table */
 } ZdmMark;
 
-/* Loops that are no numbered worker share this number. */
-#define ZDM_UNNUMBERED 0
+/* Sessions that run a migration share this number. */
+#define ZDM_IN_SESSION 0
+/* The worker that helps a session out has this one, far above all others. */
+#define ZDM_HELPER 1000
 
 typedef struct ZdmMarked
 {
