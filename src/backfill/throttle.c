@@ -459,7 +459,7 @@ run_query(const char *query, Oid role)
 	CurrentResourceOwner = owner;
 
 	if (query_expired)
-		fail_query(name, ERRCODE_QUERY_CANCELED,
+		fail_query(name, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 				   psprintf("it took longer than %d s", QUERY_LIMIT_MS / 1000),
 				   psprintf("The query: %s", query));
 	if (run.cancel != NULL)
