@@ -157,7 +157,8 @@ zdm_start(PG_FUNCTION_ARGS)
 
 	require(fcinfo, 0, "migration");
 	return state_result(zdm_control_start(text_argument(fcinfo, 0),
-										  PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1),
+										  PG_ARGISNULL(1) ? ZDM_DEFAULT_WORKERS
+										  : Max(0, PG_GETARG_INT32(1)),
 										  throttle));
 }
 

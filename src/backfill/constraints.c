@@ -189,6 +189,7 @@ keep_trigger(ZdmConstraints *constraints, Trigger *trigger, int most)
 		relinfo->ri_TrigWhenExprs = palloc0_array(ExprState *, most);
 		constraints->foreign_keys = true;
 	}
+	Assert(relinfo->ri_TrigDesc != NULL);
 	relinfo->ri_TrigDesc->triggers[relinfo->ri_TrigDesc->numtriggers++] = *trigger;
 }
 

@@ -350,6 +350,17 @@ zdm_throttle_wal_pause(ZdmThrottle *throttle, int loops)
 	return (int64) ceil(Min(wal_debt_ms(throttle), MAX_WAL_PAUSE_MS));
 }
 
+/*
+ * What was written since the last look is nobody's debt: the build of an
+ * index cannot be slowed down, and is not paid for afterwards.
+ */
+void
+zdm_throttle_forget_wal(ZdmThrottle *throttle)
+{
+	throttle->wal_at = now_us();
+	throttle->wal_seen = pgWalUsage.wal_bytes;
+}
+
 static char *
 wal_over_rate(ZdmThrottle *throttle, int64 now)
 {

@@ -33,7 +33,8 @@
 
 #include "backfill/worker.h"
 
-#define LIBRARY "zdm"
+/* As the functions of the extension name it. */
+#define LIBRARY "$libdir/zdm"
 #define LAUNCHER_RESTART_S 5
 
 StaticAssertDecl(sizeof(ZdmTask) <= BGW_EXTRALEN, "a task must fit a worker's extra data");
@@ -202,6 +203,11 @@ zdm_launcher_register(void)
 ZdmTask *
 zdm_worker_begin(void)
 {
+	/* The last one came with 17. */
+	static const char *const unlimited[] = {
+		"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout",
+		"transaction_timeout",
+	};
 	ZdmTask    *task = MemoryContextAlloc(TopMemoryContext, sizeof(ZdmTask));
 
 	memcpy(task, MyBgworkerEntry->bgw_extra, sizeof(ZdmTask));
@@ -210,6 +216,11 @@ zdm_worker_begin(void)
 	if (NameStr(task->name)[0] != '\0')
 		SetConfigOption("application_name", NameStr(task->name),
 						PGC_USERSET, PGC_S_SESSION);
+	for (int i = 0; i < (int) lengthof(unlimited); i++)
+	{
+		if (GetConfigOption(unlimited[i], true, false) != NULL)
+			SetConfigOption(unlimited[i], "0", PGC_SUSET, PGC_S_SESSION);
+	}
 	/* Whatever the database's settings say. */
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_SUSET, PGC_S_SESSION);
 	SetConfigOption("default_transaction_isolation", "read committed",

@@ -192,24 +192,24 @@ zdm_range_save(ZdmRange *range)
 	zdm_catalog_begin(&saved);
 	(void) zdm_execute_kept(&plan, SPI_OK_UPDATE,
 							"UPDATE zdm.backfill_range SET next_block = $4, verified_block = $5,"
-		   " skipped = $6, batch_blocks = $7, rows_done = rows_done + $8,"
-		   " rows_changed = rows_changed + $9, rows_compared = rows_compared + $10,"
-		   " mismatches = mismatches + $11,"
-		   " busy = busy + '1 us'::interval * $12,"
-		   " changed_at = pg_catalog.clock_timestamp()"
-		   " WHERE migration_id = $1 AND relation = $2 AND first_block = $3",
-		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(range->migration)),
-					ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(range->relation)),
-					ZDM_ARG(INT8OID, Int64GetDatum(range->first)),
-					ZDM_ARG(INT8OID, Int64GetDatum(range->next)),
-					ZDM_ARG(INT8OID, Int64GetDatum(range->verified)),
-					tid_array(range->skipped),
-					ZDM_ARG(INT4OID, Int32GetDatum(range->batch_blocks)),
-					ZDM_ARG(INT8OID, Int64GetDatum(range->rows_done)),
-					ZDM_ARG(INT8OID, Int64GetDatum(range->rows_changed)),
-					ZDM_ARG(INT8OID, Int64GetDatum(range->rows_compared)),
-					ZDM_ARG(INT8OID, Int64GetDatum(range->mismatches)),
-					ZDM_ARG(FLOAT8OID, Float8GetDatum((double) range->busy_us))));
+							" skipped = $6, batch_blocks = $7, rows_done = rows_done + $8,"
+							" rows_changed = rows_changed + $9, rows_compared = rows_compared + $10,"
+							" mismatches = mismatches + $11,"
+							" busy = busy + '1 us'::interval * $12,"
+							" changed_at = pg_catalog.clock_timestamp()"
+							" WHERE migration_id = $1 AND relation = $2 AND first_block = $3",
+							ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(range->migration)),
+									 ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(range->relation)),
+									 ZDM_ARG(INT8OID, Int64GetDatum(range->first)),
+									 ZDM_ARG(INT8OID, Int64GetDatum(range->next)),
+									 ZDM_ARG(INT8OID, Int64GetDatum(range->verified)),
+									 tid_array(range->skipped),
+									 ZDM_ARG(INT4OID, Int32GetDatum(range->batch_blocks)),
+									 ZDM_ARG(INT8OID, Int64GetDatum(range->rows_done)),
+									 ZDM_ARG(INT8OID, Int64GetDatum(range->rows_changed)),
+									 ZDM_ARG(INT8OID, Int64GetDatum(range->rows_compared)),
+									 ZDM_ARG(INT8OID, Int64GetDatum(range->mismatches)),
+									 ZDM_ARG(FLOAT8OID, Float8GetDatum((double) range->busy_us))));
 	zdm_catalog_end(&saved);
 }
 

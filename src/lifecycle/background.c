@@ -39,6 +39,7 @@
 
 #include "catalog/event.h"
 #include "lifecycle/background.h"
+#include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/migrate.h"
 #include "schema/table.h"
@@ -106,7 +107,13 @@ zdm_background_pick_up(void)
 	if (zdm_explaining())
 		return;
 	foreach(lc, zdm_migrations_queued())
-		zdm_background_ask(lfirst(lc));
+	{
+		ZdmMigration *migration = lfirst(lc);
+
+		/* Not in the middle of a restore. */
+		if (migration->rules != NIL && !OidIsValid(zdm_table_out_of_sync(migration)))
+			zdm_background_ask(migration);
+	}
 }
 
 /*

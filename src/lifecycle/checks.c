@@ -12,9 +12,9 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
+#include "catalog/pg_type.h"
 #include "storage/bufmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -24,8 +24,8 @@
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"
+#include "util/spi.h"
 
-static void check_trigger_on(ZdmMigration *migration, Oid relid);
 static pg_noreturn void differs(ZdmMigration *migration, Oid relid, int64 rows);
 
 /*
@@ -66,8 +66,7 @@ zdm_check_in_sync(ZdmMigration *migration, List *compared)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, zdm_table_and_partitions(migration->relation))
-		check_trigger_on(migration, lfirst_oid(lc));
+	zdm_check_synced(migration);
 	foreach(lc, zdm_storage_relations(migration->relation))
 	{
 		ZdmVerification found = {0};
@@ -86,18 +85,43 @@ zdm_check_in_sync(ZdmMigration *migration, List *compared)
 	return result;
 }
 
-static void
-check_trigger_on(ZdmMigration *migration, Oid relid)
+/*
+ * The table, or a partition of it, whose trigger is not on, or InvalidOid.  In
+ * the middle of a restore that is so up to its very end: what the table holds
+ * by then says nothing.  Asked of the catalog, without a lock: the caller may
+ * only want to know whether to begin.
+ */
+Oid
+zdm_table_out_of_sync(ZdmMigration *migration)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	TriggerDesc *triggers = rel->trigdesc;
-	bool		on = false;
+	List	   *relids = zdm_table_and_partitions(migration->relation);
+	Datum	   *elems = palloc_array(Datum, list_length(relids));
+	List	   *missing;
+	ListCell   *lc;
 
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		on |= strcmp(triggers->triggers[i].tgname, ZDM_SYNC_TRIGGER) == 0 &&
-			triggers->triggers[i].tgenabled == TRIGGER_FIRES_ALWAYS;
-	table_close(rel, AccessShareLock);
-	if (!on)
+	foreach(lc, relids)
+		elems[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
+	missing = zdm_query_strings("SELECT r.oid::pg_catalog.text FROM pg_catalog.unnest($1) r(oid)"
+								" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t"
+								" WHERE t.tgrelid OPERATOR(pg_catalog.=) r.oid"
+								" AND t.tgname OPERATOR(pg_catalog.=) $2"
+								" AND t.tgenabled OPERATOR(pg_catalog.=) 'A') LIMIT 1",
+								ZDM_ARGS(ZDM_ARG(OIDARRAYOID,
+												 PointerGetDatum(construct_array(elems, list_length(relids), OIDOID,
+																				 sizeof(Oid), true, TYPALIGN_INT))),
+										 zdm_arg_name(ZDM_SYNC_TRIGGER)));
+	return missing ? (Oid) strtoul(linitial(missing), NULL, 10) : InvalidOid;
+}
+
+/*
+ * Refuse what needs the table to be kept in sync, where it is not.
+ */
+void
+zdm_check_synced(ZdmMigration *migration)
+{
+	Oid			relid = zdm_table_out_of_sync(migration);
+
+	if (OidIsValid(relid))
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("table \"%s\" is not kept in sync: its trigger \"%s\" is not ENABLE ALWAYS",

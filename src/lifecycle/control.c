@@ -20,7 +20,9 @@
 
 #include "backfill/throttle.h"
 #include "catalog/event.h"
+#include "catalog/step.h"
 #include "lifecycle/background.h"
+#include "lifecycle/checks.h"
 #include "lifecycle/control.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/lifecycle.h"
@@ -47,12 +49,13 @@ typedef struct WaitState
 } WaitState;
 
 static ZdmMigration *begin_control(const char *name);
+static bool explained(ZdmMigration *migration, const char *what);
 static bool is_over(ZdmMigration *migration, WaitState *state);
 static pg_noreturn void timed_out(ZdmMigration *migration);
 
 /*
- * Run the migrate phase in that many background workers (0: the setting's
- * number).  throttle: NULL leaves the query as it is, an empty one takes it
+ * Run the migrate phase in that many background workers (or as many as the
+ * setting says).  throttle: NULL leaves the query as it is, an empty one takes it
  * away.
  */
 ZdmState
@@ -60,13 +63,13 @@ zdm_control_start(const char *name, int workers, const char *throttle)
 {
 	ZdmMigration *migration;
 	ZdmOrder	order = {
-		.workers = workers > 0 ? workers : zdm_backfill_workers,
+		.workers = workers != ZDM_DEFAULT_WORKERS ? workers : zdm_backfill_workers,
 		.throttle = unconstify(char *, throttle),
 		.fire_user_triggers = zdm_fire_user_triggers,
 	};
 	Oid			owner;
 
-	if (workers < 0 || workers > ZDM_MAX_WORKERS)
+	if (order.workers < 1 || order.workers > ZDM_MAX_WORKERS)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("workers must be between 1 and %d", ZDM_MAX_WORKERS),
@@ -79,6 +82,9 @@ zdm_control_start(const char *name, int workers, const char *throttle)
 					   name, zdm_state_name(migration->state)),
 				errhint("SELECT next_command FROM zdm.status WHERE migration = %s;",
 						quote_literal_cstr(name)));
+	zdm_check_synced(migration);
+	/* What was on at expand stays on. */
+	order.fire_user_triggers |= migration->fire_user_triggers;
 	owner = zdm_table_owner(migration->relation);
 	if (throttle != NULL && throttle[0] != '\0')
 		zdm_throttle_check(throttle, owner);
@@ -89,6 +95,7 @@ zdm_control_start(const char *name, int workers, const char *throttle)
 						  zdm_pattern(migration->pattern)->migrate(migration));
 		return migration->state;
 	}
+	zdm_cover_partitions(migration);
 	zdm_migration_order(migration, &order);
 	zdm_event(migration, "info", "started",
 			  psprintf("%d %s", order.workers, order.workers == 1 ? "worker" : "workers"));
@@ -104,8 +111,6 @@ zdm_control_pause(const char *name)
 {
 	ZdmMigration *migration = begin_control(name);
 
-	if (zdm_explaining())
-		return migration->state;
 	if (migration->state != ZDM_EXPANDED)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -118,6 +123,8 @@ zdm_control_pause(const char *name)
 		ereport(NOTICE, errmsg("migration \"%s\" is paused already", name));
 		return migration->state;
 	}
+	if (explained(migration, "stop the backfill within one batch"))
+		return migration->state;
 	zdm_migration_set_paused(migration, true);
 	(void) zdm_migration_set_waiting(migration->id, NULL);
 	/* An index build waits until we have committed, and then sees it. */
@@ -133,13 +140,13 @@ zdm_control_resume(const char *name)
 {
 	ZdmMigration *migration = begin_control(name);
 
-	if (zdm_explaining())
-		return migration->state;
 	if (!migration->paused)
 	{
 		ereport(NOTICE, errmsg("migration \"%s\" is not paused", name));
 		return migration->state;
 	}
+	if (explained(migration, "let the backfill go on"))
+		return migration->state;
 	zdm_migration_set_paused(migration, false);
 	if (migration->workers > 0)
 		zdm_background_ask(migration);
@@ -148,6 +155,19 @@ zdm_control_resume(const char *name)
 				errmsg("migration \"%s\" has no background workers", name),
 				errhint("SELECT zdm.start(%s);", quote_literal_cstr(name)));
 	return migration->state;
+}
+
+/*
+ * For a dry run: tell what would be done.
+ */
+static bool
+explained(ZdmMigration *migration, const char *what)
+{
+	if (!zdm_explaining())
+		return false;
+	zdm_explain_steps(migration, ZDM_MIGRATE,
+					  list_make1(zdm_step(ZDM_STEP_BACKFILL, NoLock, what, NULL)));
+	return true;
 }
 
 /*
@@ -276,6 +296,6 @@ timed_out(ZdmMigration *migration)
 			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			errmsg("migration \"%s\" did not become ready in time", migration->name),
 			errdetail("%s", zdm_migration_progress(migration->id)),
-			errhint("It goes on. SELECT * FROM zdm.progress WHERE migration = %s;",
+			errhint("The wait has stopped nothing. SELECT * FROM zdm.progress WHERE migration = %s;",
 					quote_literal_cstr(migration->name)));
 }

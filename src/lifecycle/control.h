@@ -11,6 +11,9 @@
 #include "catalog/migration.h"
 #include "utils/timestamp.h"
 
+/* zdm.start without a number of workers. */
+#define ZDM_DEFAULT_WORKERS (-1)
+
 extern ZdmState zdm_control_start(const char *name, int workers,
 								  const char *throttle);
 extern ZdmState zdm_control_pause(const char *name);

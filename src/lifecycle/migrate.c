@@ -35,6 +35,7 @@
 #include "catalog/event.h"
 #include "catalog/range.h"
 #include "catalog/step.h"
+#include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/migrate.h"
@@ -55,7 +56,6 @@ static void migrate_in_session(ZdmMigration *migration);
 static ZdmOutcome loop(ZdmMigrate *migrate);
 static bool prepare(ZdmMigrate *migrate);
 static void leave_step(ZdmMigrate *migrate, const char *error);
-static void cover_partitions(ZdmMigrate *migrate);
 static void rows_failed(ZdmMigrate *migrate);
 static void become_ready(ZdmMigrate *migrate);
 static void progress_line(ZdmMigrate *migrate);
@@ -276,13 +276,18 @@ prepare(ZdmMigrate *migrate)
 	zdm_lock_migration(migration->id, migration->name, ShareLock);
 	(void) zdm_migration_refresh(migration);
 	if (migration->state != ZDM_EXPANDED && migration->state != ZDM_READY)
+	{
+		if (migrate->task != NULL)
+			return false;		/* it ended while the worker began */
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("migration \"%s\" is %s: there is nothing to backfill",
 					   migration->name, zdm_state_name(migration->state)),
 				errhint("SELECT next_command FROM zdm.status WHERE migration = %s;",
 						quote_literal_cstr(migration->name)));
-	cover_partitions(migrate);
+	}
+	zdm_check_synced(migration);
+	zdm_cover_partitions(migration);
 	/* What a loop that has died waited for. */
 	(void) zdm_migration_set_waiting(migration->id, NULL);
 	if (migration->state == ZDM_READY)
@@ -333,12 +338,12 @@ leave_step(ZdmMigrate *migrate, const char *error)
 
 /*
  * Partitions that were attached since expand have rows that nobody has
- * visited; those that are gone need no visit.
+ * visited, and a migration that was ready is not any more; those that are gone
+ * need no visit.
  */
-static void
-cover_partitions(ZdmMigrate *migrate)
+void
+zdm_cover_partitions(ZdmMigration *migration)
 {
-	ZdmMigration *migration = migrate->migration;
 	List	   *relids = zdm_storage_relations(migration->relation);
 	bool		covered = true;
 	ListCell   *lc;

@@ -81,6 +81,7 @@ extern void zdm_migrate_note_failure(ZdmMigrate *migrate,
 extern void zdm_migrate_fail(ZdmMigrate *migrate, int code,
 							 const char *message, const char *detail,
 							 const char *hint);
+extern void zdm_cover_partitions(ZdmMigration *migration);
 extern void zdm_refuse_atomic(const char *procedure);
 
 extern ZdmOutcome zdm_work_once(ZdmMigrate *migrate);

@@ -344,6 +344,7 @@ zdm_run_statement(ZdmMigrate *migrate)
 	}
 	PG_END_TRY();
 	migrate->statement_since = 0;
+	zdm_throttle_forget_wal(migrate->throttle);
 	pfree(before);
 	if (vacuum)
 		note_vacuum(migrate);

@@ -149,17 +149,17 @@ migrate(ZdmMigration *migration)
 	char	   *indexes = index_sql(migration);
 
 	steps = list_make1(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
-							   "fill the second column",
-							   psprintf("UPDATE %s SET %s = %s WHERE ctid in a range of blocks AND %s IS NULL AND %s IS NOT NULL",
-										table, to, from, to, from)));
+								"fill the second column",
+								psprintf("UPDATE %s SET %s = %s WHERE ctid in a range of blocks AND %s IS NULL AND %s IS NOT NULL",
+										 table, to, from, to, from)));
 	if (indexes != NULL)
 		steps = lappend(steps, zdm_step(ZDM_STEP_INDEX, ShareUpdateExclusiveLock,
 										"build the second column's indexes", indexes));
 	return lappend(steps,
-					  zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
-							   "compare both columns in every row",
-							   psprintf("SELECT count(*) FROM %s WHERE %s IS DISTINCT FROM %s",
-										table, to, from)));
+				   zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
+							"compare both columns in every row",
+							psprintf("SELECT count(*) FROM %s WHERE %s IS DISTINCT FROM %s",
+									 table, to, from)));
 }
 
 static List *
