@@ -57,7 +57,7 @@ static bool mirrors_tree(List *first, List *second, TupleDesc desc,
 void
 zdm_arbiters_widen(Relation rel)
 {
-	ZdmStatement *statement = zdm_firing_statement();
+	ZdmRunning *statement = zdm_firing_statement();
 	EState	   *estate;
 	bool		done = true;
 	ListCell   *lc;

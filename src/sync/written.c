@@ -34,7 +34,7 @@
 #include "sync/written.h"
 #include "util/compat.h"
 
-static ZdmStatement *running = NULL;
+static ZdmRunning *running = NULL;
 static ExecutorRun_hook_type previous_run = NULL;
 static ExecutorFinish_hook_type previous_finish = NULL;
 
@@ -58,7 +58,7 @@ zdm_written_init(void)
 static void
 executor_run(ZDM_RUN_PARAMS)
 {
-	ZdmStatement here = {.desc = desc,.outer = running};
+	ZdmRunning	here = {.desc = desc,.outer = running};
 
 	running = &here;
 	PG_TRY();
@@ -78,7 +78,7 @@ executor_run(ZDM_RUN_PARAMS)
 static void
 executor_finish(QueryDesc *desc)
 {
-	ZdmStatement here = {.desc = desc,.outer = running};
+	ZdmRunning	here = {.desc = desc,.outer = running};
 
 	running = &here;
 	PG_TRY();
@@ -99,12 +99,12 @@ executor_finish(QueryDesc *desc)
  * The statement that fires the row trigger in whose memory context we are
  * called; NULL where the hooks have not seen it.
  */
-ZdmStatement *
+ZdmRunning *
 zdm_firing_statement(void)
 {
 	MemoryContext query_cxt = MemoryContextGetParent(CurrentMemoryContext);
 
-	for (ZdmStatement *s = running; s != NULL; s = s->outer)
+	for (ZdmRunning *s = running; s != NULL; s = s->outer)
 	{
 		if (s->desc->estate != NULL && s->desc->estate->es_query_cxt == query_cxt)
 			return s;
@@ -120,7 +120,7 @@ zdm_firing_statement(void)
 void
 zdm_written_by_insert(Relation rel, List *ancestors, ZdmWritten *written)
 {
-	ZdmStatement *statement = zdm_firing_statement();
+	ZdmRunning *statement = zdm_firing_statement();
 	MemoryContext query_cxt = MemoryContextGetParent(CurrentMemoryContext);
 
 	written->kind = ZDM_WRITTEN_UNKNOWN;

@@ -14,10 +14,10 @@
 #include "utils/rel.h"
 
 /* A statement that runs in this backend. */
-typedef struct ZdmStatement
+typedef struct ZdmRunning
 {
 	QueryDesc  *desc;
-	struct ZdmStatement *outer;
+	struct ZdmRunning *outer;
 
 	/* arbiter.c's: */
 	enum
@@ -28,7 +28,7 @@ typedef struct ZdmStatement
 	}			arbiters;
 	Oid			widened;		/* the last table that is done */
 	int			widened_partitions; /* and so many of them */
-} ZdmStatement;
+} ZdmRunning;
 
 typedef enum ZdmStatementKind
 {
@@ -49,7 +49,7 @@ typedef struct ZdmWritten
 } ZdmWritten;
 
 extern void zdm_written_init(void);
-extern ZdmStatement *zdm_firing_statement(void);
+extern ZdmRunning *zdm_firing_statement(void);
 extern void zdm_written_by_insert(Relation rel, List *ancestors,
 								  ZdmWritten *written);
 extern bool zdm_written_has(const ZdmWritten *written, const char *column,
