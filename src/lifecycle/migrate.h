@@ -47,6 +47,7 @@ typedef struct ZdmMigrate
 	bool		indexes_built;
 	TimestampTz statement_since;	/* when it began, 0: none is under way */
 	TimestampTz helper_asked;	/* when a session asked for a worker last */
+	Oid			range_ended;	/* of this table, in the last transaction */
 	Oid			vacuumed;		/* the table that was vacuumed last */
 	int64		dead_before;	/* dead rows that this left in it */
 	/* a sweep over the rows that were put aside */
@@ -90,7 +91,7 @@ extern ZdmOutcome zdm_wait_for(ZdmMigrate *migrate, const char *whom);
 extern ZdmOutcome zdm_hold(ZdmMigrate *migrate, const char *whom);
 
 extern ZdmOutcome zdm_index_step(ZdmMigrate *migrate);
-extern bool zdm_vacuum_step(ZdmMigrate *migrate, Relation rel);
+extern bool zdm_vacuum_step(ZdmMigrate *migrate);
 extern ZdmStatement *zdm_vacuum_statement(Oid relid);
 extern void zdm_run_statement(ZdmMigrate *migrate);
 extern void zdm_release_statement(ZdmMigrate *migrate);

@@ -18,13 +18,14 @@
 
 #include <signal.h>
 
-#include "access/table.h"
+#include "access/relation.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -57,6 +58,7 @@ static ZdmOutcome do_index(ZdmMigrate *migrate, ZdmTwin *twin,
 static void do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work);
 static void set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work);
 static ZdmOutcome ask_for_worker(ZdmMigrate *migrate);
+static bool is_worth_vacuum(Oid relid);
 static int64 dead_rows(Oid relid, double *threshold);
 static void note_vacuum(ZdmMigrate *migrate);
 
@@ -238,19 +240,21 @@ ask_for_worker(ZdmMigrate *migrate)
 }
 
 /*
- * Whether a backfill has left so many dead rows in a table that it is to be
- * vacuumed, so that the next ranges' rows find room.  In a worker that is the
- * next statement to run; for a session, another worker does it.
+ * After the end of a range: whether the backfill has left so many dead rows in
+ * its table that it is to be vacuumed, so that the next ranges' rows find
+ * room.  In a worker that is the next statement to run; for a session, another
+ * worker does it.
  */
 bool
-zdm_vacuum_step(ZdmMigrate *migrate, Relation rel)
+zdm_vacuum_step(ZdmMigrate *migrate)
 {
-	Oid			relid = RelationGetRelid(rel);
+	Oid			relid = migrate->range_ended;
 	double		threshold;
 	int64		dead;
 	MemoryContext old;
 
-	if (zdm_vacuum_after <= 0 || RelationGetNumberOfBlocks(rel) < MIN_VACUUM_BLOCKS)
+	migrate->range_ended = InvalidOid;
+	if (zdm_vacuum_after <= 0 || !is_worth_vacuum(relid))
 		return false;
 	dead = dead_rows(relid, &threshold);
 	/* Those that the last vacuum could not remove will not go now. */
@@ -279,6 +283,22 @@ zdm_vacuum_step(ZdmMigrate *migrate, Relation rel)
 	migrate->statement = zdm_vacuum_statement(relid);
 	MemoryContextSwitchTo(old);
 	return true;
+}
+
+static bool
+is_worth_vacuum(Oid relid)
+{
+	bool		result = false;
+	Relation	rel;
+
+	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return false;
+	rel = try_relation_open(relid, NoLock);
+	if (rel == NULL)
+		return false;
+	result = RelationGetNumberOfBlocks(rel) >= MIN_VACUUM_BLOCKS;
+	relation_close(rel, AccessShareLock);
+	return result;
 }
 
 /*

@@ -82,6 +82,8 @@ zdm_work_once(ZdmMigrate *migrate)
 		return ZDM_NOTHING_LEFT;	/* another loop was faster */
 	if (reason != NULL)
 		return zdm_hold(migrate, reason);
+	if (OidIsValid(migrate->range_ended) && zdm_vacuum_step(migrate))
+		return ZDM_STATEMENT;
 
 	if (migrate->task == NULL || migrate->task->kind == ZDM_TASK_RUN)
 	{
@@ -210,8 +212,8 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 		migrate->pause_ms = (int64) (migrate->batch_ms * zdm_backfill_pause);
 	if (outcome == ZDM_WORKED && (work != ZDM_RANGE_SKIPPED || range->rows_changed > 0))
 		zdm_worked(migrate, held_back(migrate, &report));
-	if (work == ZDM_RANGE_BLOCKS && range->next >= range->end && zdm_vacuum_step(migrate, rel))
-		outcome = ZDM_STATEMENT;
+	if (work == ZDM_RANGE_BLOCKS && range->next >= range->end)
+		migrate->range_ended = range->relation;
 	relation_close(rel, NoLock);
 	return outcome;
 }
