@@ -43,6 +43,7 @@ typedef struct Request
 {
 	ZdmTask		task;
 	int			level;			/* of the transaction that makes it */
+	bool		own;			/* the session's own migration */
 } Request;
 
 /* In TopTransactionContext. */
@@ -62,10 +63,11 @@ zdm_worker_init(void)
 }
 
 /*
- * Have a worker begin when the current transaction commits.
+ * Have a worker begin when the current transaction commits.  own: it is for
+ * what the session's user has asked for, so he is told where none is free.
  */
 void
-zdm_worker_request(const ZdmTask *task)
+zdm_worker_request(const ZdmTask *task, bool own)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	Request    *request;
@@ -84,6 +86,7 @@ zdm_worker_request(const ZdmTask *task)
 	}
 	request = palloc_object(Request);
 	request->task = *task;
+	request->own = own;
 	request->level = GetCurrentTransactionNestLevel();
 	requests = lappend(requests, request);
 	MemoryContextSwitchTo(old);
@@ -141,11 +144,12 @@ launch(List *wanted)
 
 	foreach(lc, wanted)
 	{
-		ZdmTask    *task = &((Request *) lfirst(lc))->task;
+		Request    *request = lfirst(lc);
+		ZdmTask    *task = &request->task;
 
 		if (zdm_worker_register(task, NULL) || task->kind == ZDM_TASK_VACUUM)
 			continue;
-		ereport(WARNING,
+		ereport(request->own ? WARNING : LOG,
 				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				errmsg("no background worker is free for migration \"%s\": it stays queued",
 					   NameStr(task->name)),

@@ -34,7 +34,7 @@ typedef struct ZdmTask
 } ZdmTask;
 
 extern void zdm_worker_init(void);
-extern void zdm_worker_request(const ZdmTask *task);
+extern void zdm_worker_request(const ZdmTask *task, bool own);
 extern bool zdm_worker_register(const ZdmTask *task,
 								BackgroundWorkerHandle **handle);
 extern void zdm_launcher_register(void);

@@ -22,9 +22,12 @@
 #include "util/compat.h"
 #include "util/spi.h"
 
-/* At least 16 ranges a table, none smaller than 8 MB or larger than 128 MB. */
-#define RANGES_PER_TABLE	16
-#define MIN_RANGE_BLOCKS	1024
+/*
+ * At least 64 ranges a table, none smaller than 2 MB or larger than 128 MB: at
+ * the end of the table the last range is one worker's alone.
+ */
+#define RANGES_PER_TABLE	64
+#define MIN_RANGE_BLOCKS	256
 #define MAX_RANGE_BLOCKS	16384
 
 static const char *const work_conditions[] = {

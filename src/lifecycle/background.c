@@ -69,10 +69,10 @@ static List *databases(MemoryContext cxt);
 
 /*
  * Have the workers begin that a migration is to have and has not, when the
- * current transaction commits.
+ * current transaction commits.  own: the session's user has asked for it.
  */
 void
-zdm_background_ask(ZdmMigration *migration)
+zdm_background_ask(ZdmMigration *migration, bool own)
 {
 	List	   *at_work = zdm_marked(ZDM_MARK_LOOP, migration->id);
 
@@ -92,7 +92,7 @@ zdm_background_ask(ZdmMigration *migration)
 		if (taken)
 			continue;
 		namestrcpy(&task.name, migration->name);
-		zdm_worker_request(&task);
+		zdm_worker_request(&task, own);
 	}
 }
 
@@ -112,7 +112,7 @@ zdm_background_pick_up(void)
 
 		/* Not in the middle of a restore. */
 		if (migration->rules != NIL && !OidIsValid(zdm_table_out_of_sync(migration)))
-			zdm_background_ask(migration);
+			zdm_background_ask(migration, false);
 	}
 }
 

@@ -11,7 +11,7 @@
 #include "backfill/worker.h"
 #include "catalog/migration.h"
 
-extern void zdm_background_ask(ZdmMigration *migration);
+extern void zdm_background_ask(ZdmMigration *migration, bool own);
 extern void zdm_background_pick_up(void);
 extern void zdm_background_work(ZdmTask *task);
 extern void zdm_background_launch(void);

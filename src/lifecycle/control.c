@@ -95,11 +95,11 @@ zdm_control_start(const char *name, int workers, const char *throttle)
 						  zdm_pattern(migration->pattern)->migrate(migration));
 		return migration->state;
 	}
-	zdm_cover_partitions(migration);
+	(void) zdm_cover_partitions(migration);
 	zdm_migration_order(migration, &order);
 	zdm_event(migration, "info", "started",
 			  psprintf("%d %s", order.workers, order.workers == 1 ? "worker" : "workers"));
-	zdm_background_ask(migration);
+	zdm_background_ask(migration, true);
 	return migration->state;
 }
 
@@ -149,7 +149,7 @@ zdm_control_resume(const char *name)
 		return migration->state;
 	zdm_migration_set_paused(migration, false);
 	if (migration->workers > 0)
-		zdm_background_ask(migration);
+		zdm_background_ask(migration, true);
 	else
 		ereport(NOTICE,
 				errmsg("migration \"%s\" has no background workers", name),
@@ -194,7 +194,7 @@ zdm_control_wait(const char *name, Interval *timeout, bool atomic)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	TimestampTz deadline = start + zdm_interval_us(timeout);
-	WaitState	state = {0};
+	WaitState	state = {.asked = start};
 	MemoryContext cxt,
 				look;
 
@@ -277,7 +277,7 @@ is_over(ZdmMigration *migration, WaitState *state)
 	{
 		if (TimestampDifferenceExceeds(state->asked, now, ASK_EVERY_MS))
 		{
-			zdm_background_ask(migration);
+			zdm_background_ask(migration, true);
 			state->asked = now;
 		}
 	}

@@ -57,7 +57,7 @@ static ZdmOutcome loop(ZdmMigrate *migrate);
 static bool prepare(ZdmMigrate *migrate);
 static void leave_step(ZdmMigrate *migrate, const char *error);
 static void rows_failed(ZdmMigrate *migrate);
-static void become_ready(ZdmMigrate *migrate);
+static bool become_ready(ZdmMigrate *migrate);
 static void progress_line(ZdmMigrate *migrate);
 
 /*
@@ -169,7 +169,7 @@ zdm_migrate_create(ZdmMigration *migration, const ZdmTask *task)
 ZdmOutcome
 zdm_migrate_run(ZdmMigrate *migrate)
 {
-	ZdmOutcome	outcome;
+	bool		ready;
 
 	/* Not again after an error that a worker has recovered from. */
 	if (!migrate->prepared)
@@ -183,13 +183,15 @@ zdm_migrate_run(ZdmMigrate *migrate)
 			return ZDM_NOTHING_LEFT;
 		migrate->prepared = true;
 	}
-	outcome = loop(migrate);
-	if (outcome == ZDM_STOPPED)
-		return outcome;
-	zdm_migrate_begin(migrate);
-	become_ready(migrate);
-	/* With synchronous_commit as the user has it: this one must last. */
-	zdm_migrate_commit(migrate);
+	do
+	{
+		if (loop(migrate) == ZDM_STOPPED)
+			return ZDM_STOPPED;
+		zdm_migrate_begin(migrate);
+		ready = become_ready(migrate);
+		/* With synchronous_commit as the user has it: this one must last. */
+		zdm_migrate_commit(migrate);
+	} while (!ready);
 	return ZDM_WORKED;
 }
 
@@ -289,7 +291,7 @@ prepare(ZdmMigrate *migrate)
 						quote_literal_cstr(migration->name)));
 	}
 	zdm_check_synced(migration);
-	zdm_cover_partitions(migration);
+	(void) zdm_cover_partitions(migration);
 	/* What a loop that has died waited for. */
 	(void) zdm_migration_set_waiting(migration->id, NULL);
 	if (migration->state == ZDM_READY)
@@ -341,9 +343,9 @@ leave_step(ZdmMigrate *migrate, const char *error)
 /*
  * Partitions that were attached since expand have rows that nobody has
  * visited, and a migration that was ready is not any more; those that are gone
- * need no visit.
+ * need no visit.  Returns whether there are new ones.
  */
-void
+bool
 zdm_cover_partitions(ZdmMigration *migration)
 {
 	List	   *relids = zdm_storage_relations(migration->relation);
@@ -354,7 +356,7 @@ zdm_cover_partitions(ZdmMigration *migration)
 		covered &= zdm_ranges_exist(migration->id, lfirst_oid(lc));
 	zdm_ranges_keep_only(migration->id, relids);
 	if (covered)
-		return;
+		return false;
 	/* Two loops that begin together would do it twice. */
 	zdm_lock_migration_name(migration->name);
 	foreach(lc, relids)
@@ -369,6 +371,7 @@ zdm_cover_partitions(ZdmMigration *migration)
 		if (migration->state == ZDM_READY)
 			zdm_migration_set_state(migration, ZDM_EXPANDED);
 	}
+	return true;
 }
 
 static void
@@ -389,9 +392,10 @@ rows_failed(ZdmMigrate *migrate)
 
 /*
  * Nothing is left to do: compare the result of the verification, and change
- * the state under the exclusive lock.
+ * the state under the exclusive lock.  Returns false where there is something
+ * to do after all.
  */
-static void
+static bool
 become_ready(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
@@ -400,7 +404,10 @@ become_ready(ZdmMigrate *migrate)
 	zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
 	(void) zdm_migration_refresh(migration);
 	if (migration->state != ZDM_EXPANDED)
-		return;
+		return true;
+	/* One that was attached during the verification is still to be visited. */
+	if (zdm_cover_partitions(migration))
+		return false;
 	mismatches = zdm_ranges_mismatches(migration->id);
 	if (mismatches > 0)
 	{
@@ -414,6 +421,7 @@ become_ready(ZdmMigrate *migrate)
 	}
 	leave_step(migrate, NULL);
 	zdm_migration_set_state(migration, ZDM_READY);
+	return true;
 }
 
 /*

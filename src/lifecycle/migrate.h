@@ -32,7 +32,7 @@ typedef struct ZdmMigrate
 	int64		pause_ms;		/* before the next transaction */
 	int64		wait_ms;		/* the last one of a wait, which grow */
 	char	   *waiting_for;	/* as zdm.migration has it from us */
-	TimestampTz waiting_since;
+	TimestampTz waiting_since;	/* or when it was written last */
 	bool		wait_logged;
 	double		batch_ms;
 	ZdmThrottle *throttle;
@@ -82,7 +82,7 @@ extern void zdm_migrate_note_failure(ZdmMigrate *migrate,
 extern void zdm_migrate_fail(ZdmMigrate *migrate, int code,
 							 const char *message, const char *detail,
 							 const char *hint);
-extern void zdm_cover_partitions(ZdmMigration *migration);
+extern bool zdm_cover_partitions(ZdmMigration *migration);
 extern void zdm_refuse_atomic(const char *procedure);
 
 extern ZdmOutcome zdm_work_once(ZdmMigrate *migrate);

@@ -135,7 +135,7 @@ start_backfill(ZdmMigration *migration)
 	if (zdm_auto_start)
 	{
 		zdm_migration_order(migration, &order);
-		zdm_background_ask(migration);
+		zdm_background_ask(migration, true);
 	}
 	ereport(NOTICE,
 			errmsg("migration \"%s\" is expanded: both versions can use table \"%s\"",

@@ -257,6 +257,8 @@ zdm_vacuum_step(ZdmMigrate *migrate)
 	if (zdm_vacuum_after <= 0 || !is_worth_vacuum(relid))
 		return false;
 	dead = dead_rows(relid, &threshold);
+	/* While one worker vacuums, the others go on and find no room. */
+	threshold /= Max(1, migrate->migration->workers);
 	/* Those that the last vacuum could not remove will not go now. */
 	if (migrate->vacuumed == relid)
 		dead -= migrate->dead_before;
@@ -272,7 +274,7 @@ zdm_vacuum_step(ZdmMigrate *migrate)
 		};
 
 		namestrcpy(&task.name, migrate->migration->name);
-		zdm_worker_request(&task);
+		zdm_worker_request(&task, false);
 		return false;
 	}
 	if (!zdm_mark(&migrate->statement_table, ZDM_MARK_TABLE, relid, 0, ExclusiveLock))

@@ -41,6 +41,7 @@
 #include "util/spi.h"
 
 #define MAX_WAIT_PAUSE_MS	500
+#define IDLE_PAUSE_MS		20
 
 /* A wait that lasts longer is an event. */
 #define LOG_WAITS_MS		1000
@@ -146,13 +147,15 @@ goes_on(ZdmMigrate *migrate)
 }
 
 /*
- * The rows that came since expand are compared, too.
+ * The rows that came since expand are compared, too, and partitions that were
+ * attached since are first of all visited.
  */
 static void
 begin_verification(ZdmMigrate *migrate)
 {
 	ListCell   *lc;
 
+	(void) zdm_cover_partitions(migrate->migration);
 	foreach(lc, zdm_storage_relations(migrate->migration->relation))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
@@ -366,8 +369,7 @@ held_back(ZdmMigrate *migrate, ZdmBatchReport *report)
 static ZdmOutcome
 wait_idle(ZdmMigrate *migrate)
 {
-	migrate->wait_ms = Min(Max(10, migrate->wait_ms * 2), MAX_WAIT_PAUSE_MS);
-	migrate->pause_ms = migrate->wait_ms;
+	migrate->pause_ms = IDLE_PAUSE_MS;
 	return ZDM_WAITED;
 }
 
@@ -424,12 +426,14 @@ set_waiting(ZdmMigrate *migrate, const char *whom)
 
 	if (whom != NULL && migrate->waiting_for != NULL && strcmp(whom, migrate->waiting_for) == 0)
 	{
-		if (!migrate->wait_logged &&
-			TimestampDifferenceExceeds(migrate->waiting_since, now, LOG_WAITS_MS))
-		{
+		if (!TimestampDifferenceExceeds(migrate->waiting_since, now, LOG_WAITS_MS))
+			return;
+		if (!migrate->wait_logged)
 			zdm_event(migrate->migration, "info", "waiting", whom);
-			migrate->wait_logged = true;
-		}
+		migrate->wait_logged = true;
+		migrate->waiting_since = now;
+		/* Another loop may have written something else meanwhile. */
+		(void) zdm_migration_set_waiting(migrate->migration->id, whom);
 		return;
 	}
 	if (whom == NULL && migrate->waiting_for == NULL)

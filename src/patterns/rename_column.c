@@ -238,20 +238,32 @@ guard(ZdmMigration *migration, Relation rel)
 				zdm_hint_rollback(migration));
 }
 
+/*
+ * What the indexes of the first column mean for the second, NULL where it has
+ * none.
+ */
 static ZdmNote *
 index_note(ZdmMigration *migration)
 {
 	const char *from = quote_identifier(old_name(migration));
 	const char *to = quote_identifier(new_name(migration));
+	List	   *sources = zdm_twin_index_sources(migration->relation, old_name(migration),
+												 new_name(migration));
+	bool		unique = false;
+	ListCell   *lc;
 
-	if (index_sql(migration) == NULL)
+	foreach(lc, sources)
+		unique |= zdm_index_is_unique(lfirst_oid(lc));
+	if (sources == NIL)
+		return NULL;
+	if (!migration->build_indexes)
 		return zdm_note(false, "until contract, column %s has no index: conditions on it are slow, and ON CONFLICT (%s) is refused; use %s for these",
 						to, to, from);
-	if (!zdm_preloaded)
-		return zdm_note(false, "column %s gets the indexes of %s after the backfill: before, conditions on it are slow; as zdm is not in shared_preload_libraries none of them is unique, and until contract ON CONFLICT (%s) is refused: use %s for it",
-						to, from, to, from);
-	return zdm_note(false, "column %s gets the indexes of %s after the backfill: before, conditions on it are slow, and ON CONFLICT (%s) is refused; use %s for these",
-					to, from, to, from);
+	if (unique && !zdm_preloaded)
+		return zdm_note(false, "column %s gets its indexes after the backfill, but no unique ones, as zdm is not in shared_preload_libraries: until the state is ready, conditions on it are slow, and until contract ON CONFLICT (%s) is refused; use %s for these",
+						to, to, from);
+	return zdm_note(false, "column %s gets its indexes after the backfill: until the state is ready, conditions on it are slow, and ON CONFLICT (%s) is refused; use %s for these",
+					to, to, from);
 }
 
 static List *
@@ -264,6 +276,7 @@ notes(ZdmMigration *migration, Relation rel)
 	/* A copy: what is called here may make the relcache build it anew. */
 	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
 	List	   *functions = zdm_functions_mentioning(migration->relation, from);
+	ZdmNote    *indexes = index_note(migration);
 	List	   *result = NIL;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
@@ -300,7 +313,8 @@ notes(ZdmMigration *migration, Relation rel)
 					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
 	result = lappend(result,
 					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
-	result = lappend(result, index_note(migration));
+	if (indexes != NULL)
+		result = lappend(result, indexes);
 	result = lappend(result,
 					 zdm_note(false, "column %s shows no NOT NULL, no identity and no volatile default in the catalog; what %s demands holds for what is written to either",
 							  quote_identifier(to), quote_identifier(from)));

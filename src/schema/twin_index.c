@@ -379,6 +379,19 @@ zdm_twin_index_named(Oid table, const char *name)
 		found : InvalidOid;
 }
 
+bool
+zdm_index_is_unique(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_index) GETSTRUCT(tuple))->indisunique;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 static bool
 is_valid(Oid index)
 {
