@@ -261,10 +261,8 @@ zdm_migrate_commit(ZdmMigrate *migrate)
 	{
 		CommitTransactionCommand();
 		pgstat_report_activity(STATE_IDLE, NULL);
+		(void) pgstat_report_stat(false);
 	}
-	/* At a range's end its dead rows are to be known. */
-	if (migrate->task != NULL || OidIsValid(migrate->range_ended))
-		(void) pgstat_report_stat(OidIsValid(migrate->range_ended));
 	MemoryContextSwitchTo(migrate->cxt);
 }
 

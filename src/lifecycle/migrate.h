@@ -48,8 +48,9 @@ typedef struct ZdmMigrate
 	TimestampTz statement_since;	/* when it began, 0: none is under way */
 	TimestampTz helper_asked;	/* when a session asked for a worker last */
 	Oid			range_ended;	/* of this table, in the last transaction */
-	Oid			vacuumed;		/* the table that was vacuumed last */
-	int64		dead_before;	/* dead rows that this left in it */
+	Oid			vacuum_table;	/* the one that was looked at last */
+	int64		vacuum_count;	/* how often it had been vacuumed by then */
+	int64		vacuum_base;	/* rows that we had changed by then */
 	/* a sweep over the rows that were put aside */
 	ZdmRange   *swept;			/* up to here, or NULL */
 	int			sweep_left;		/* rows of the next range still to be tried */

@@ -59,8 +59,7 @@ static void do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work);
 static void set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work);
 static ZdmOutcome ask_for_worker(ZdmMigrate *migrate);
 static bool is_worth_vacuum(Oid relid);
-static int64 dead_rows(Oid relid, double *threshold);
-static void note_vacuum(ZdmMigrate *migrate);
+static bool is_due(ZdmMigrate *migrate, Oid relid);
 
 /*
  * Whatever is left to do for the indexes of second columns.  Returns
@@ -249,20 +248,10 @@ bool
 zdm_vacuum_step(ZdmMigrate *migrate)
 {
 	Oid			relid = migrate->range_ended;
-	double		threshold;
-	int64		dead;
 	MemoryContext old;
 
 	migrate->range_ended = InvalidOid;
-	if (zdm_vacuum_after <= 0 || !is_worth_vacuum(relid))
-		return false;
-	dead = dead_rows(relid, &threshold);
-	/* While one worker vacuums, the others go on and find no room. */
-	threshold /= Max(1, migrate->migration->workers);
-	/* Those that the last vacuum could not remove will not go now. */
-	if (migrate->vacuumed == relid)
-		dead -= migrate->dead_before;
-	if (dead < threshold)
+	if (zdm_vacuum_after <= 0 || !is_worth_vacuum(relid) || !is_due(migrate, relid))
 		return false;
 	if (migrate->task == NULL)
 	{
@@ -280,7 +269,6 @@ zdm_vacuum_step(ZdmMigrate *migrate)
 	if (!zdm_mark(&migrate->statement_table, ZDM_MARK_TABLE, relid, 0, ExclusiveLock))
 		return false;
 	migrate->table_marked = true;
-	migrate->vacuumed = relid;
 	old = MemoryContextSwitchTo(migrate->statement_cxt);
 	migrate->statement = zdm_vacuum_statement(relid);
 	MemoryContextSwitchTo(old);
@@ -314,24 +302,49 @@ zdm_vacuum_statement(Oid relid)
 										zdm_quote_relation(relid)));
 }
 
-static int64
-dead_rows(Oid relid, double *threshold)
+/*
+ * Whether the loops of the migration have changed that many rows of the table
+ * since anybody vacuumed it.  The statistics would tell a worker of dead rows
+ * late, and a session never.  Whether the vacuum could remove them does not
+ * matter: those that somebody still sees would not go a moment later either.
+ */
+static bool
+is_due(ZdmMigrate *migrate, Oid relid)
 {
 	static SPIPlanPtr plan = NULL;
 	ZdmIdentity saved;
 	bool		isnull;
-	int64		dead;
+	int64		changed,
+				count;
+	double		rows;
 
 	zdm_catalog_begin(&saved);
 	zdm_execute_kept(&plan, SPI_OK_SELECT,
-					 "SELECT pg_catalog.pg_stat_get_dead_tuples(c.oid),"
-					 " greatest(c.reltuples::float8, pg_catalog.pg_stat_get_live_tuples(c.oid))"
+					 "SELECT (SELECT coalesce(pg_catalog.sum(r.rows_changed), 0)::bigint"
+					 " FROM zdm.backfill_range r WHERE r.migration_id = $2 AND r.relation = $1),"
+					 " pg_catalog.pg_stat_get_vacuum_count(c.oid)"
+					 " + pg_catalog.pg_stat_get_autovacuum_count(c.oid),"
+					 " greatest(c.reltuples::float8, pg_catalog.pg_stat_get_live_tuples(c.oid), 0)"
 					 " FROM pg_catalog.pg_class c WHERE c.oid = $1",
-					 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid))));
-	dead = DatumGetInt64(zdm_result(0, 1, &isnull));
-	*threshold = DatumGetFloat8(zdm_result(0, 2, &isnull)) * zdm_vacuum_after / 100;
+					 ZDM_ARGS(ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(relid)),
+							  ZDM_ARG(INT8OID, Int64GetDatum(migrate->migration->id))));
+	changed = DatumGetInt64(zdm_result(0, 1, &isnull));
+	count = DatumGetInt64(zdm_result(0, 2, &isnull));
+	rows = DatumGetFloat8(zdm_result(0, 3, &isnull));
 	zdm_catalog_end(&saved);
-	return dead;
+
+	if (migrate->vacuum_table != relid)
+		migrate->vacuum_base = 0;
+	else if (migrate->vacuum_count != count)
+		migrate->vacuum_base = changed;
+	migrate->vacuum_table = relid;
+	migrate->vacuum_count = count;
+	/* While one worker vacuums, the others go on and find no room. */
+	if ((changed - migrate->vacuum_base) * Max(1, migrate->migration->workers) <
+		rows * zdm_vacuum_after / 100)
+		return false;
+	migrate->vacuum_base = changed;
+	return true;
 }
 
 /*
@@ -342,7 +355,6 @@ void
 zdm_run_statement(ZdmMigrate *migrate)
 {
 	char	   *before = pstrdup(GetConfigOption("lock_timeout", false, false));
-	bool		vacuum = migrate->statement->tag == CMDTAG_VACUUM;
 	LOCKTAG		mark;
 
 	StartTransactionCommand();
@@ -368,23 +380,7 @@ zdm_run_statement(ZdmMigrate *migrate)
 	migrate->statement_since = 0;
 	zdm_throttle_forget_wal(migrate->throttle);
 	pfree(before);
-	if (vacuum)
-		note_vacuum(migrate);
 	migrate->last_progress = GetCurrentTimestamp();
-}
-
-/*
- * Dead rows that are still there are somebody's who sees them: a vacuum for
- * their sake would be in vain.
- */
-static void
-note_vacuum(ZdmMigrate *migrate)
-{
-	double		threshold;
-
-	zdm_migrate_begin(migrate);
-	migrate->dead_before = dead_rows(migrate->vacuumed, &threshold);
-	zdm_migrate_commit(migrate);
 }
 
 /*
