@@ -8,10 +8,11 @@
 
 BACKFILL_SIDES=(one_update by_key zdm_backfill)
 
+#   backfill_prepare SIDE ROWS [NOTE]
 backfill_prepare()
 {
-	local side=$1 rows=$2
-	bench_create_users "$side" "$rows"
+	local side=$1
+	bench_create_users "$side" "$2" 100 "${3:-0}"
 	case $side in
 		zdm*) bench_expand "$side" ;;
 		*) bench_add_full_name "$side" ;;
@@ -31,18 +32,6 @@ backfill_sql()
 	esac
 }
 
-# A side whose table is not filled to the last row has no rate.
-backfill_check()
-{
-	local missing
-	missing=$(bench_psql "$1" -At -c \
-		"SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM name")
-	if [ "$missing" != 0 ]; then
-		echo "bench: $1 left $missing rows without their new value" >&2
-		return 1
-	fi
-}
-
 bench_backfill_rate()
 {
 	local side round ms
@@ -51,9 +40,9 @@ bench_backfill_rate()
 		for side in $(bench_rotated "$round" "${BACKFILL_SIDES[@]}"); do
 			backfill_prepare "$side" "$BACKFILL_ROWS"
 			ms=$(bench_time_ms "$side" "$(backfill_sql "$side")")
-			backfill_check "$side"
+			bench_check_filled "$side"
 			bench_record backfill_rate "$side" \
-				"$(awk -v n="$BACKFILL_ROWS" -v ms="$ms" 'BEGIN { print n / ms * 1000 }')"
+				"$(bench_rate "$BACKFILL_ROWS" "$ms")"
 			bench_drop "$side"
 		done
 	done
@@ -84,7 +73,7 @@ backfill_sample_memory()
 		sleep 0.3
 	done
 	wait "$client"
-	backfill_check "$side"
+	bench_check_filled "$side"
 	bench_record "memory_$rows" first "$(head -n 1 "$samples")"
 	bench_record "memory_$rows" median "$(stats_median < "$samples")"
 	bench_record "memory_$rows" largest "$(stats_quantile 1 < "$samples")"

@@ -70,11 +70,11 @@ dual_script()
 		printf '%s\n' "$statement"
 		return
 	fi
-	echo '\startpipeline'
+	printf '%s\n' '\startpipeline'
 	for i in {1..20}; do
 		printf '%s\n' "$statement"
 	done
-	echo '\endpipeline'
+	printf '%s\n' '\endpipeline'
 }
 
 dual_write_scripts()

@@ -3,6 +3,7 @@
 # file.  Sourced by run, after test/tools/lib.sh and stats.sh.
 
 # Settings that keep disk, checkpoints and autovacuum out of the figures.
+# shellcheck disable=SC2034 # used by run and report.sh
 BENCH_SETTINGS=(
 	"shared_buffers = ${SHARED_BUFFERS:-1GB}"
 	"synchronous_commit = off"
@@ -53,11 +54,12 @@ bench_time_ms()
 		sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | tail -n 1
 }
 
-#   bench_create_users SCHEMA ROWS [FILLFACTOR]
+#   bench_create_users SCHEMA ROWS [FILLFACTOR [NOTE]]
+# NOTE: bytes of one more column, so that a row is as wide as many are.
 bench_create_users()
 {
 	bench_psql public -v schema="$1" -v rows="$2" -v fillfactor="${3:-100}" \
-		-f "$BENCH_DIR/users.sql" > /dev/null
+		-v note="${4:-0}" -f "$BENCH_DIR/users.sql" > /dev/null
 }
 
 # The plain second column that the rival sides have.
@@ -81,6 +83,59 @@ bench_expand()
 bench_backfill()
 {
 	bench_psql "$1" -c "CALL zdm.backfill('${BENCH_MIGRATION[$1]}')"
+}
+
+# The migrate phase in background workers, to its end.
+#   bench_background SIDE WORKERS
+bench_background()
+{
+	bench_start "$1" "$2"
+	bench_psql "$1" -c "CALL zdm.wait('${BENCH_MIGRATION[$1]}', '1 day')"
+}
+
+bench_start()
+{
+	bench_psql "$1" -o /dev/null -c "SELECT zdm.start('${BENCH_MIGRATION[$1]}', workers => $2)"
+}
+
+# Milliseconds from zdm.start to the state ready, as the server has logged them:
+# zdm.wait looks a few times a second only.
+bench_background_ms()
+{
+	bench_psql "$1" -At -c "
+		SELECT 1000 * extract(epoch FROM
+				max(at) FILTER (WHERE event = 'ready') - max(at) FILTER (WHERE event = 'started'))
+		FROM zdm.events WHERE migration = '${BENCH_MIGRATION[$1]}'"
+}
+
+# A setting of zdm's for sessions and workers that begin from now on; without
+# a value, its default again.
+#   bench_set NAME [VALUE]
+bench_set()
+{
+	if [ $# -gt 1 ]; then
+		bench_psql public -c "ALTER DATABASE bench SET $1 = '$2'"
+	else
+		bench_psql public -c "ALTER DATABASE bench RESET $1"
+	fi
+}
+
+# A table of rows without their new value makes no figure.
+bench_check_filled()
+{
+	local missing
+	missing=$(bench_psql "$1" -At -c \
+		"SELECT count(*) FROM users WHERE full_name IS DISTINCT FROM name")
+	if [ "$missing" != 0 ]; then
+		echo "bench: $1 left $missing rows without their new value" >&2
+		return 1
+	fi
+}
+
+# Rows a second, of rows and milliseconds.
+bench_rate()
+{
+	awk -v n="$1" -v ms="$2" 'BEGIN { printf "%.1f\n", n / ms * 1000 }'
 }
 
 #   bench_contract SIDE QUARANTINE

@@ -22,6 +22,7 @@ report_machine()
 
 report_settings()
 {
+	# shellcheck disable=SC2016 # backquotes of Markdown
 	printf '%s\n' "${BENCH_SETTINGS[@]}" | sed 's/.*/`&`/' | paste -s -d ';' | sed 's/;/, /g'
 }
 
@@ -37,12 +38,17 @@ report_median()
 	bench_median "$1" "$2" | awk -v digits="${3:-1}" '{ printf "%." digits "f\n", $1 }'
 }
 
+report_quantile()
+{
+	bench_values "$1" "$2" | stats_quantile "$3" | awk -v digits="${4:-1}" '{ printf "%." digits "f\n", $1 }'
+}
+
 # Median and, in brackets, the middle half of the runs.
+#   report_spread MEASUREMENT SIDE [DIGITS]
 report_spread()
 {
-	printf '%s (%s to %s)\n' "$(report_median "$1" "$2")" \
-		"$(bench_values "$1" "$2" | stats_quantile 0.25 | awk '{ printf "%.1f", $1 }')" \
-		"$(bench_values "$1" "$2" | stats_quantile 0.75 | awk '{ printf "%.1f", $1 }')"
+	printf '%s (%s to %s)\n' "$(report_median "$1" "$2" "${3:-1}")" \
+		"$(report_quantile "$1" "$2" 0.25 "${3:-1}")" "$(report_quantile "$1" "$2" 0.75 "${3:-1}")"
 }
 
 report_worst()
@@ -156,12 +162,16 @@ report_targets()
 		report_target "backfill: memory at $(report_count "$MEMORY_ROWS_LARGE") rows to memory at $(report_count "$MEMORY_ROWS_SMALL")" \
 			"$(report_ratio "$(bench_median "memory_$MEMORY_ROWS_LARGE" largest)" "$(bench_median "memory_$MEMORY_ROWS_SMALL" largest)")" "<=" 1.10
 	fi
+	if bench_wanted workers; then report_targets_workers; fi
+	if bench_wanted load; then report_targets_load; fi
+	if bench_wanted bloat; then report_targets_bloat; fi
+	if bench_wanted growth; then report_targets_growth; fi
 	if bench_wanted stall; then report_targets_stall; fi
 }
 
 report_count()
 {
-	echo "$1" | sed ':a; s/\([0-9]\)\([0-9]\{3\}\)\($\|,\)/\1,\2\3/; ta'
+	echo "$1" | sed ':a; s/\([0-9]\)\([0-9]\{3\}\)\($\|[^0-9]\)/\1,\2\3/; ta'
 }
 
 report_dual_table()
@@ -317,5 +327,9 @@ report_write()
 	if bench_wanted bulk; then report_bulk; fi
 	if bench_wanted backfill; then report_backfill; fi
 	if bench_wanted memory; then report_memory; fi
+	if bench_wanted workers; then report_workers; fi
+	if bench_wanted load; then report_load; fi
+	if bench_wanted bloat; then report_bloat; fi
+	if bench_wanted growth; then report_growth; fi
 	if bench_wanted stall; then report_stall; fi
 }

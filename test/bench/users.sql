@@ -4,7 +4,8 @@
  * is updated all the time: the cheapest UPDATE there is, so the one that a
  * trigger weighs most in.
  *
- * Variables: schema, rows, fillfactor.
+ * Variables: schema, rows, fillfactor, note (bytes of a column that only makes
+ * the row wider; 0: no such column).
  */
 CREATE SCHEMA IF NOT EXISTS :schema;
 SET search_path = :schema;
@@ -15,6 +16,11 @@ CREATE TABLE users (
 	balance integer NOT NULL DEFAULT 0,
 	created_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = :fillfactor);
+
+SELECT :note > 0 AS has_note \gset
+\if :has_note
+ALTER TABLE users ADD COLUMN note text NOT NULL DEFAULT repeat('x', :note);
+\endif
 
 INSERT INTO users (name)
 SELECT (100000000 + i)::text FROM generate_series(1, :rows) AS i;

@@ -1,0 +1,6 @@
+\set id random(1, :rows)
+\set value random(100000000, 999999999)
+BEGIN;
+SELECT name, balance FROM users WHERE id = :id;
+UPDATE users SET name = :value WHERE id = :id;
+COMMIT;
