@@ -31,6 +31,7 @@ CREATE TABLE zdm.migration (
     throttle_role text,
     fire_user_triggers boolean NOT NULL DEFAULT false,
     build_indexes boolean NOT NULL DEFAULT true,
+    trigger_off boolean NOT NULL DEFAULT false,
     sampled_at timestamptz[] NOT NULL DEFAULT '{}',
     sampled_rows bigint[] NOT NULL DEFAULT '{}',
     sampled_blocks bigint[] NOT NULL DEFAULT '{}'

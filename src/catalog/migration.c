@@ -36,7 +36,7 @@ static const char *const state_names[] = {
 #define SELECT_MIGRATION \
 	"SELECT id, name, pattern, strategy, relation, old_columns, new_columns," \
 	" state, quarantine_until, coalesce(workers, 0), paused," \
-	" last_error IS NOT NULL, throttle, throttle_role, fire_user_triggers, build_indexes" \
+	" last_error IS NOT NULL, throttle, throttle_role, fire_user_triggers, build_indexes, trigger_off" \
 	" FROM zdm.migration "
 #define IN_FLIGHT "state IN ('expanded', 'ready', 'contracted')"
 
@@ -245,6 +245,7 @@ row_to_migration(MemoryContext cxt, uint64 row)
 	migration->throttle_role = zdm_result_text(cxt, row, 14);
 	migration->fire_user_triggers = DatumGetBool(zdm_result(row, 15, &isnull));
 	migration->build_indexes = DatumGetBool(zdm_result(row, 16, &isnull));
+	migration->trigger_off = DatumGetBool(zdm_result(row, 17, &isnull));
 	MemoryContextSwitchTo(old);
 	return migration;
 }
@@ -400,6 +401,23 @@ zdm_migration_set_paused(ZdmMigration *migration, bool paused)
 	zdm_catalog_end(&saved);
 	migration->paused = paused;
 	zdm_event(migration, "info", paused ? "paused" : "resumed", NULL);
+}
+
+/*
+ * Remember that a table was not kept in sync, up to the time when it is again.
+ */
+void
+zdm_migration_set_trigger_off(ZdmMigration *migration, bool off)
+{
+	ZdmIdentity saved;
+
+	zdm_catalog_begin(&saved);
+	zdm_execute(SPI_OK_UPDATE,
+				"UPDATE zdm.migration SET trigger_off = $2 WHERE id = $1",
+				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+						 ZDM_ARG(BOOLOID, BoolGetDatum(off))));
+	zdm_catalog_end(&saved);
+	migration->trigger_off = off;
 }
 
 /*

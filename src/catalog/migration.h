@@ -43,6 +43,7 @@ typedef struct ZdmMigration
 	char	   *throttle_role;	/* who gave it */
 	bool		fire_user_triggers;
 	bool		build_indexes;	/* of second columns */
+	bool		trigger_off;	/* on one of its tables, when last seen */
 } ZdmMigration;
 
 /* What zdm.start() says. */
@@ -71,6 +72,7 @@ extern bool zdm_migration_set_waiting(int64 id, const char *waiting_for);
 extern char *zdm_migration_error(int64 id);
 extern void zdm_migration_order(ZdmMigration *migration, ZdmOrder *order);
 extern void zdm_migration_set_paused(ZdmMigration *migration, bool paused);
+extern void zdm_migration_set_trigger_off(ZdmMigration *migration, bool off);
 extern void zdm_migration_sample(int64 id);
 extern char *zdm_migration_progress(int64 id);
 extern ZdmMigration *zdm_migration_by_id(int64 id);

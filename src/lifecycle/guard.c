@@ -33,6 +33,7 @@
 #include "catalog/migration.h"
 #include "catalog/range.h"
 #include "catalog/sync_rule.h"
+#include "lifecycle/checks.h"
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
@@ -51,7 +52,7 @@ static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabl
 static void check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled);
 static void compile_rules(void *arg);
 static bool check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled);
-static void out_of_sync(ZdmMigration *migration, Oid relid);
+static void out_of_sync(ZdmMigration *migration, Oid relid, bool off);
 static pg_noreturn void trigger_needed(ZdmMigration *migration, Relation rel);
 static bool contains(List *strings, const char *string);
 static void table_dropped(ZdmMigration *migration);
@@ -211,19 +212,20 @@ compile_rules(void *arg)
 }
 
 /*
- * From now on the rows of a table may differ.  Before contract the backfill
- * looks at them again; in the quarantine, whatever ends it does.
+ * The rows of a table may differ, from now on or up to now.  Before contract
+ * the backfill looks at them again; in the quarantine, whatever ends it does.
  */
 static void
-out_of_sync(ZdmMigration *migration, Oid relid)
+out_of_sync(ZdmMigration *migration, Oid relid, bool off)
 {
+	zdm_migration_set_trigger_off(migration, off);
 	if (migration->state == ZDM_CONTRACTED)
 		zdm_ranges_delete(migration->id);
 	else
 		zdm_ranges_verify_again(migration->id);
 	if (migration->state == ZDM_READY)
 		zdm_migration_set_state(migration, ZDM_EXPANDED);
-	zdm_event(migration, "warning", "trigger off",
+	zdm_event(migration, "warning", off ? "trigger off" : "trigger on",
 			  psprintf("on table \"%s\"", get_rel_name(relid)));
 }
 
@@ -257,9 +259,12 @@ check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled)
 		if (strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) == 0)
 		{
 			found = true;
+			if (migration->trigger_off && trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
+				!OidIsValid(zdm_table_out_of_sync(migration)))
+				out_of_sync(migration, RelationGetRelid(rel), false);
 			if (warn_disabled && trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
 			{
-				out_of_sync(migration, RelationGetRelid(rel));
+				out_of_sync(migration, RelationGetRelid(rel), true);
 				ereport(WARNING,
 						errmsg(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN
 							   ? "replicated rows of table \"%s\" are not kept in sync while its trigger \"%s\" is not ENABLE ALWAYS"

@@ -403,8 +403,10 @@ become_ready(ZdmMigrate *migrate)
 	(void) zdm_migration_refresh(migration);
 	if (migration->state != ZDM_EXPANDED)
 		return true;
-	/* One that was attached during the verification is still to be visited. */
-	if (zdm_cover_partitions(migration))
+	/* What was done to the table during the verification. */
+	zdm_check_synced(migration);
+	if (zdm_cover_partitions(migration) ||
+		zdm_range_left(migration->id, ZDM_RANGE_VERIFY))
 		return false;
 	mismatches = zdm_ranges_mismatches(migration->id);
 	if (mismatches > 0)
