@@ -3,6 +3,7 @@
 #   make && sudo make install      build and install for the pg_config in PATH
 #   make PG_CONFIG=/path/pg_config for another server
 #   make test                      everything, on a private cluster
+#   make soak                      200 kills; ZDM_KILLS and ZDM_SEED to choose
 
 EXTENSION   = zdm
 MODULE_big  = zdm
@@ -95,6 +96,9 @@ test:
 	test/tools/run
 test-all:
 	test/tools/majors
+soak:
+	SUITES=tap TESTS=008_kill ZDM_KILLS=$${ZDM_KILLS:-200} \
+		SUITE_TIMEOUT=$${SUITE_TIMEOUT:-7200} test/tools/run
 demo:
 	test/demo/run
 bench:
@@ -111,4 +115,4 @@ dist:
 	git archive --format=zip --prefix=$(EXTENSION)-$(EXTVERSION)/ \
 		-o $(EXTENSION)-$(EXTVERSION).zip HEAD
 
-.PHONY: FORCE test test-all demo bench analyze indent indent-check dist
+.PHONY: FORCE test test-all soak demo bench analyze indent indent-check dist

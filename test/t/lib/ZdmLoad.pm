@@ -5,6 +5,9 @@
 #   $load->names('old', 'new', 'filling');   # by both, while a backfill runs
 #   $load->names('old', 'new');
 #   $load->names('new');          # by the new one alone; returns when all do
+#   $load->move($standby);        # it was promoted: write there
+#   $load->rest;                  # for a comparison in between
+#   $load->go_on;
 #   $load->stop;
 #   is($load->failures, 0, ...);
 #   is_deeply([ $load->compare ], [], ...);
@@ -14,10 +17,13 @@
 # It inserts, updates, upserts, deletes and reads, with prepared and with plain
 # statements, in and out of transaction blocks.  What the server acknowledged
 # is the model; a statement that a crash cut off is looked up after the restart
-# and must have happened wholly or not at all.
+# and must have happened wholly or not at all.  So is one that was committed
+# without the synchronous standby, and what is looked up counts once it is
+# replicated: a standby that is promoted has to know all that the model has.
 #
-# The table needs columns id (int, unique) and hits (int), and a text column
-# under the old name.
+# The table needs columns id (int, unique) and hits (int, by default 0), and a
+# column under the old name: of type text and with the same value under both names, unless
+# the options say otherwise.
 
 package ZdmLoad;
 
@@ -28,20 +34,24 @@ use Carp qw(croak);
 use Errno;
 use IO::Handle;
 use IO::Select;
-use IPC::Open2 qw(open2);
 use POSIX ();
+use PostgreSQL::Test::Utils;
 use Socket;
 use Time::HiRes qw(time usleep);
+use ZdmSession;
 
-my $CRASHED = qr/^(?:57P0[123]|08...)$/;
+my $loads = 0;
 
 # Options: table, old, new, workers (2), keys (200, of each worker), seed,
-# crashes (whether lost connections are expected), first_id.
+# crashes (whether lost connections are expected), first_id; types (old and
+# new), value (the value of a worker's name and a number), up (the value by the
+# new name of one by the old).
 sub new
 {
 	my ($class, $node, %option) = @_;
 	my $self = bless {
 		node => $node,
+		address => PostgreSQL::Test::Utils::tempdir_short() . '/address' . ++$loads,
 		table => $option{table} // 'users',
 		old => $option{old} // 'name',
 		new => $option{new} // 'full_name',
@@ -50,25 +60,45 @@ sub new
 		first_id => $option{first_id} // 1,
 		seed => $option{seed} // (time() * 1000) % 1_000_000,
 		crashes => $option{crashes} // 0,
+		types => $option{types} // { old => 'text', new => 'text' },
+		value => $option{value} // sub { return join '-', @_ },
+		up => $option{up} // sub { return $_[0] },
 		names => ['old'],
 		worker => [],
 		model => {},
+		hits => {},
 		failed => [],
 		statements => 0,
 		slowest => 0,
 	}, $class;
 
+	$self->move($node);
+
 	# Half of the keys have a row from the start, which a backfill must fill.
-	$node->safe_psql('postgres',
-		"INSERT INTO $self->{table} (id, $self->{old})"
-		  . " SELECT i, 'first-' || i FROM generate_series($self->{first_id},"
-		  . ($self->{first_id} + $self->{workers} * $self->{keys} - 1)
-		  . ") i WHERE i % 2 = 0");
 	for my $id ($self->ids)
 	{
-		$self->{model}{$id} = $id % 2 == 0 ? "first-$id" : undef;
+		$self->{model}{$id} = $id % 2 == 0 ? $self->{value}->('first', $id) : undef;
 	}
+	$node->safe_psql('postgres',
+		"INSERT INTO $self->{table} (id, $self->{old}) VALUES "
+		  . join ', ', map { "($_, '$self->{model}{$_}')" }
+		  grep { defined $self->{model}{$_} } $self->ids);
 	return $self;
+}
+
+# Another node is the one to write to, as soon as the connections to this one
+# are lost.
+sub move
+{
+	my ($self, $node) = @_;
+	my $new = "$self->{address}.new";
+
+	$self->{node} = $node;
+	open my $file, '>', $new or croak "$new: $!";
+	print $file $node->connstr('postgres');
+	close $file;
+	rename $new, $self->{address} or croak "$new: $!";
+	return;
 }
 
 sub ids
@@ -154,17 +184,22 @@ sub answer
 	return substr($worker->{said}, 0, index($worker->{said}, "\n") + 1, '');
 }
 
-sub stop
+# The workers tell what they have done, and wait until they may go on.
+sub rest
 {
 	my ($self) = @_;
 
-	print { $_->{socket} } "stop\n" for (@{ $self->{worker} });
+	print { $_->{socket} } "rest\n" for (@{ $self->{worker} });
 	for my $worker (@{ $self->{worker} })
 	{
 		while ((my $line = answer($worker)) ne "end\n")
 		{
 			chomp $line;
-			if ($line =~ /^model (\d+) (.*)$/) { $self->{model}{$1} = $2 }
+			if ($line =~ /^model (\d+) (\d+) (.*)$/)
+			{
+				$self->{hits}{$1} = $2;
+				$self->{model}{$1} = $3;
+			}
 			elsif ($line =~ /^absent (\d+)$/) { $self->{model}{$1} = undef }
 			elsif ($line =~ /^failed (.*)$/) { push @{ $self->{failed} }, $1 }
 			elsif ($line =~ /^count (\d+) (\S+)$/)
@@ -174,6 +209,25 @@ sub stop
 			}
 			else { croak "worker $worker->{pid}: $line" }
 		}
+	}
+	return;
+}
+
+sub go_on
+{
+	my ($self) = @_;
+	$self->tell('go on');
+	return;
+}
+
+sub stop
+{
+	my ($self) = @_;
+
+	$self->rest;
+	for my $worker (@{ $self->{worker} })
+	{
+		print { $worker->{socket} } "stop\n";
 		close $worker->{socket};
 		waitpid($worker->{pid}, 0);
 	}
@@ -186,25 +240,35 @@ sub failed { my ($self) = @_; return @{ $self->{failed} }; }
 sub statements { my ($self) = @_; return $self->{statements}; }
 sub slowest_ms { my ($self) = @_; return int($self->{slowest} * 1000); }
 
-# Where column $column of the table differs from the model: a list of
-# complaints.
+# Where column $column of the table, the old one or the new, differs from the
+# model: a list of complaints.  The load rests, or has stopped.
 sub compare
 {
 	my ($self, $column) = @_;
 	my ($first, $last) = ($self->ids)[ 0, -1 ];
 	my %table = map { /^(\d+)\|(.*)$/s ? ($1 => $2) : () } split /\n/,
 	  $self->{node}->safe_psql('postgres',
-		"SELECT id, coalesce($column, 'NULL') FROM $self->{table}"
+		"SELECT id, concat(coalesce(${column}::text, 'NULL'), ' ', hits) FROM $self->{table}"
 		  . " WHERE id BETWEEN $first AND $last");
 	my @wrong;
 
 	for my $id ($self->ids)
 	{
 		my $is = $table{$id} // 'absent';
-		my $should = $self->{model}{$id} // 'absent';
-		push @wrong, "id $id: $column is $is, should be $should" if $is ne $should;
+		my $should =
+		  $self->row($column eq $self->{new} ? 'new' : 'old', $self->{model}{$id}, $self->{hits}{$id});
+		push @wrong, "id $id: $column and hits are $is, should be $should" if $is ne $should;
 	}
 	return @wrong;
+}
+
+# A row as one looks under the old or the new name.
+sub row
+{
+	my ($self, $name, $value, $hits) = @_;
+
+	return 'absent' unless defined $value;
+	return ($name eq 'new' ? $self->{up}->($value) : $value) . ' ' . ($hits // 0);
 }
 
 sub DESTROY
@@ -235,9 +299,16 @@ sub work
 		number => $number,
 		ids => \@ids,
 		model => { map { $_ => $self->{model}{$_} } @ids },
+		hits => { map { $_ => $self->{hits}{$_} // 0 } @ids },
 		sequence => 0,
+		statements => 0,
+		reported => 0,
 		failed => [],
 		worker => [],
+		prepared => {},
+		session => ZdmSession->new(
+			sub { return slurp_file($self->{address}) },
+			name => 'the application'),
 	};
 	bless $me, ref $self;
 	srand($self->{seed} + $number);
@@ -248,8 +319,15 @@ sub work
 		if ($select->can_read(0))
 		{
 			my $command = <$socket>;
-			last if !defined $command || $command eq "stop\n";
-			if ($command =~ /^names (.*)$/)
+			last unless defined $command;
+			if ($command eq "rest\n")
+			{
+				$me->report($socket);
+				my $then = <$socket>;
+				last if !defined $then || $then eq "stop\n";
+				print $socket "ok\n";
+			}
+			elsif ($command =~ /^names (.*)$/)
 			{
 				my @names = split / /, $1;
 				$me->{filling} = grep { $_ eq 'filling' } @names;
@@ -269,15 +347,25 @@ sub work
 			print $socket "ok\n";
 		}
 	}
-	$me->disconnect;
-	for my $id (@ids)
+	$me->{session}->disconnect;
+	return;
+}
+
+# What was done since the last report.
+sub report
+{
+	my ($self, $socket) = @_;
+
+	for my $id (@{ $self->{ids} })
 	{
-		my $value = $me->{model}{$id};
-		print $socket defined $value ? "model $id $value\n" : "absent $id\n";
+		my $value = $self->{model}{$id};
+		print $socket defined $value ? "model $id $self->{hits}{$id} $value\n" : "absent $id\n";
 	}
-	print $socket "failed $_\n" for (@{ $me->{failed} });
-	print $socket "count $me->{statements} $me->{slowest}\n";
+	print $socket "failed $_\n" for (@{ $self->{failed} });
+	print $socket 'count ' . ($self->{statements} - $self->{reported}) . " $self->{slowest}\n";
 	print $socket "end\n";
+	$self->{failed} = [];
+	$self->{reported} = $self->{statements};
 	return;
 }
 
@@ -289,18 +377,22 @@ sub one_step
 	my $column = $self->{$name};
 	my $id = $self->{ids}[ rand @{ $self->{ids} } ];
 	my $had = $self->{model}{$id};
-	my $value = "w$self->{number}-" . ++$self->{sequence};
+	my $value = $self->{value}->("w$self->{number}", ++$self->{sequence});
+	my $written = $name eq 'new' ? $self->{up}->($value) : $value;
+	my $type = $self->{types}{$name};
 	my $prepared = rand() < 0.5;
 	my $block = rand() < 0.2;
 	my $dice = rand();
 	my ($sql, $then);
+	my $hits = defined $had ? $self->{hits}{$id} : 0;
 	my $table = $self->{table};
 
-	$self->connect;
+	$self->{session}->connect;
 	if ($dice < 0.15)
 	{
-		$sql = $self->statement($prepared, "read_$name", [$id],
-			"SELECT coalesce($column, 'NULL') FROM $table WHERE id = \$1");
+		$had = $self->{up}->($had) if defined $had && $name eq 'new';
+		$sql = $self->statement($prepared, "read_$name (int)", [$id],
+			"SELECT coalesce(${column}::text, 'NULL') FROM $table WHERE id = \$1");
 		my $got = defined $sql ? $self->run($sql) : undef;
 		return unless defined $got;
 		push @{ $self->{failed} },
@@ -311,68 +403,74 @@ sub one_step
 	}
 	elsif ($dice < 0.25)
 	{
-		$sql = $self->statement($prepared, 'touch', [$id],
+		$sql = $self->statement($prepared, 'touch (int)', [$id],
 			"UPDATE $table SET hits = hits + 1 WHERE id = \$1");
 		$then = $had;
+		$hits++;
 	}
 	elsif (defined $had && $dice < 0.35)
 	{
-		$sql = $self->statement($prepared, 'delete', [$id],
+		$sql = $self->statement($prepared, 'delete (int)', [$id],
 			"DELETE FROM $table WHERE id = \$1");
 		$then = undef;
 	}
 	elsif ($dice < 0.55)
 	{
-		$sql = $self->statement($prepared, "upsert_$name", [ $id, $value ],
+		$sql = $self->statement($prepared, "upsert_$name (int, $type)", [ $id, $written ],
 			"INSERT INTO $table (id, $column) VALUES (\$1, \$2)"
 			  . " ON CONFLICT (id) DO UPDATE SET $column = EXCLUDED.$column");
 		$then = $value;
 	}
 	elsif (defined $had)
 	{
-		$sql = $self->statement($prepared, "update_$name", [ $id, $value ],
+		$sql = $self->statement($prepared, "update_$name (int, $type)", [ $id, $written ],
 			"UPDATE $table SET $column = \$2 WHERE id = \$1");
 		$then = $value;
 	}
 	else
 	{
-		$sql = $self->statement($prepared, "insert_$name", [ $id, $value ],
+		$sql = $self->statement($prepared, "insert_$name (int, $type)", [ $id, $written ],
 			"INSERT INTO $table (id, $column) VALUES (\$1, \$2)");
 		$then = $value;
 	}
 	return unless defined $sql;
 	$sql = "BEGIN; $sql; COMMIT" if $block;
-	$self->{model}{$id} = $then if defined $self->run($sql, $id, $had, $then);
+	if (defined $self->run($sql, $id, $then, $hits))
+	{
+		$self->{model}{$id} = $then;
+		$self->{hits}{$id} = $hits;
+	}
 	return;
 }
 
-# The statement as psql gets it: EXECUTE, prepared once a session, or with the
-# values in it.
+# The statement as psql gets it: EXECUTE, prepared once a session under the name
+# and with the types of $signature, or with the values in it.
 sub statement
 {
-	my ($self, $prepared, $name, $values, $sql) = @_;
+	my ($self, $prepared, $signature, $values, $sql) = @_;
+	my ($name) = $signature =~ /^(\S+)/;
 
 	if (!$prepared)
 	{
 		$sql =~ s/\$(\d)/"'$values->[$1 - 1]'"/ge;
 		return $sql;
 	}
-	if (!$self->{prepared}{$name})
+	my $known = $self->{prepared}{ $self->{session}->connections } //= {};
+	if (!$known->{$name})
 	{
-		my $types = join ', ', ('int', 'text')[ 0 .. $#$values ];
-		$self->run("PREPARE $name ($types) AS $sql") // return;
-		$self->{prepared}{$name} = 1;
+		$self->run("PREPARE $signature AS $sql") // return;
+		$known->{$name} = 1;
 	}
 	return "EXECUTE $name (" . join(', ', map { "'$_'" } @$values) . ')';
 }
 
-# Run it; its output, or undef where it failed.  After a crash, find out
-# whether it had happened: $id had $before, and would have $after.
+# Run it; its output, or undef where it failed or was cut off.  In that case find
+# out whether it had happened: $id would have $after and these $hits.
 sub run
 {
-	my ($self, $sql, $id, $before, $after) = @_;
+	my ($self, $sql, $id, $after, $hits) = @_;
 	my $start = time();
-	my ($output, $state) = $self->send($sql);
+	my ($output, $state) = $self->{session}->run($sql);
 	my $took = time() - $start;
 
 	if ($state eq '00000')
@@ -381,102 +479,49 @@ sub run
 		$self->{slowest} = $took if $took > $self->{slowest};
 		return $output;
 	}
-	if ($self->{crashes} && $state =~ $CRASHED)
+	if ($self->{crashes} && $state =~ $ZdmSession::LOST)
 	{
-		$self->disconnect;
-		$self->connect;
-		$self->resolve($id, $before, $after) if defined $id;
+		$self->resolve($id, $after, $hits) if defined $id;
 		return undef;
 	}
 	push @{ $self->{failed} }, "$sql: $state $output" =~ s/\s+/ /gr;
-	($output, $state) = $self->send('ROLLBACK');
+	$self->{session}->run('ROLLBACK');
 	return undef;
 }
 
+# What is there now may still get lost, until the standby has it, too: so
+# the look counts after a commit that waited for that.
 sub resolve
 {
-	my ($self, $id, $before, $after) = @_;
+	my ($self, $id, $after, $hits) = @_;
 	my $name = $self->{names}[0];
-	my ($is, $state) =
-	  $self->send("SELECT coalesce($self->{$name}, 'NULL') FROM $self->{table} WHERE id = $id");
+	my $had = $self->row($name, $self->{model}{$id}, $self->{hits}{$id});
+	my $would_have = $self->row($name, $after, $hits);
+	my ($is, $state);
 
-	if ($state =~ $CRASHED)
+	do
 	{
-		$self->disconnect;
-		$self->connect;
-		return $self->resolve($id, $before, $after);
+		($is, $state) = $self->{session}->run(
+			"SELECT concat(coalesce($self->{$name}::text, 'NULL'), ' ', hits)"
+			  . " FROM $self->{table} WHERE id = $id");
+		(undef, $state) = $self->{session}->run("SELECT pg_logical_emit_message(true, 'zdm', '')")
+		  if $state eq '00000';
+	} while ($state =~ $ZdmSession::LOST);
+
+	if ($state ne '00000')
+	{
+		push @{ $self->{failed} }, "looking for id $id: $state $is" =~ s/\s+/ /gr;
 	}
-	if ($is eq ($after // ''))
+	elsif (($is || 'absent') eq $would_have)
 	{
 		$self->{model}{$id} = $after;
+		$self->{hits}{$id} = $hits;
 	}
-	elsif ($is ne ($before // ''))
+	elsif (($is || 'absent') ne $had)
 	{
 		push @{ $self->{failed} },
-		  "after the crash id $id has $is, had " . ($before // 'nothing')
-		  . ', should have ' . ($after // 'nothing');
+		  "after the crash id $id has $is, had $had, should have $would_have";
 	}
-	return;
-}
-
-# Send a line, wait for its end.  Returns output and SQLSTATE, that of a lost
-# connection where psql is gone.
-sub send
-{
-	my ($self, $sql) = @_;
-	my $output = '';
-
-	local $SIG{PIPE} = 'IGNORE';
-	print { $self->{in} } "$sql;\n\\echo zdm_done :LAST_ERROR_SQLSTATE :ERROR\n"
-	  or return ('', '08006');
-	while (defined(my $line = readline $self->{out}))
-	{
-		if ($line =~ /^zdm_done (\S+) (\S+)$/)
-		{
-			my ($last, $error) = ($1, $2);
-			chomp $output;
-			return ($output, '00000') if $output !~ /^(?:ERROR|FATAL|PANIC): /m;
-			return ($output, $last);
-		}
-		$output .= $line;
-	}
-	return ($output, '08006');
-}
-
-sub connect
-{
-	my ($self) = @_;
-	my $deadline = time() + 60;
-
-	return if $self->{psql};
-	while (1)
-	{
-		local $ENV{PGOPTIONS} = '-c client_min_messages=error';
-		local $ENV{PGAPPNAME} = 'the application';
-		$self->{psql} = open2(
-			$self->{out},
-			$self->{in},
-			'sh', '-c', 'exec psql "$@" 2>&1', 'sh',
-			'-XAtq', '-d', $self->{node}->connstr('postgres'));
-		$self->{in}->autoflush(1);
-		$self->{prepared} = {};
-		my (undef, $state) = $self->send('SELECT 1');
-		return if $state eq '00000';
-		$self->disconnect;
-		croak 'cannot connect' if time() > $deadline;
-		usleep(20_000);
-	}
-}
-
-sub disconnect
-{
-	my ($self) = @_;
-
-	return unless $self->{psql};
-	close $self->{in};
-	close $self->{out};
-	waitpid($self->{psql}, 0);
-	delete $self->{psql};
 	return;
 }
 

@@ -1,0 +1,88 @@
+# kill -9 of workers, callers and the postmaster, immediate shutdowns and
+# promotions, at random moments of the life of one migration after the other,
+# with an application writing all the time.  See ZdmHarness.
+#
+#   ZDM_SEED   repeats what a seed has dealt
+#   ZDM_KILLS  how many kills (20; make soak has 200)
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use PostgreSQL::Test::Utils;
+use Test::More;
+use ZdmHarness;
+
+my $rows = 20_000;
+my %rename = (
+	old => 'name',
+	new => 'full_name',
+	indexes => 1,
+	rows => $rows,
+	fill => "INSERT INTO :t (id, name) SELECT i, 'user ' || i FROM generate_series(100001, 100000 + $rows) i",
+	kept => q(:c = 'user ' || id),
+	expand => q(zdm.rename_column(':t', 'name', 'full_name')),
+	migration => 'rename_:t_name_to_full_name',
+	plain => 'ALTER TABLE :t RENAME COLUMN name TO full_name');
+
+my %plain = (
+	%rename,
+	name => 'a column of a table',
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text CHECK (name <> ''));
+		CREATE INDEX ON :t (name)));
+
+# Large enough to be vacuumed in between.
+my %wide = (
+	%plain,
+	name => 'a column of a large table',
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text UNIQUE,
+			filler char(500) DEFAULT '');
+		ALTER TABLE :t ALTER filler SET STORAGE PLAIN));
+
+my %partitioned = (
+	%rename,
+	name => 'a column of a partitioned table',
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text NOT NULL DEFAULT 'nobody')
+			PARTITION BY RANGE (id);
+		CREATE TABLE :t_low PARTITION OF :t FOR VALUES FROM (MINVALUE) TO (110000);
+		CREATE TABLE :t_high PARTITION OF :t FOR VALUES FROM (110000) TO (MAXVALUE);
+		CREATE INDEX ON :t (name)));
+
+# Two columns of which neither is the copy of the other.
+my %expression = (
+	name => 'two columns that an expression connects',
+	old => 'name',
+	new => 'label',
+	rows => $rows,
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text,
+			label text)),
+	fill => "INSERT INTO :t (id, name) SELECT i, 'user ' || i FROM generate_series(100001, 100000 + $rows) i",
+	kept => q(lower(:c) = 'user ' || id),
+	expand => q(zdm._sync_columns(':t', '{name}', '{label}', '{upper(name)}', '{lower(label)}', 'label_:t')),
+	migration => 'label_:t',
+	plain => '',
+	load => { up => sub { return uc $_[0] } });
+
+ZdmHarness->new(
+	seed => $ENV{ZDM_SEED} // int(rand(1_000_000)),
+	kills => $ENV{ZDM_KILLS} // 20,
+	scenarios => [ \%plain, \%wide, \%partitioned, \%expression ])->run;
+
+done_testing();
