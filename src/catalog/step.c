@@ -130,3 +130,21 @@ zdm_step_ended(ZdmMigration *migration, int number, const char *error)
 						 zdm_arg_text(error)));
 	zdm_catalog_end(&saved);
 }
+
+/*
+ * A phase is over, and so are its steps, whoever began them last.
+ */
+void
+zdm_steps_ended(ZdmMigration *migration, ZdmPhase phase)
+{
+	ZdmIdentity saved;
+
+	zdm_catalog_begin(&saved);
+	zdm_execute(SPI_OK_UPDATE,
+				"UPDATE zdm.step SET state = 'done', error = NULL,"
+				" finished_at = coalesce(finished_at, pg_catalog.clock_timestamp())"
+				" WHERE migration_id = $1 AND phase = $2 AND state = 'running'",
+				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+						 zdm_arg_name(zdm_phase_name(phase))));
+	zdm_catalog_end(&saved);
+}

@@ -52,6 +52,7 @@ extern void zdm_step_started(ZdmMigration *migration, int number,
 							 int64 lock_wait_ms);
 extern void zdm_step_ended(ZdmMigration *migration, int number,
 						   const char *error);
+extern void zdm_steps_ended(ZdmMigration *migration, ZdmPhase phase);
 extern int	zdm_step_number(ZdmMigration *migration, ZdmPhase phase,
 							const char *description);
 

@@ -168,7 +168,7 @@ run_migration(ZdmTask *task)
 											  ALLOCSET_DEFAULT_SIZES);
 	ZdmMigration *migration;
 	ZdmMigrate *migrate;
-	bool		go_on = true;
+	bool		retry = false;
 
 	MemoryContextSwitchTo(cxt);
 	if (!take_number(task))
@@ -182,12 +182,14 @@ run_migration(ZdmTask *task)
 	SetConfigOption("zdm.lock_patience", LOCK_PATIENCE, PGC_USERSET, PGC_S_SESSION);
 	if (migration->fire_user_triggers)
 		SetConfigOption("zdm.fire_user_triggers", "on", PGC_USERSET, PGC_S_SESSION);
-	while (go_on)
+	do
 	{
 		ErrorData  *volatile error = NULL;
 
 		PG_TRY();
 		{
+			if (retry)
+				zdm_sleep(RETRY_MS);
 			(void) zdm_migrate_run(migrate);
 		}
 		PG_CATCH();
@@ -195,10 +197,14 @@ run_migration(ZdmTask *task)
 			error = take_error(migrate);
 		}
 		PG_END_TRY();
-		go_on = error != NULL && handle_error(migrate, error);
-		if (error != NULL)
-			FreeErrorData(error);
-	}
+		if (error == NULL)
+			return;
+		/* Whoever interrupts us twice is answered once. */
+		HOLD_CANCEL_INTERRUPTS();
+		retry = handle_error(migrate, error);
+		RESUME_CANCEL_INTERRUPTS();
+		FreeErrorData(error);
+	} while (retry);
 }
 
 /*
@@ -304,7 +310,6 @@ handle_error(ZdmMigrate *migrate, ErrorData *error)
 		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 			(void) zdm_wait_for(migrate, error->detail ? error->detail : error->message);
 		zdm_migrate_commit(migrate);
-		zdm_sleep(RETRY_MS);
 		return true;
 	}
 	zdm_migrate_begin(migrate);

@@ -420,6 +420,7 @@ become_ready(ZdmMigrate *migrate)
 								  quote_literal_cstr(migration->name), quote_literal_cstr(migration->name)));
 	}
 	leave_step(migrate, NULL);
+	zdm_steps_ended(migration, ZDM_MIGRATE);
 	zdm_migration_set_state(migration, ZDM_READY);
 	return true;
 }
