@@ -53,6 +53,8 @@ static void at_transaction_end(XactEvent event, void *arg);
 static void at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
 								  SubTransactionId parent, void *arg);
 static void launch(List *wanted);
+static void describe(BackgroundWorker *worker, const char *name,
+					 const char *type, const char *function);
 static void begin(void);
 
 void
@@ -165,17 +167,11 @@ launch(List *wanted)
 bool
 zdm_worker_register(const ZdmTask *task, BackgroundWorkerHandle **handle)
 {
+	const char *what = NameStr(task->name)[0] ? NameStr(task->name) : "scout";
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	snprintf(worker.bgw_name, BGW_MAXLEN, "zdm %s",
-			 NameStr(task->name)[0] ? NameStr(task->name) : "scout");
-	strlcpy(worker.bgw_type, ZDM_WORKER_TYPE, BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	describe(&worker, psprintf("zdm %s", what), ZDM_WORKER_TYPE, "zdm_worker_main");
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, LIBRARY, BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "zdm_worker_main", BGW_MAXLEN);
 	memcpy(worker.bgw_extra, task, sizeof(ZdmTask));
 	worker.bgw_notify_pid = handle != NULL ? MyProcPid : 0;
 	return RegisterDynamicBackgroundWorker(&worker, handle);
@@ -190,15 +186,21 @@ zdm_launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	memset(&worker, 0, sizeof(worker));
-	strlcpy(worker.bgw_name, ZDM_LAUNCHER_TYPE, BGW_MAXLEN);
-	strlcpy(worker.bgw_type, ZDM_LAUNCHER_TYPE, BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	describe(&worker, ZDM_LAUNCHER_TYPE, ZDM_LAUNCHER_TYPE, "zdm_launcher_main");
 	worker.bgw_restart_time = LAUNCHER_RESTART_S;
-	strlcpy(worker.bgw_library_name, LIBRARY, BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "zdm_launcher_main", BGW_MAXLEN);
 	RegisterBackgroundWorker(&worker);
+}
+
+static void
+describe(BackgroundWorker *worker, const char *name, const char *type, const char *function)
+{
+	memset(worker, 0, sizeof(*worker));
+	strlcpy(worker->bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker->bgw_type, type, BGW_MAXLEN);
+	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
+	strlcpy(worker->bgw_library_name, LIBRARY, BGW_MAXLEN);
+	strlcpy(worker->bgw_function_name, function, BGW_MAXLEN);
 }
 
 /*

@@ -72,6 +72,7 @@ static ZdmIndexWork *attach_work(WorkPlan *plan, Oid source, Oid made,
 static char *twin_name(WorkPlan *plan, Oid source, Oid made);
 static Oid	find_twin(Oid table, const char *name, Oid parent_twin);
 static bool is_valid(Oid index);
+static bool read_index(Oid index, FormData_pg_index *form);
 static void add_names(int64 migration, Oid source, List **names);
 static Oid	index_parent(Oid index);
 
@@ -382,27 +383,32 @@ zdm_twin_index_named(Oid table, const char *name)
 bool
 zdm_index_is_unique(Oid index)
 {
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	bool		result;
+	FormData_pg_index form;
 
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_index) GETSTRUCT(tuple))->indisunique;
-	ReleaseSysCache(tuple);
-	return result;
+	return read_index(index, &form) && form.indisunique;
 }
 
 static bool
 is_valid(Oid index)
 {
+	FormData_pg_index form;
+
+	return read_index(index, &form) && form.indisvalid;
+}
+
+/*
+ * The fixed part of an index's row; returns false where it is gone.
+ */
+static bool
+read_index(Oid index, FormData_pg_index *form)
+{
 	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	bool		result;
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	result = ((Form_pg_index) GETSTRUCT(tuple))->indisvalid;
+	memcpy(form, GETSTRUCT(tuple), offsetof(FormData_pg_index, indkey));
 	ReleaseSysCache(tuple);
-	return result;
+	return true;
 }
 
 static Oid
