@@ -14,8 +14,10 @@ SET client_min_messages = warning;
 
 -- A migration's number is another one each time.  Unique where the library is
 -- preloaded, so that is left out.
+-- a name that was cut is cut earlier where the migration's number is longer
 CREATE FUNCTION plain(line text) RETURNS text LANGUAGE sql AS
-$$ SELECT replace(regexp_replace(line, '~zdm_[0-9]+_', '~zdm_N_', 'g'), 'zdm_twin_indexes.', '') $$;
+$$ SELECT replace(regexp_replace(regexp_replace(line, '~zdm_[0-9]+_', '~zdm_N_', 'g'),
+                                 '(~zdm_N_.{12})[^~]{10,}(_[0-9a-f]{16})', '\1...\2', 'g'), 'zdm_twin_indexes.', '') $$;
 CREATE FUNCTION twins(target regclass) RETURNS TABLE (valid boolean, definition text) LANGUAGE sql AS $$
     SELECT x.indisvalid, replace(plain(pg_get_indexdef(x.indexrelid)), 'UNIQUE ', '')
       FROM (SELECT target UNION SELECT relid FROM pg_partition_tree(target)) p (relid)
