@@ -50,11 +50,12 @@ SELECT m.name AS migration,
          ORDER BY u.at LIMIT 1) k ON true
   LEFT JOIN LATERAL (
         SELECT w.waitstart AS since,
-               (SELECT string_agg(format('pid %s, user %s, application "%s", %s, in transaction since %s',
-                                         a.pid, coalesce(a.usename, a.backend_type), a.application_name,
-                                         a.state, a.xact_start), '; ' ORDER BY a.pid)
+               (SELECT string_agg(CASE WHEN u.pid = 0 THEN 'a prepared transaction: see pg_prepared_xacts'
+                                       ELSE format('pid %s, user %s, application "%s", %s, in transaction since %s',
+                                                   u.pid, coalesce(a.usename, a.backend_type), a.application_name,
+                                                   a.state, a.xact_start) END, '; ' ORDER BY u.pid)
                   FROM unnest(pg_blocking_pids(w.pid)) u(pid)
-                  JOIN pg_stat_activity a ON a.pid = u.pid) AS waiting_for
+                  LEFT JOIN pg_stat_activity a ON a.pid = u.pid) AS waiting_for
           FROM locks w
          WHERE NOT w.granted AND w.waitstart < clock_timestamp() - interval '1 s'
            AND w.pid IN (SELECT l.pid FROM locks l WHERE l.migration = m.id::oid)

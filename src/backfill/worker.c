@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/string.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -53,6 +54,7 @@ static void at_transaction_end(XactEvent event, void *arg);
 static void at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
 								  SubTransactionId parent, void *arg);
 static void launch(List *wanted);
+static void tell_missing(const char *name, int level);
 static void describe(BackgroundWorker *worker, const char *name,
 					 const char *type, const char *function);
 static void begin(void);
@@ -151,14 +153,34 @@ launch(List *wanted)
 
 		if (zdm_worker_register(task, NULL) || task->kind == ZDM_TASK_VACUUM)
 			continue;
-		ereport(request->own ? WARNING : LOG,
-				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				errmsg("no background worker is free for migration \"%s\": it stays queued",
-					   NameStr(task->name)),
-				errhint("The next call of zdm tries again, for example SELECT zdm.start(%s). max_worker_processes sets how many there are.",
-						quote_literal_cstr(NameStr(task->name))));
+		tell_missing(NameStr(task->name), request->own ? WARNING : LOG);
 		break;
 	}
+}
+
+/*
+ * A character that the client's encoding lacks would make the message an
+ * error: so no other name but that of the migration is in it, and that one
+ * only where it cannot do so.
+ */
+static void
+tell_missing(const char *name, int level)
+{
+	ErrorContextCallback *context = error_context_stack;
+
+	error_context_stack = NULL;
+	if (pg_is_ascii(name))
+		ereport(level,
+				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				errmsg("no background worker is free for migration \"%s\": it stays queued", name),
+				errhint("The next call of zdm tries again, for example SELECT zdm.start(%s). max_worker_processes sets how many there are.",
+						quote_literal_cstr(name)));
+	else
+		ereport(level,
+				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				errmsg("no background worker is free: the migration stays queued"),
+				errhint("The next call of zdm tries again. max_worker_processes sets how many there are."));
+	error_context_stack = context;
 }
 
 /*
@@ -167,10 +189,10 @@ launch(List *wanted)
 bool
 zdm_worker_register(const ZdmTask *task, BackgroundWorkerHandle **handle)
 {
-	const char *what = NameStr(task->name)[0] ? NameStr(task->name) : "scout";
 	BackgroundWorker worker;
 
-	describe(&worker, psprintf("zdm %s", what), ZDM_WORKER_TYPE, "zdm_worker_main");
+	describe(&worker, NameStr(task->name)[0] ? NameStr(task->name) : "scout",
+			 ZDM_WORKER_TYPE, "zdm_worker_main");
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	memcpy(worker.bgw_extra, task, sizeof(ZdmTask));
 	worker.bgw_notify_pid = handle != NULL ? MyProcPid : 0;
@@ -186,7 +208,7 @@ zdm_launcher_register(void)
 {
 	BackgroundWorker worker;
 
-	describe(&worker, ZDM_LAUNCHER_TYPE, ZDM_LAUNCHER_TYPE, "zdm_launcher_main");
+	describe(&worker, "launcher", ZDM_LAUNCHER_TYPE, "zdm_launcher_main");
 	worker.bgw_restart_time = LAUNCHER_RESTART_S;
 	RegisterBackgroundWorker(&worker);
 }
@@ -195,7 +217,7 @@ static void
 describe(BackgroundWorker *worker, const char *name, const char *type, const char *function)
 {
 	memset(worker, 0, sizeof(*worker));
-	strlcpy(worker->bgw_name, name, BGW_MAXLEN);
+	snprintf(worker->bgw_name, BGW_MAXLEN, "zdm %s", name);
 	strlcpy(worker->bgw_type, type, BGW_MAXLEN);
 	worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker->bgw_start_time = BgWorkerStart_RecoveryFinished;

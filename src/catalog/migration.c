@@ -452,29 +452,24 @@ zdm_migration_sample(int64 id)
 }
 
 /*
- * How far it has come, as a line for people: what zdm.progress shows.
+ * How far it has come, as a line for people: what zdm.progress shows to the
+ * current user, who may not see everything of those it waits for.
  */
 char *
-zdm_migration_progress(int64 id)
+zdm_migration_progress(const char *name)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	ZdmIdentity saved;
-	char	   *line = NULL;
+	static const char *const sql =
+		"SELECT pg_catalog.format('%s of %s blocks (%s %%), %s rows visited, %s rows/s%s%s',"
+		" p.blocks_done, p.blocks_total,"
+		" coalesce(pg_catalog.floor(100.0 OPERATOR(pg_catalog.*) p.blocks_done"
+		" OPERATOR(pg_catalog./) nullif(p.blocks_total, 0)), 100),"
+		" p.rows_done, coalesce(p.rows_per_second, 0),"
+		" ', ' OPERATOR(pg_catalog.||) pg_catalog.date_trunc('second', p.eta)::pg_catalog.text OPERATOR(pg_catalog.||) ' left',"
+		" ', waits for ' OPERATOR(pg_catalog.||) p.waiting_for)"
+		" FROM zdm.progress p WHERE p.migration OPERATOR(pg_catalog.=) $1";
+	List	   *lines = zdm_query_strings(sql, ZDM_ARGS(zdm_arg_name(name)));
 
-	zdm_catalog_begin(&saved);
-	if (zdm_execute(SPI_OK_SELECT,
-					"SELECT pg_catalog.format('%s of %s blocks (%s %%), %s rows visited, %s rows/s%s%s',"
-					" p.blocks_done, p.blocks_total,"
-					" coalesce(pg_catalog.floor(100.0 * p.blocks_done / nullif(p.blocks_total, 0)), 100),"
-					" p.rows_done, coalesce(p.rows_per_second, 0),"
-					" ', ' || pg_catalog.date_trunc('second', p.eta)::text || ' left',"
-					" ', waits for ' || p.waiting_for)"
-					" FROM zdm.progress p JOIN zdm.migration m ON m.name = p.migration"
-					" WHERE m.id = $1",
-					ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(id)))) > 0)
-		line = zdm_result_text(cxt, 0, 1);
-	zdm_catalog_end(&saved);
-	return line ? line : pstrdup("no progress is known");
+	return lines ? linitial(lines) : pstrdup("no progress is known");
 }
 
 /*

@@ -74,7 +74,7 @@ extern void zdm_migration_order(ZdmMigration *migration, ZdmOrder *order);
 extern void zdm_migration_set_paused(ZdmMigration *migration, bool paused);
 extern void zdm_migration_set_trigger_off(ZdmMigration *migration, bool off);
 extern void zdm_migration_sample(int64 id);
-extern char *zdm_migration_progress(int64 id);
+extern char *zdm_migration_progress(const char *name);
 extern ZdmMigration *zdm_migration_by_id(int64 id);
 extern List *zdm_migrations_on(Oid relid);
 extern List *zdm_migrations_queued(void);

@@ -76,6 +76,20 @@ zdm_ranges_remake(int64 migration, Relation rel)
 	zdm_ranges_make(migration, rel);
 }
 
+/*
+ * Whether a table has ranges that were made for other storage.
+ */
+bool
+zdm_ranges_stale(int64 migration, Relation rel)
+{
+	return change("SELECT FROM zdm.backfill_range WHERE migration_id = $1 AND relation = $2"
+				  " AND filenumber <> $3 LIMIT 1",
+				  SPI_OK_SELECT,
+				  ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
+						   ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(rel))),
+						   ZDM_ARG(INT8OID, Int64GetDatum((int64) zdm_relation_filenumber(rel))))) > 0;
+}
+
 bool
 zdm_ranges_exist(int64 migration, Oid relid)
 {

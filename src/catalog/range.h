@@ -42,6 +42,7 @@ typedef enum ZdmRangeWork
 
 extern void zdm_ranges_make(int64 migration, Relation rel);
 extern void zdm_ranges_remake(int64 migration, Relation rel);
+extern bool zdm_ranges_stale(int64 migration, Relation rel);
 extern bool zdm_ranges_exist(int64 migration, Oid relid);
 extern void zdm_ranges_keep_only(int64 migration, List *relids);
 extern void zdm_ranges_extend(int64 migration, Oid relid, int64 blocks);

@@ -29,6 +29,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -55,12 +56,15 @@
 /* The first pause after an error that may pass by itself. */
 #define RETRY_MS 50
 
+/* So many of them in a row, without any progress, are no interrupts. */
+#define MOST_INTERRUPTS 10
+
 /* Workers try that long to get a lock before they say that they wait. */
 #define LOCK_PATIENCE "1s"
 
 static bool extension_exists(void);
 static ZdmMigration *read_migration(ZdmTask *task);
-static bool take_number(const ZdmTask *task);
+static bool take_number(const ZdmTask *task, LOCKTAG *tag);
 static void run_migration(ZdmTask *task);
 static ErrorData *take_error(ZdmMigrate *migrate);
 static bool handle_error(ZdmMigrate *migrate, ErrorData *error);
@@ -169,15 +173,17 @@ run_migration(ZdmTask *task)
 	ZdmMigration *migration;
 	ZdmMigrate *migrate;
 	bool		retry = false;
+	LOCKTAG		number;
 
 	MemoryContextSwitchTo(cxt);
-	if (!take_number(task))
+	if (!take_number(task, &number))
 		return;
 	migration = read_migration(task);
 	if (migration == NULL)
 		return;
 	MemoryContextSwitchTo(cxt);
 	migrate = zdm_migrate_create(migration, task);
+	migrate->loop_mark = number;
 	/* A lock that is not to be had is to be seen soon. */
 	SetConfigOption("zdm.lock_patience", LOCK_PATIENCE, PGC_USERSET, PGC_S_SESSION);
 	if (migration->fire_user_triggers)
@@ -212,17 +218,16 @@ run_migration(ZdmTask *task)
  * to end, because it was paused a moment ago.
  */
 static bool
-take_number(const ZdmTask *task)
+take_number(const ZdmTask *task, LOCKTAG *tag)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	bool		helper = task->kind == ZDM_TASK_STATEMENTS;
-	LOCKTAG		tag;
 	bool		got;
 
 	for (int waited = 0;; waited += NUMBER_PAUSE_MS)
 	{
 		StartTransactionCommand();
-		got = zdm_mark(&tag, ZDM_MARK_LOOP, task->migration,
+		got = zdm_mark(tag, ZDM_MARK_LOOP, task->migration,
 					   helper ? ZDM_HELPER : task->number, ExclusiveLock);
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(cxt);
@@ -270,6 +275,7 @@ take_error(ZdmMigrate *migrate)
 	MemoryContextSwitchTo(migrate->cxt);
 	error = CopyErrorData();
 	FlushErrorState();
+	debug_query_string = NULL;
 	AbortOutOfAnyTransaction();
 	migrate->snapshot = false;
 	migrate->step = 0;
@@ -300,7 +306,12 @@ handle_error(ZdmMigrate *migrate, ErrorData *error)
 		return false;
 	/* Whoever interrupts us has paused or ended the migration: we shall see. */
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		/* Or it is the owner's code that raises this. */
+		if (++migrate->interrupts > MOST_INTERRUPTS)
+			passes = false;
 		migrate->last_progress = GetCurrentTimestamp();
+	}
 	if (passes && !late &&
 		!TimestampDifferenceExceeds(migrate->last_progress, GetCurrentTimestamp(),
 									zdm_worker_patience))
@@ -317,7 +328,7 @@ handle_error(ZdmMigrate *migrate, ErrorData *error)
 		zdm_migrate_note_failure(migrate,
 								 psprintf("the index build waited for more than %d ms", zdm_worker_patience),
 								 psprintf("It waited for %s.",
-										  zdm_describe_oldest_transaction(migrate->statement_since)));
+										  zdm_describe_oldest_transaction()));
 	else
 		zdm_migrate_note_failure(migrate, error->message,
 								 error->detail ? error->detail : error->context);

@@ -211,6 +211,7 @@ zdm_control_wait(const char *name, Interval *timeout, bool atomic)
 	cxt = CurrentMemoryContext;
 	look = AllocSetContextCreate(cxt, "zdm wait", ALLOCSET_DEFAULT_SIZES);
 	name = pstrdup(name);
+	zdm_background_pick_up();
 	for (;;)
 	{
 		ZdmMigration *migration;
@@ -295,7 +296,7 @@ timed_out(ZdmMigration *migration)
 	ereport(ERROR,
 			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			errmsg("migration \"%s\" did not become ready in time", migration->name),
-			errdetail("%s", zdm_migration_progress(migration->id)),
+			errdetail("%s", zdm_migration_progress(migration->name)),
 			errhint("The wait has stopped nothing. SELECT * FROM zdm.progress WHERE migration = %s;",
 					quote_literal_cstr(migration->name)));
 }

@@ -35,6 +35,7 @@
 #include "catalog/event.h"
 #include "catalog/range.h"
 #include "catalog/step.h"
+#include "lifecycle/background.h"
 #include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/lifecycle.h"
@@ -102,6 +103,7 @@ migrate_in_session(ZdmMigration *migration)
 	(void) zdm_mark(&mark, ZDM_MARK_LOOP, migration->id, ZDM_IN_SESSION, ShareLock);
 	PG_TRY();
 	{
+		zdm_background_pick_up();
 		zdm_migrate_commit(migrate);
 		outcome = zdm_migrate_run(migrate);
 	}
@@ -240,6 +242,9 @@ zdm_migrate_begin(ZdmMigrate *migrate)
 	if (migrate->task != NULL)
 		StartTransactionCommand();
 	zdm_set_local("transaction_isolation", "read committed");
+	/* No wait in a worker is without an end, or unseen for long. */
+	if (migrate->task != NULL)
+		zdm_set_local("lock_timeout", "1000");
 	MemoryContextReset(migrate->batch_cxt);
 	MemoryContextSwitchTo(migrate->batch_cxt);
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -299,7 +304,6 @@ prepare(ZdmMigrate *migrate)
 				errhint("SELECT zdm.contract(%s);", quote_literal_cstr(migration->name)));
 		return false;
 	}
-	(void) zdm_migrate_enter_step(migrate, ZDM_STEP_BACKFILL);
 	zdm_migration_set_error(migration->id, NULL);
 	zdm_event(migration, "info", "backfilling", NULL);
 	return true;
@@ -482,7 +486,7 @@ progress_line(ZdmMigrate *migrate)
 	{
 		CommandCounterIncrement();
 		migrate->last_line = now;
-		ereport(NOTICE, errmsg("%s", zdm_migration_progress(migrate->migration->id)));
+		ereport(NOTICE, errmsg("%s", zdm_migration_progress(migrate->migration->name)));
 	}
 	zdm_migrate_commit(migrate);
 }

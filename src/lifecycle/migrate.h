@@ -22,6 +22,7 @@ typedef struct ZdmMigrate
 {
 	ZdmMigration *migration;
 	const ZdmTask *task;		/* of the worker; NULL in a session */
+	LOCKTAG		loop_mark;		/* a worker's */
 	MemoryContext cxt;			/* of the whole call */
 	MemoryContext batch_cxt;	/* of one transaction */
 	bool		prepared;
@@ -42,11 +43,14 @@ typedef struct ZdmMigrate
 	/* what only a worker can do */
 	ZdmStatement *statement;	/* to be run next */
 	MemoryContext statement_cxt;	/* where it is */
-	LOCKTAG		statement_table;	/* marked for it */
-	bool		table_marked;
+	LOCKTAG		statement_table;	/* the marks that are set for it */
+	LOCKTAG		statement_mark;
+	bool		marked;
 	bool		indexes_built;
 	TimestampTz statement_since;	/* when it began, 0: none is under way */
 	TimestampTz helper_asked;	/* when a session asked for a worker last */
+	int			interrupts;		/* without any progress */
+	Oid			moved;			/* a table that has new storage */
 	Oid			range_ended;	/* of this table, in the last transaction */
 	Oid			vacuum_table;	/* the one that was looked at last */
 	int64		vacuum_count;	/* how often it had been vacuumed by then */
@@ -87,6 +91,7 @@ extern bool zdm_cover_partitions(ZdmMigration *migration);
 extern void zdm_refuse_atomic(const char *procedure);
 
 extern ZdmOutcome zdm_work_once(ZdmMigrate *migrate);
+extern char *zdm_table_holders(Oid relid, LOCKMODE mode);
 extern void zdm_worked(ZdmMigrate *migrate, const char *held_by);
 extern ZdmOutcome zdm_wait_for(ZdmMigrate *migrate, const char *whom);
 extern ZdmOutcome zdm_hold(ZdmMigrate *migrate, const char *whom);

@@ -19,13 +19,17 @@
 #include <signal.h>
 
 #include "access/relation.h"
+#include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -39,6 +43,7 @@
 #include "lifecycle/registry.h"
 #include "schema/table.h"
 #include "schema/twin_index.h"
+#include "util/compat.h"
 #include "util/guc.h"
 #include "util/ident.h"
 #include "util/lock.h"
@@ -51,8 +56,10 @@
 /* A table below this size is not worth a vacuum. */
 #define MIN_VACUUM_BLOCKS 1024
 
+static char *somebody_on_table(Oid relid);
+static List *possible_work(List *works);
+static bool mark_statement(ZdmMigrate *migrate, Oid table);
 static ZdmOutcome drop_index(ZdmMigrate *migrate, Oid index);
-static ZdmStatement *drop_statement(Oid index);
 static ZdmOutcome do_index(ZdmMigrate *migrate, ZdmTwin *twin,
 						   ZdmIndexWork *work);
 static void do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work);
@@ -75,14 +82,14 @@ zdm_index_step(ZdmMigrate *migrate)
 
 	if (migrate->indexes_built)
 		return ZDM_NOTHING_LEFT;
-	if (!zdm_mark(&migrate->statement_table, ZDM_MARK_TABLE, migration->relation, 0, ExclusiveLock))
-		return zdm_hold(migrate, "an index build or a vacuum of the table");
-	migrate->table_marked = true;
+	/* A session builds nothing, and so needs no mark. */
+	if (migrate->task != NULL && !mark_statement(migrate, migration->relation))
+		return zdm_hold(migrate, somebody_on_table(migration->relation));
 	foreach(lc, zdm_pattern(migration->pattern)->twins(migration))
 	{
 		ZdmTwin    *twin = lfirst(lc);
-		List	   *works = zdm_twin_index_work(migration->id, twin->relation,
-												twin->column, twin->twin);
+		List	   *works = possible_work(zdm_twin_index_work(migration->id, twin->relation,
+															  twin->column, twin->twin));
 
 		List	   *orphans = zdm_twin_index_orphans(migration->id, twin->relation,
 													 twin->column, twin->twin);
@@ -94,12 +101,57 @@ zdm_index_step(ZdmMigrate *migrate)
 			return drop_index(migrate, linitial_oid(orphans));
 		if (migrate->task != NULL)
 			return do_index(migrate, twin, linitial(works));
-		zdm_release_statement(migrate);
 		return ask_for_worker(migrate);
 	}
 	zdm_release_statement(migrate);
 	migrate->indexes_built = true;
 	return ZDM_NOTHING_LEFT;
+}
+
+static char *
+somebody_on_table(Oid relid)
+{
+	List	   *others = zdm_marked(ZDM_MARK_TABLE, relid);
+
+	return psprintf("an index build or a vacuum of the table, by the worker with pid %d",
+					others ? ((ZdmMarked *) linitial(others))->pid : 0);
+}
+
+/*
+ * A partition's index is attached by a command that finds it by its name, as
+ * its owner: where he has no right to look into the schema, the partitions'
+ * indexes stay as they are, which is good enough for every query.
+ */
+static List *
+possible_work(List *works)
+{
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		ZdmIndexWork *work = lfirst(lc);
+
+		if (work->kind != ZDM_INDEX_BUILD &&
+			object_aclcheck(NamespaceRelationId, get_rel_namespace(work->table),
+							zdm_table_owner(work->table), ACL_USAGE) != ACLCHECK_OK)
+			works = foreach_delete_current(works, lc);
+	}
+	return works;
+}
+
+/*
+ * Set the marks for a statement, while we have the migration's lock: whoever
+ * pauses or ends the migration after us finds whom to interrupt.
+ */
+static bool
+mark_statement(ZdmMigrate *migrate, Oid table)
+{
+	if (!zdm_mark(&migrate->statement_table, ZDM_MARK_TABLE, table, 0, ExclusiveLock))
+		return false;
+	(void) zdm_mark(&migrate->statement_mark, ZDM_MARK_STATEMENT, migrate->migration->id,
+					0, ShareLock);
+	migrate->marked = true;
+	return true;
 }
 
 /*
@@ -110,26 +162,22 @@ static ZdmOutcome
 drop_index(ZdmMigrate *migrate, Oid index)
 {
 	Oid			table = IndexGetRelation(index, false);
+	ObjectAddress object;
 	MemoryContext old;
 
 	if (get_rel_relkind(index) == RELKIND_INDEX)
 	{
 		old = MemoryContextSwitchTo(migrate->statement_cxt);
-		migrate->statement = drop_statement(index);
+		migrate->statement = zdm_statement_drop_index(index);
 		MemoryContextSwitchTo(old);
 		return ZDM_STATEMENT;
 	}
 	zdm_lock_relations(zdm_table_and_partitions(table), AccessExclusiveLock);
-	zdm_execute_ddl(psprintf("DROP INDEX %s", zdm_quote_relation(index)));
+	ObjectAddressSet(object, RelationRelationId, index);
+	performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
 	zdm_release_statement(migrate);
 	zdm_worked(migrate, NULL);
 	return ZDM_WORKED;
-}
-
-static ZdmStatement *
-drop_statement(Oid index)
-{
-	return zdm_statement_parse(psprintf("DROP INDEX CONCURRENTLY %s", zdm_quote_relation(index)));
 }
 
 /*
@@ -157,21 +205,27 @@ do_index(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
 static void
 do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work)
 {
+	ZdmIdentity saved;
+
 	zdm_twin_index_lock(work);
+	zdm_become(zdm_table_owner(work->table), &saved);
 	zdm_own_ddl = true;
 	PG_TRY();
 	{
 		if (work->kind == ZDM_INDEX_ATTACH)
 			zdm_twin_index_attach(work);
 		else
-			zdm_execute_utility((Node *) zdm_twin_index_stmt(work, twin->column, twin->twin,
-															 zdm_preloaded));
+			(void) zdm_define_index(work->table,
+									zdm_twin_index_stmt(work, twin->column, twin->twin,
+														zdm_preloaded));
 	}
 	PG_FINALLY();
 	{
 		zdm_own_ddl = false;
 	}
 	PG_END_TRY();
+	zdm_unbecome(&saved);
+	CommandCounterIncrement();
 }
 
 /*
@@ -184,7 +238,7 @@ set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
 	MemoryContext old = MemoryContextSwitchTo(migrate->statement_cxt);
 
 	if (OidIsValid(work->leftover))
-		migrate->statement = drop_statement(work->leftover);
+		migrate->statement = zdm_statement_drop_index(work->leftover);
 	else
 	{
 		migrate->statement = palloc0_object(ZdmStatement);
@@ -193,6 +247,7 @@ set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
 		migrate->statement->sql = zdm_twin_index_sql(migrate->migration->id, work->source,
 													 twin->column, twin->twin, zdm_preloaded);
 		migrate->statement->tag = CreateCommandTag(migrate->statement->tree);
+		migrate->statement->indexed = work->table;
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -266,9 +321,8 @@ zdm_vacuum_step(ZdmMigrate *migrate)
 		zdm_worker_request(&task, false);
 		return false;
 	}
-	if (!zdm_mark(&migrate->statement_table, ZDM_MARK_TABLE, relid, 0, ExclusiveLock))
+	if (!mark_statement(migrate, relid))
 		return false;
-	migrate->table_marked = true;
 	old = MemoryContextSwitchTo(migrate->statement_cxt);
 	migrate->statement = zdm_vacuum_statement(relid);
 	MemoryContextSwitchTo(old);
@@ -349,49 +403,39 @@ is_due(ZdmMigrate *migrate, Oid relid)
 
 /*
  * Run the worker's next statement, outside of a transaction.  Each wait in it
- * is bounded by zdm.worker_patience.
+ * is bounded by zdm.worker_patience.  After an error the handler tidies up.
  */
 void
 zdm_run_statement(ZdmMigrate *migrate)
 {
-	char	   *before = pstrdup(GetConfigOption("lock_timeout", false, false));
-	LOCKTAG		mark;
+	char		limit[32];
 
-	StartTransactionCommand();
-	(void) zdm_mark(&mark, ZDM_MARK_STATEMENT, migrate->migration->id, 0, ShareLock);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(migrate->cxt);
-	SetConfigOption("lock_timeout", psprintf("%d", zdm_worker_patience),
-					PGC_SUSET, PGC_S_SESSION);
+	snprintf(limit, sizeof(limit), "%d", Max(1, zdm_worker_patience));
+	SetConfigOption("lock_timeout", limit, PGC_SUSET, PGC_S_SESSION);
 	migrate->statement_since = GetCurrentTimestamp();
 	MemoryContextSwitchTo(migrate->statement_cxt);
-	PG_TRY();
-	{
-		zdm_statement_run(migrate->statement);
-	}
-	PG_FINALLY();
-	{
-		MemoryContextSwitchTo(migrate->cxt);
-		zdm_unmark(&mark, ShareLock);
-		zdm_release_statement(migrate);
-		SetConfigOption("lock_timeout", before, PGC_SUSET, PGC_S_SESSION);
-	}
-	PG_END_TRY();
+	zdm_statement_run(migrate->statement);
+	MemoryContextSwitchTo(migrate->cxt);
 	migrate->statement_since = 0;
+	zdm_release_statement(migrate);
 	zdm_throttle_forget_wal(migrate->throttle);
-	pfree(before);
 	migrate->last_progress = GetCurrentTimestamp();
 }
 
 /*
- * Forget the statement, done or failed, and give back its table's mark.
+ * Forget the statement, done or failed, and give back its marks.
  */
 void
 zdm_release_statement(ZdmMigrate *migrate)
 {
-	if (migrate->table_marked)
+	if (migrate->marked)
+	{
 		zdm_unmark(&migrate->statement_table, ExclusiveLock);
-	migrate->table_marked = false;
+		zdm_unmark(&migrate->statement_mark, ShareLock);
+	}
+	migrate->marked = false;
+	if (migrate->statement != NULL)
+		SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION);
 	migrate->statement = NULL;
 	MemoryContextReset(migrate->statement_cxt);
 }

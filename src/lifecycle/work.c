@@ -25,6 +25,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -38,6 +39,7 @@
 #include "util/guc.h"
 #include "util/ident.h"
 #include "util/lock.h"
+#include "util/mark.h"
 #include "util/spi.h"
 
 #define MAX_WAIT_PAUSE_MS	500
@@ -48,13 +50,14 @@
 
 static ZdmOutcome work_on(ZdmMigrate *migrate, ZdmRange *range,
 						  ZdmRangeWork work);
-static char *table_holders(Oid relid, LOCKMODE mode);
 static ZdmOutcome relieve(ZdmMigrate *migrate, ZdmRange *range, Relation rel);
 static void sweep_range(ZdmMigrate *migrate, ZdmRange *range, Relation rel);
 static ZdmOutcome end_sweep(ZdmMigrate *migrate);
 static void note_failures(ZdmMigrate *migrate, ZdmBatchReport *report);
 static void verify_range(ZdmMigrate *migrate, ZdmRange *range, Relation rel);
+static bool table_is_busy(ZdmMigrate *migrate);
 static bool goes_on(ZdmMigrate *migrate);
+static ZdmOutcome start_again(ZdmMigrate *migrate);
 static void begin_verification(ZdmMigrate *migrate);
 static const char *held_back(ZdmMigrate *migrate, ZdmBatchReport *report);
 static ZdmOutcome wait_idle(ZdmMigrate *migrate);
@@ -83,13 +86,21 @@ zdm_work_once(ZdmMigrate *migrate)
 		return ZDM_NOTHING_LEFT;	/* another loop was faster */
 	if (reason != NULL)
 		return zdm_hold(migrate, reason);
+	if (OidIsValid(migrate->moved))
+		return start_again(migrate);
 	if (OidIsValid(migrate->range_ended) && zdm_vacuum_step(migrate))
 		return ZDM_STATEMENT;
 
 	if (migrate->task == NULL || migrate->task->kind == ZDM_TASK_RUN)
 	{
 		if (migrate->step == 0)
+		{
+			if (table_is_busy(migrate))
+				return ZDM_WAITED;
+			/* Others write the step, too: let go of it before any work. */
 			(void) zdm_migrate_enter_step(migrate, ZDM_STEP_BACKFILL);
+			return ZDM_WORKED;
+		}
 		range = zdm_range_claim(migration->id, ZDM_RANGE_BLOCKS, NULL);
 		if (range != NULL)
 			return work_on(migrate, range, ZDM_RANGE_BLOCKS);
@@ -105,6 +116,11 @@ zdm_work_once(ZdmMigrate *migrate)
 			return wait_idle(migrate);
 	}
 
+	if (!migrate->indexes_built || migrate->step_kind != ZDM_STEP_VERIFY)
+	{
+		if (table_is_busy(migrate))
+			return ZDM_WAITED;
+	}
 	outcome = zdm_index_step(migrate);
 	if (outcome != ZDM_NOTHING_LEFT)
 		return outcome;
@@ -112,13 +128,36 @@ zdm_work_once(ZdmMigrate *migrate)
 		return ZDM_STOPPED;		/* the rest is another's */
 
 	if (zdm_migrate_enter_step(migrate, ZDM_STEP_VERIFY))
+	{
 		begin_verification(migrate);
+		return ZDM_WORKED;
+	}
 	range = zdm_range_claim(migration->id, ZDM_RANGE_VERIFY, NULL);
 	if (range != NULL)
 		return work_on(migrate, range, ZDM_RANGE_VERIFY);
 	if (zdm_range_left(migration->id, ZDM_RANGE_VERIFY))
 		return wait_idle(migrate);
 	return ZDM_NOTHING_LEFT;
+}
+
+/*
+ * Whether somebody has locked the table or a partition against everybody.
+ * What is opened after this is not waited for while we have the migration's
+ * lock, which a pause would wait for in turn.
+ */
+static bool
+table_is_busy(ZdmMigrate *migrate)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(migrate->migration->relation))
+	{
+		if (ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock))
+			continue;
+		(void) zdm_wait_for(migrate, zdm_table_holders(lfirst_oid(lc), AccessShareLock));
+		return true;
+	}
+	return false;
 }
 
 /*
@@ -133,6 +172,12 @@ goes_on(ZdmMigrate *migrate)
 	const ZdmTask *task = migrate->task;
 	bool		found = zdm_migration_refresh(migration);
 
+	if (task != NULL && !zdm_mark_kept(&migrate->loop_mark, ExclusiveLock))
+		return false;
+	/* The owner reads for whom a worker waits. */
+	if (task != NULL)
+		zdm_describe_as(get_rel_name(migration->relation) ? zdm_table_owner(migration->relation)
+						: InvalidOid);
 	if (found && (migration->state == ZDM_EXPANDED || migration->state == ZDM_READY))
 		return !migration->paused &&
 			(task == NULL || task->kind != ZDM_TASK_RUN || task->number <= migration->workers);
@@ -144,6 +189,35 @@ goes_on(ZdmMigrate *migrate)
 				   migration->name, zdm_state_name(found ? migration->state : ZDM_ROLLED_BACK)),
 			errhint("SELECT * FROM zdm.events WHERE migration = %s;",
 					quote_literal_cstr(migration->name)));
+}
+
+/*
+ * A table has new storage: it is visited from its start.  One loop makes its
+ * ranges anew, the others find them made.
+ */
+static ZdmOutcome
+start_again(ZdmMigrate *migrate)
+{
+	ZdmMigration *migration = migrate->migration;
+	Oid			relid = migrate->moved;
+	Relation	rel;
+
+	if (!ConditionalLockRelationOid(relid, AccessShareLock))
+		return zdm_wait_for(migrate, zdm_table_holders(relid, AccessShareLock));
+	migrate->moved = InvalidOid;
+	zdm_lock_migration_name(migration->name);
+	rel = try_relation_open(relid, NoLock);
+	if (rel == NULL)
+		return ZDM_WORKED;
+	if (zdm_ranges_stale(migration->id, rel))
+	{
+		zdm_ranges_remake(migration->id, rel);
+		zdm_event(migration, "info", "restarted",
+				  psprintf("table %s has new storage and is visited from its start",
+						   RelationGetRelationName(rel)));
+	}
+	relation_close(rel, NoLock);
+	return ZDM_WORKED;
 }
 
 /*
@@ -176,7 +250,7 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	Relation	rel;
 
 	if (!ConditionalLockRelationOid(range->relation, mode))
-		return zdm_wait_for(migrate, table_holders(range->relation, mode));
+		return zdm_wait_for(migrate, zdm_table_holders(range->relation, mode));
 	rel = try_relation_open(range->relation, NoLock);
 	if (rel == NULL)
 	{
@@ -185,10 +259,8 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	}
 	if ((int64) zdm_relation_filenumber(rel) != range->filenumber)
 	{
-		zdm_ranges_remake(migration->id, rel);
-		zdm_event(migration, "info", "restarted",
-				  psprintf("table %s has new storage and is visited from its start",
-						   RelationGetRelationName(rel)));
+		/* Others have ranges of it: first let go of ours. */
+		migrate->moved = range->relation;
 		relation_close(rel, NoLock);
 		return ZDM_WORKED;
 	}
@@ -225,8 +297,8 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
  * Who holds a table against us, as its owner may see it: he reads this in
  * zdm.status, whoever makes the call.
  */
-static char *
-table_holders(Oid relid, LOCKMODE mode)
+char *
+zdm_table_holders(Oid relid, LOCKMODE mode)
 {
 	ZdmIdentity saved;
 	char	   *holders;
@@ -387,7 +459,7 @@ zdm_wait_for(ZdmMigrate *migrate, const char *whom)
 						 psprintf("the backfill of migration \"%s\" made no progress for %d ms",
 								  migrate->migration->name, patience),
 						 psprintf("It waits for %s.", whom),
-						 psprintf("What is done is kept: run the same call again, once that transaction has ended, or raise %s.",
+						 psprintf("What is done is kept: run the same call again when that has ended, or raise %s.",
 								  migrate->task != NULL ? "zdm.worker_patience" : "zdm.lock_patience"));
 	set_waiting(migrate, whom);
 	migrate->wait_ms = Min(Max(10, migrate->wait_ms * 2), MAX_WAIT_PAUSE_MS);
@@ -413,6 +485,7 @@ zdm_worked(ZdmMigrate *migrate, const char *held_by)
 {
 	set_waiting(migrate, held_by);
 	migrate->wait_ms = 0;
+	migrate->interrupts = 0;
 	migrate->last_progress = GetCurrentTimestamp();
 }
 

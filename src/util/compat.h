@@ -17,6 +17,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 
@@ -47,8 +48,10 @@ object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 static inline AclResult
 object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 {
-	Assert(classid == ProcedureRelationId);
-	return pg_proc_aclcheck(objectid, roleid, mode);
+	Assert(classid == ProcedureRelationId || classid == NamespaceRelationId);
+	return classid == NamespaceRelationId ?
+		pg_namespace_aclcheck(objectid, roleid, mode) :
+		pg_proc_aclcheck(objectid, roleid, mode);
 }
 #endif
 
@@ -190,6 +193,31 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 
 /* copyObject() is a macro that asks for C23 since 19. */
 #define zdm_copy_node(node) copyObjectImpl(node)
+
+/*
+ * DefineIndex counts partitions since 16, and takes a ParseState since 19.
+ * Of one table, by its oid, without a look at the schema's privileges.
+ */
+#if PG_VERSION_NUM >= 190000
+#define zdm_define_index(relid, stmt) \
+	DefineIndex(NULL, relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1, \
+				false, false, true, false, true)
+#elif PG_VERSION_NUM >= 160000
+#define zdm_define_index(relid, stmt) \
+	DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, -1, \
+				false, false, true, false, true)
+#else
+#define zdm_define_index(relid, stmt) \
+	DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid, \
+				false, false, true, false, true)
+#endif
+
+/* Since 17 one may ask for stronger locks, too. */
+#if PG_VERSION_NUM >= 170000
+#define zdm_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode, false)
+#else
+#define zdm_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode)
+#endif
 
 /* Whether an index is of a constraint WITHOUT OVERLAPS, which came with 18. */
 #if PG_VERSION_NUM >= 180000

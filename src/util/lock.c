@@ -316,6 +316,32 @@ give_up(LockSet *set)
 	" ORDER BY 1"
 
 /*
+ * As whom the holders are described: what is said of them may be written down
+ * for others to read, by a worker that sees everything.
+ */
+static Oid	describe_as = InvalidOid;
+
+void
+zdm_describe_as(Oid role)
+{
+	describe_as = role;
+}
+
+static List *
+query_holders(const char *sql, int nargs, ZdmArg *args)
+{
+	ZdmIdentity saved;
+	List	   *lines;
+
+	if (!OidIsValid(describe_as))
+		return zdm_query_strings(sql, nargs, args);
+	zdm_become(describe_as, &saved);
+	lines = zdm_query_strings(sql, nargs, args);
+	zdm_unbecome(&saved);
+	return lines;
+}
+
+/*
  * Who holds what we want.
  */
 static char *
@@ -336,7 +362,7 @@ describe_holders(LockSet *set)
 		List	   *lines;
 		ListCell   *lc;
 
-		lines = zdm_query_strings(HOLDERS_WHERE("l.database OPERATOR(pg_catalog.=) $1"
+		lines = query_holders(HOLDERS_WHERE("l.database OPERATOR(pg_catalog.=) $1"
 												" AND (l.relation OPERATOR(pg_catalog.=) $2"
 												" OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
 												" AND l.mode OPERATOR(pg_catalog.=) ANY ($5)"),
@@ -372,28 +398,33 @@ zdm_describe_transaction(TransactionId xid)
 {
 	List	   *lines;
 
-	lines = zdm_query_strings(HOLDERS_WHERE("l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
+	lines = query_holders(HOLDERS_WHERE("l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
 											" AND l.transactionid::text OPERATOR(pg_catalog.=) $1"),
 							  ZDM_ARGS(zdm_arg_text(psprintf("%u", xid))));
 	return lines ? linitial(lines) : pstrdup("several transactions");
 }
 
 /*
- * Who has the oldest of the transactions in this database that began before
- * that time.
+ * Who has the oldest transaction in this database, prepared ones among them:
+ * whatever waits for old snapshots waits for that one.
  */
 char *
-zdm_describe_oldest_transaction(TimestampTz before)
+zdm_describe_oldest_transaction(void)
 {
 	List	   *lines;
 
-	lines = zdm_query_strings(HOLDERS_WHERE("l.locktype OPERATOR(pg_catalog.=) 'virtualxid'"
-											" AND l.pid OPERATOR(pg_catalog.=) (SELECT s.pid"
-											" FROM pg_catalog.pg_stat_activity s"
-											" WHERE s.xact_start OPERATOR(pg_catalog.<) $1"
-											" AND s.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-											" AND s.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
-											" ORDER BY s.xact_start LIMIT 1)"),
-							  ZDM_ARGS(ZDM_ARG(TIMESTAMPTZOID, TimestampTzGetDatum(before))));
+	lines = query_holders("SELECT o.line FROM ("
+						  "SELECT x.prepared AS since, pg_catalog.format("
+						  "'prepared transaction \"%s\" of user %s, prepared at %s', x.gid, x.owner, x.prepared) AS line"
+						  " FROM pg_catalog.pg_prepared_xacts x"
+						  " WHERE x.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+						  " UNION ALL SELECT a.xact_start, pg_catalog.format("
+						  "'pid %s, user %s, application \"%s\", %s, in transaction since %s',"
+						  " a.pid, coalesce(a.usename::pg_catalog.text, a.backend_type), a.application_name, a.state, a.xact_start)"
+						  " FROM pg_catalog.pg_stat_activity a"
+						  " WHERE a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+						  " AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+						  " AND a.backend_type OPERATOR(pg_catalog.<>) 'zdm worker') o"
+						  " ORDER BY o.since NULLS LAST LIMIT 1", 0, NULL);
 	return lines ? linitial(lines) : pstrdup("a transaction that has ended since");
 }

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 
+#include "util/compat.h"
 #include "util/mark.h"
 #include "util/spi.h"
 
@@ -39,6 +40,17 @@ zdm_mark(LOCKTAG *tag, ZdmMark mark, int64 object, int number, LOCKMODE mode)
 					   (Oid) object, number);
 	tag->locktag_lockmethodid = USER_LOCKMETHOD;
 	return LockAcquire(tag, mode, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * Set it again where code of a table's owner has released it, as
+ * pg_advisory_unlock_all() does.  Returns false where it is another's by now.
+ */
+bool
+zdm_mark_kept(LOCKTAG *tag, LOCKMODE mode)
+{
+	return zdm_lock_held_by_me(tag, mode) ||
+		LockAcquire(tag, mode, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 void

@@ -31,6 +31,7 @@ typedef struct ZdmMarked
 
 extern bool zdm_mark(LOCKTAG *tag, ZdmMark mark, int64 object, int number,
 					 LOCKMODE mode);
+extern bool zdm_mark_kept(LOCKTAG *tag, LOCKMODE mode);
 extern void zdm_unmark(LOCKTAG *tag, LOCKMODE mode);
 extern List *zdm_marked(ZdmMark mark, int64 object);
 

@@ -11,16 +11,23 @@
 #include "nodes/nodes.h"
 #include "tcop/cmdtag.h"
 
-/* In a context that outlives the transactions of the statement. */
+/*
+ * Indexes are made and dropped by oid, whatever their names have come to mean
+ * by then; other commands have a tree alone.
+ *
+ * In a context that outlives the transactions of the statement.
+ */
 typedef struct ZdmStatement
 {
 	Node	   *tree;			/* of a utility command */
+	Oid			indexed;		/* CREATE INDEX: the table */
+	Oid			dropped;		/* DROP INDEX: the index */
 	char	   *sql;			/* what others see in pg_stat_activity */
 	CommandTag	tag;
 } ZdmStatement;
 
+extern ZdmStatement *zdm_statement_drop_index(Oid index);
 extern ZdmStatement *zdm_statement_parse(const char *sql);
-extern void zdm_execute_utility(Node *tree);
 extern void zdm_statement_run(ZdmStatement *statement);
 
 #endif							/* ZDM_STATEMENT_H */
