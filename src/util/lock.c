@@ -406,25 +406,34 @@ zdm_describe_transaction(TransactionId xid)
 
 /*
  * Who has the oldest transaction in this database, prepared ones among them:
- * whatever waits for old snapshots waits for that one.
+ * whatever waits for old snapshots waits for that one.  Who that is, only a
+ * superuser sees, as the caller is; what is said of him is not for everybody.
  */
 char *
 zdm_describe_oldest_transaction(void)
 {
-	List	   *lines;
+	List	   *oldest,
+			   *lines;
 
-	lines = query_holders("SELECT o.line FROM ("
-						  "SELECT x.prepared AS since, pg_catalog.format("
-						  "'prepared transaction \"%s\" of user %s, prepared at %s', x.gid, x.owner, x.prepared) AS line"
-						  " FROM pg_catalog.pg_prepared_xacts x"
-						  " WHERE x.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-						  " UNION ALL SELECT a.xact_start, pg_catalog.format("
-						  "'pid %s, user %s, application \"%s\", %s, in transaction since %s',"
-						  " a.pid, coalesce(a.usename::pg_catalog.text, a.backend_type), a.application_name, a.state, a.xact_start)"
+	oldest = zdm_query_strings("SELECT o.who FROM ("
+							   "SELECT x.prepared AS since, pg_catalog.format("
+							   "'prepared transaction \"%s\" of user %s, prepared at %s', x.gid, x.owner, x.prepared) AS who"
+							   " FROM pg_catalog.pg_prepared_xacts x"
+							   " WHERE x.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+							   " UNION ALL SELECT a.xact_start, a.pid::pg_catalog.text"
+							   " FROM pg_catalog.pg_stat_activity a"
+							   " WHERE a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+							   " AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+							   " AND a.xact_start IS NOT NULL"
+							   " AND a.backend_type OPERATOR(pg_catalog.<>) 'zdm worker') o"
+							   " ORDER BY o.since LIMIT 1", 0, NULL);
+	if (oldest == NIL)
+		return pstrdup("a transaction that has ended since");
+	lines = query_holders("SELECT pg_catalog.format('pid %s, user %s, application \"%s\", %s, in transaction since %s',"
+						  " a.pid, coalesce(a.usename::pg_catalog.text, a.backend_type), coalesce(a.application_name, ''),"
+						  " coalesce(a.state, 'state unknown'), a.xact_start)"
 						  " FROM pg_catalog.pg_stat_activity a"
-						  " WHERE a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-						  " AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
-						  " AND a.backend_type OPERATOR(pg_catalog.<>) 'zdm worker') o"
-						  " ORDER BY o.since NULLS LAST LIMIT 1", 0, NULL);
-	return lines ? linitial(lines) : pstrdup("a transaction that has ended since");
+						  " WHERE a.pid::pg_catalog.text OPERATOR(pg_catalog.=) $1",
+						  ZDM_ARGS(zdm_arg_text(linitial(oldest))));
+	return lines ? linitial(lines) : linitial(oldest);
 }
