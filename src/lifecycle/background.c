@@ -26,10 +26,12 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_database.h"
+#include "commands/progress.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -271,6 +273,9 @@ take_error(ZdmMigrate *migrate)
 	ErrorData  *error;
 
 	HOLD_INTERRUPTS();
+	/* Whom an index build waited for, as it has told the statistics. */
+	migrate->late_for = migrate->statement_since != 0 && MyBEEntry != NULL ?
+		(int) MyBEEntry->st_progress_param[PROGRESS_WAITFOR_CURRENT_PID] : 0;
 	EmitErrorReport();
 	MemoryContextSwitchTo(migrate->cxt);
 	error = CopyErrorData();
@@ -328,7 +333,7 @@ handle_error(ZdmMigrate *migrate, ErrorData *error)
 		zdm_migrate_note_failure(migrate,
 								 psprintf("the index build waited for more than %d ms", zdm_worker_patience),
 								 psprintf("It waited for %s.",
-										  zdm_describe_oldest_transaction()));
+										  zdm_describe_process(migrate->late_for)));
 	else
 		zdm_migrate_note_failure(migrate, error->message,
 								 error->detail ? error->detail : error->context);

@@ -46,6 +46,7 @@ typedef struct ZdmMigrate
 	LOCKTAG		statement_table;	/* the marks that are set for it */
 	LOCKTAG		statement_mark;
 	bool		marked;
+	int			late_for;		/* the process that it waited for too long */
 	bool		indexes_built;
 	TimestampTz statement_since;	/* when it began, 0: none is under way */
 	TimestampTz helper_asked;	/* when a session asked for a worker last */

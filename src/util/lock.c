@@ -363,14 +363,14 @@ describe_holders(LockSet *set)
 		ListCell   *lc;
 
 		lines = query_holders(HOLDERS_WHERE("l.database OPERATOR(pg_catalog.=) $1"
-												" AND (l.relation OPERATOR(pg_catalog.=) $2"
-												" OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
-												" AND l.mode OPERATOR(pg_catalog.=) ANY ($5)"),
-								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(tag->locktag_field1)),
-										   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? InvalidOid : tag->locktag_field2)),
-										   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field2 : InvalidOid)),
-										   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field3 : InvalidOid)),
-										   zdm_arg_texts(modes)));
+											" AND (l.relation OPERATOR(pg_catalog.=) $2"
+											" OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
+											" AND l.mode OPERATOR(pg_catalog.=) ANY ($5)"),
+							  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(tag->locktag_field1)),
+									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? InvalidOid : tag->locktag_field2)),
+									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field2 : InvalidOid)),
+									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field3 : InvalidOid)),
+									   zdm_arg_texts(modes)));
 		foreach(lc, lines)
 			appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
 	}
@@ -399,41 +399,45 @@ zdm_describe_transaction(TransactionId xid)
 	List	   *lines;
 
 	lines = query_holders(HOLDERS_WHERE("l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
-											" AND l.transactionid::text OPERATOR(pg_catalog.=) $1"),
-							  ZDM_ARGS(zdm_arg_text(psprintf("%u", xid))));
+										" AND l.transactionid::text OPERATOR(pg_catalog.=) $1"),
+						  ZDM_ARGS(zdm_arg_text(psprintf("%u", xid))));
 	return lines ? linitial(lines) : pstrdup("several transactions");
 }
 
 /*
- * Who has the oldest transaction in this database, prepared ones among them:
- * whatever waits for old snapshots waits for that one.  Who that is, only a
- * superuser sees, as the caller is; what is said of him is not for everybody.
+ * A process, as others may see it.  With 0, whoever has the oldest transaction
+ * in this database, prepared ones among them: what waits for old snapshots
+ * waits for that one.  Who that is, only a superuser sees, as the caller is.
  */
 char *
-zdm_describe_oldest_transaction(void)
+zdm_describe_process(int pid)
 {
-	List	   *oldest,
-			   *lines;
+	char	   *who = psprintf("%d", pid);
+	List	   *lines;
 
-	oldest = zdm_query_strings("SELECT o.who FROM ("
-							   "SELECT x.prepared AS since, pg_catalog.format("
-							   "'prepared transaction \"%s\" of user %s, prepared at %s', x.gid, x.owner, x.prepared) AS who"
-							   " FROM pg_catalog.pg_prepared_xacts x"
-							   " WHERE x.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-							   " UNION ALL SELECT a.xact_start, a.pid::pg_catalog.text"
-							   " FROM pg_catalog.pg_stat_activity a"
-							   " WHERE a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-							   " AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
-							   " AND a.xact_start IS NOT NULL"
-							   " AND a.backend_type OPERATOR(pg_catalog.<>) 'zdm worker') o"
-							   " ORDER BY o.since LIMIT 1", 0, NULL);
-	if (oldest == NIL)
-		return pstrdup("a transaction that has ended since");
+	if (pid == 0)
+	{
+		lines = zdm_query_strings("SELECT o.who FROM ("
+								  "SELECT x.prepared AS since, pg_catalog.format("
+								  "'prepared transaction \"%s\" of user %s, prepared at %s', x.gid, x.owner, x.prepared) AS who"
+								  " FROM pg_catalog.pg_prepared_xacts x"
+								  " WHERE x.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+								  " UNION ALL SELECT a.xact_start, a.pid::pg_catalog.text"
+								  " FROM pg_catalog.pg_stat_activity a"
+								  " WHERE a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+								  " AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+								  " AND a.xact_start IS NOT NULL"
+								  " AND a.backend_type OPERATOR(pg_catalog.<>) 'zdm worker') o"
+								  " ORDER BY o.since LIMIT 1", 0, NULL);
+		if (lines == NIL)
+			return pstrdup("a transaction that has ended since");
+		who = linitial(lines);
+	}
 	lines = query_holders("SELECT pg_catalog.format('pid %s, user %s, application \"%s\", %s, in transaction since %s',"
 						  " a.pid, coalesce(a.usename::pg_catalog.text, a.backend_type), coalesce(a.application_name, ''),"
 						  " coalesce(a.state, 'state unknown'), a.xact_start)"
 						  " FROM pg_catalog.pg_stat_activity a"
 						  " WHERE a.pid::pg_catalog.text OPERATOR(pg_catalog.=) $1",
-						  ZDM_ARGS(zdm_arg_text(linitial(oldest))));
-	return lines ? linitial(lines) : linitial(oldest);
+						  ZDM_ARGS(zdm_arg_text(who)));
+	return lines ? linitial(lines) : who;
 }

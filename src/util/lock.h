@@ -19,7 +19,7 @@ extern void zdm_lock_migration_name(const char *name);
 extern void zdm_describe_as(Oid role);
 extern bool zdm_transaction_waited_for(void);
 extern char *zdm_describe_transaction(TransactionId xid);
-extern char *zdm_describe_oldest_transaction(void);
+extern char *zdm_describe_process(int pid);
 extern char *zdm_describe_table_holders(Oid relid, LOCKMODE mode);
 extern void zdm_sleep(int64 ms);
 

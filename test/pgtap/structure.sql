@@ -7,7 +7,7 @@ SELECT has_extension('zdm');
 SELECT has_schema('zdm');
 SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
-SELECT functions_are('zdm', ARRAY['rename_column', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
+SELECT functions_are('zdm', ARRAY['rename_column', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
                                   '_sync_columns', '_sync_row', '_guard']);
 
 -- the public functions: arguments with the names a user may write, results
@@ -78,9 +78,14 @@ DELETE FROM zdm.migration;
 LOAD 'zdm';
 SELECT results_eq(
     $$SELECT name, boot_val, unit, context FROM pg_settings WHERE name LIKE 'zdm.%' ORDER BY name COLLATE "C"$$,
-    $$VALUES ('zdm.backfill_pause', '0', NULL, 'user'), ('zdm.batch_target', '25', 'ms', 'user'),
-             ('zdm.fire_user_triggers', 'off', NULL, 'user'), ('zdm.lock_patience', '30000', 'ms', 'user'),
-             ('zdm.lock_wait', '50', 'ms', 'user'), ('zdm.quarantine', '0', 's', 'user')$$,
+    $$VALUES ('zdm.auto_start', 'on', NULL, 'user'), ('zdm.backfill_pause', '0', NULL, 'user'),
+             ('zdm.backfill_workers', '1', NULL, 'user'), ('zdm.batch_target', '25', 'ms', 'user'),
+             ('zdm.build_indexes', 'on', NULL, 'user'),
+             ('zdm.fire_user_triggers', 'off', NULL, 'user'), ('zdm.launcher_naptime', '60', 's', 'sighup'),
+             ('zdm.lock_patience', '30000', 'ms', 'user'), ('zdm.lock_wait', '50', 'ms', 'user'),
+             ('zdm.max_archive_backlog', '1024', 'MB', 'user'), ('zdm.max_replication_lag', '10000', 'ms', 'user'),
+             ('zdm.max_wal_rate', '0', 'kB', 'user'), ('zdm.quarantine', '0', 's', 'user'),
+             ('zdm.vacuum_after', '10', NULL, 'user'), ('zdm.worker_patience', '3600000', 'ms', 'user')$$,
     'settings, their defaults and units');
 SELECT is_empty($$SELECT name FROM pg_settings WHERE name LIKE 'zdm.%' AND coalesce(short_desc, '') = ''$$,
                 'each setting is described');
