@@ -34,7 +34,9 @@ CREATE TABLE zdm.migration (
     trigger_off boolean NOT NULL DEFAULT false,
     sampled_at timestamptz[] NOT NULL DEFAULT '{}',
     sampled_rows bigint[] NOT NULL DEFAULT '{}',
-    sampled_blocks bigint[] NOT NULL DEFAULT '{}'
+    sampled_blocks bigint[] NOT NULL DEFAULT '{}',
+    others regclass[] NOT NULL DEFAULT '{}',
+    arguments jsonb NOT NULL DEFAULT '{}'
 );
 CREATE UNIQUE INDEX migration_in_flight ON zdm.migration (name)
     WHERE state IN ('expanded', 'ready', 'contracted');

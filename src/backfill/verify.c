@@ -18,7 +18,9 @@
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/partition.h"
 #include "executor/executor.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "storage/bufmgr.h"
@@ -30,6 +32,7 @@
 
 #include "backfill/batch.h"
 #include "backfill/verify.h"
+#include "catalog/sync_rule.h"
 #include "schema/table.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
@@ -45,6 +48,7 @@ typedef struct Comparison
 	bool		equal;
 } Comparison;
 
+static char *check_label(ZdmMigration *migration, Relation rel);
 static bool row_matches(ZdmRuleSet *set, const char *migration,
 						TupleTableSlot *row);
 static bool is_unfilled(ZdmRuleSet *set, const char *migration,
@@ -61,13 +65,12 @@ void
 zdm_verify_tables(ZdmMigration *migration, Tuplestorestate *store,
 				  TupleDesc desc)
 {
-	char	   *check = psprintf("%s = %s", zdm_names_text(migration->new_columns),
-								 zdm_names_text(migration->old_columns));
 	ListCell   *lc;
 
-	foreach(lc, zdm_storage_relations(migration->relation))
+	foreach(lc, zdm_synced_storage(migration))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		char	   *check = check_label(migration, rel);
 		ZdmVerification found = {0};
 		Datum		values[5];
 		bool		nulls[5] = {false};
@@ -81,6 +84,31 @@ zdm_verify_tables(ZdmMigration *migration, Tuplestorestate *store,
 		tuplestore_putvalues(store, desc, values, nulls);
 		table_close(rel, AccessShareLock);
 	}
+}
+
+/*
+ * What is compared in a table: the sides of the migration's rules on it.
+ */
+static char *
+check_label(ZdmMigration *migration, Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	StringInfoData label;
+	ListCell   *lc;
+
+	if (rel->rd_rel->relispartition)
+		relid = llast_oid(get_partition_ancestors(relid));
+	initStringInfo(&label);
+	foreach(lc, migration->rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+
+		if (rule->relation == relid)
+			appendStringInfo(&label, "%s%s = %s", label.len ? ", " : "",
+							 zdm_names_text(rule->new_columns),
+							 zdm_names_text(rule->old_columns));
+	}
+	return label.data;
 }
 
 /*

@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -36,7 +37,10 @@ static const char *const state_names[] = {
 #define SELECT_MIGRATION \
 	"SELECT id, name, pattern, strategy, relation, old_columns, new_columns," \
 	" state, quarantine_until, coalesce(workers, 0), paused," \
-	" last_error IS NOT NULL, throttle, throttle_role, fire_user_triggers, build_indexes, trigger_off" \
+	" last_error IS NOT NULL, throttle, throttle_role, fire_user_triggers, build_indexes, trigger_off," \
+	" others::pg_catalog.oid[]," \
+	" (SELECT pg_catalog.array_agg(e.key ORDER BY e.key) FROM pg_catalog.jsonb_each_text(arguments) e)," \
+	" (SELECT pg_catalog.array_agg(e.value ORDER BY e.key) FROM pg_catalog.jsonb_each_text(arguments) e)" \
 	" FROM zdm.migration "
 #define IN_FLIGHT "state IN ('expanded', 'ready', 'contracted')"
 
@@ -50,6 +54,9 @@ enum
 
 static ZdmState state_from_name(const char *name);
 static List *select_migrations(const char *sql, int nargs, ZdmArg *args);
+static ZdmArg relations_arg(List *relids);
+static List *oids_from_array(Datum array);
+static List *arguments_from_arrays(uint64 row, int names, int values);
 static void keep_text(ZdmMigration *migration, char **kept, int column);
 static ZdmMigration *row_to_migration(MemoryContext cxt, uint64 row);
 
@@ -69,26 +76,96 @@ state_from_name(const char *name)
 }
 
 /*
+ * Give the migration an argument of its pattern's; the names of a migration's
+ * arguments are distinct.  One that is NULL is as good as not given.
+ */
+void
+zdm_set_argument(ZdmMigration *migration, const char *name, const char *value)
+{
+	ZdmArgument *argument;
+
+	if (value == NULL)
+		return;
+	argument = palloc_object(ZdmArgument);
+	argument->name = pstrdup(name);
+	argument->value = pstrdup(value);
+	migration->arguments = lappend(migration->arguments, argument);
+}
+
+/*
+ * The value of an argument, or NULL.
+ */
+const char *
+zdm_argument(const ZdmMigration *migration, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, migration->arguments)
+	{
+		ZdmArgument *argument = lfirst(lc);
+
+		if (strcmp(argument->name, name) == 0)
+			return argument->value;
+	}
+	return NULL;
+}
+
+/*
+ * Whether two migrations were called with the same arguments.
+ */
+bool
+zdm_same_arguments(const ZdmMigration *a, const ZdmMigration *b)
+{
+	ListCell   *lc;
+
+	if (list_length(a->arguments) != list_length(b->arguments))
+		return false;
+	foreach(lc, a->arguments)
+	{
+		ZdmArgument *argument = lfirst(lc);
+		const char *value = zdm_argument(b, argument->name);
+
+		if (value == NULL || strcmp(value, argument->value) != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
  * Store a new migration; fills in its id.
  */
 void
 zdm_migration_insert(ZdmMigration *migration)
 {
+	List	   *names = NIL;
+	List	   *values = NIL;
 	ZdmIdentity saved;
 	bool		isnull;
+	ListCell   *lc;
 
+	foreach(lc, migration->arguments)
+	{
+		ZdmArgument *argument = lfirst(lc);
+
+		names = lappend(names, argument->name);
+		values = lappend(values, argument->value);
+	}
 	zdm_catalog_begin(&saved);
 	zdm_execute(SPI_OK_INSERT_RETURNING,
 				"INSERT INTO zdm.migration"
 				" (name, pattern, strategy, relation, old_columns, new_columns,"
-				" build_indexes) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
+				" build_indexes, others, arguments)"
+				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8::pg_catalog.regclass[],"
+				" pg_catalog.jsonb_object($9, $10)) RETURNING id",
 				ZDM_ARGS(zdm_arg_name(migration->name),
 						 zdm_arg_name(migration->pattern),
 						 zdm_arg_name(migration->strategy),
 						 ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(migration->relation)),
 						 zdm_arg_names(migration->old_columns),
 						 zdm_arg_names(migration->new_columns),
-						 ZDM_ARG(BOOLOID, BoolGetDatum(migration->build_indexes))));
+						 ZDM_ARG(BOOLOID, BoolGetDatum(migration->build_indexes)),
+						 relations_arg(migration->others),
+						 zdm_arg_texts(names), zdm_arg_texts(values)));
 	migration->id = DatumGetInt64(zdm_result(0, 1, &isnull));
 	migration->state = ZDM_EXPANDED;
 	zdm_catalog_end(&saved);
@@ -148,14 +225,27 @@ zdm_migration_scan(int64 id, char **name, ZdmState *state)
 	table_close(rel, AccessShareLock);
 }
 
+static ZdmArg
+relations_arg(List *relids)
+{
+	Datum	   *elems = palloc_array(Datum, list_length(relids) + 1);
+	ListCell   *lc;
+
+	foreach(lc, relids)
+		elems[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
+	return ZDM_ARG(OIDARRAYOID,
+				   PointerGetDatum(construct_array(elems, list_length(relids), OIDOID,
+												   sizeof(Oid), true, TYPALIGN_INT)));
+}
+
 /*
- * The migrations in flight on a table.
+ * The migrations in flight that work on a table.
  */
 List *
 zdm_migrations_on(Oid relid)
 {
 	return select_migrations(SELECT_MIGRATION
-							 "WHERE relation = $1 AND " IN_FLIGHT " ORDER BY id",
+							 "WHERE (relation = $1 OR $1 = ANY (others)) AND " IN_FLIGHT " ORDER BY id",
 							 ZDM_ARGS(ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(relid))));
 }
 
@@ -246,8 +336,49 @@ row_to_migration(MemoryContext cxt, uint64 row)
 	migration->fire_user_triggers = DatumGetBool(zdm_result(row, 15, &isnull));
 	migration->build_indexes = DatumGetBool(zdm_result(row, 16, &isnull));
 	migration->trigger_off = DatumGetBool(zdm_result(row, 17, &isnull));
+	migration->others = oids_from_array(zdm_result(row, 18, &isnull));
+	migration->arguments = arguments_from_arrays(row, 19, 20);
 	MemoryContextSwitchTo(old);
 	return migration;
+}
+
+static List *
+oids_from_array(Datum array)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			count;
+	List	   *result = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), OIDOID, sizeof(Oid), true,
+					  TYPALIGN_INT, &elems, &nulls, &count);
+	for (int i = 0; i < count; i++)
+		if (!nulls[i])
+			result = lappend_oid(result, DatumGetObjectId(elems[i]));
+	return result;
+}
+
+static List *
+arguments_from_arrays(uint64 row, int names, int values)
+{
+	List	   *result = NIL;
+	bool		isnull;
+	Datum		array = zdm_result(row, names, &isnull);
+	ListCell   *name,
+			   *value;
+
+	if (isnull)
+		return NIL;
+	forboth(name, zdm_strings_from_array(array),
+			value, zdm_strings_from_array(zdm_result(row, values, &isnull)))
+	{
+		ZdmArgument *argument = palloc_object(ZdmArgument);
+
+		argument->name = lfirst(name);
+		argument->value = lfirst(value);
+		result = lappend(result, argument);
+	}
+	return result;
 }
 
 /*
@@ -302,6 +433,7 @@ void
 zdm_migration_set_state(ZdmMigration *migration, ZdmState state)
 {
 	ZdmIdentity saved;
+	ListCell   *lc;
 
 	zdm_catalog_begin(&saved);
 	zdm_execute(SPI_OK_UPDATE,
@@ -314,6 +446,8 @@ zdm_migration_set_state(ZdmMigration *migration, ZdmState state)
 	migration->state = state;
 	zdm_event(migration, "info", zdm_state_name(state), NULL);
 	zdm_sync_rules_changed(migration->relation);
+	foreach(lc, migration->others)
+		zdm_sync_rules_changed(lfirst_oid(lc));
 }
 
 void

@@ -20,6 +20,13 @@ typedef enum ZdmState
 	ZDM_ROLLED_BACK
 } ZdmState;
 
+/* An argument of the call that is a pattern's own; no value where it is NULL. */
+typedef struct ZdmArgument
+{
+	char	   *name;
+	char	   *value;
+} ZdmArgument;
+
 /*
  * A migration as the patterns see it: its typed spec and where it stands.
  * Everything a step does is generated from this, never from recorded SQL.
@@ -33,6 +40,8 @@ typedef struct ZdmMigration
 	Oid			relation;
 	List	   *old_columns;	/* of char * */
 	List	   *new_columns;
+	List	   *others;			/* oids of further tables that it works on */
+	List	   *arguments;		/* of ZdmArgument *: what else the call said */
 	List	   *rules;			/* of ZdmSyncRule * */
 	ZdmState	state;
 	TimestampTz quarantine_until;	/* 0 where there is none */
@@ -59,6 +68,10 @@ typedef struct ZdmOrder
 	((state) == ZDM_EXPANDED || (state) == ZDM_READY || (state) == ZDM_CONTRACTED)
 
 extern const char *zdm_state_name(ZdmState state);
+extern void zdm_set_argument(ZdmMigration *migration, const char *name,
+							 const char *value);
+extern const char *zdm_argument(const ZdmMigration *migration, const char *name);
+extern bool zdm_same_arguments(const ZdmMigration *a, const ZdmMigration *b);
 extern void zdm_migration_insert(ZdmMigration *migration);
 extern ZdmMigration *zdm_migration_find(const char *name);
 extern ZdmMigration *zdm_migration_last(const char *name);

@@ -45,6 +45,19 @@ zdm_step(ZdmStepKind kind, LOCKMODE lock, const char *description, char *sql)
 }
 
 /*
+ * The same for a table that need not be the migration's own.
+ */
+ZdmStep *
+zdm_step_on(Oid relation, ZdmStepKind kind, LOCKMODE lock,
+			const char *description, char *sql)
+{
+	ZdmStep    *step = zdm_step(kind, lock, description, sql);
+
+	step->relation = relation;
+	return step;
+}
+
+/*
  * Record a step that is to be done; returns its number.
  */
 int
@@ -65,7 +78,8 @@ zdm_step_record(ZdmMigration *migration, ZdmPhase phase, ZdmStep *step)
 						 zdm_arg_text(step->sql),
 						 zdm_arg_text(step->lock == NoLock ? NULL
 									  : GetLockmodeName(DEFAULT_LOCKMETHOD, step->lock)),
-						 ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(migration->relation))));
+						 ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(OidIsValid(step->relation) ? step->relation
+															   : migration->relation))));
 	number = DatumGetInt32(zdm_result(0, 1, &isnull));
 	zdm_catalog_end(&saved);
 	return number;

@@ -39,11 +39,14 @@ typedef struct ZdmStep
 	ZdmStepKind kind;
 	char	   *description;
 	char	   *sql;
-	LOCKMODE	lock;			/* on the migration's table */
+	Oid			relation;		/* InvalidOid: the migration's table */
+	LOCKMODE	lock;			/* on that */
 } ZdmStep;
 
 extern ZdmStep *zdm_step(ZdmStepKind kind, LOCKMODE lock,
 						 const char *description, char *sql);
+extern ZdmStep *zdm_step_on(Oid relation, ZdmStepKind kind, LOCKMODE lock,
+							const char *description, char *sql);
 extern const char *zdm_phase_name(ZdmPhase phase);
 
 extern int	zdm_step_record(ZdmMigration *migration, ZdmPhase phase,

@@ -89,6 +89,20 @@ zdm_sync_rules_of(int64 migration)
 }
 
 /*
+ * The tables (oids) that rules are on.
+ */
+List *
+zdm_rules_tables(List *rules)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, rules)
+		result = list_append_unique_oid(result, ((ZdmSyncRule *) lfirst(lc))->relation);
+	return result;
+}
+
+/*
  * The rules on a table, given with its partition ancestors, oldest first.
  */
 List *

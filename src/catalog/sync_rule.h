@@ -28,6 +28,7 @@ typedef struct ZdmSyncRule
 extern void zdm_sync_rule_insert(int64 migration, int number, ZdmSyncRule *rule);
 extern void zdm_sync_rules_delete(int64 migration);
 extern List *zdm_sync_rules_of(int64 migration);
+extern List *zdm_rules_tables(List *rules);
 extern List *zdm_sync_rules_on(List *relids);
 extern void zdm_sync_rules_changed(Oid relid);
 

@@ -20,6 +20,7 @@
 
 #include "backfill/verify.h"
 #include "catalog/range.h"
+#include "catalog/sync_rule.h"
 #include "lifecycle/checks.h"
 #include "schema/table.h"
 #include "util/compat.h"
@@ -46,11 +47,11 @@ zdm_check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
 		appendStringInfo(&list, "%s%s", list.len ? "\n" : "", (char *) lfirst(lc));
 	ereport(ERROR,
 			errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			errmsg("cannot %s migration \"%s\": other objects hang on the column that would go",
+			errmsg("cannot %s migration \"%s\": other objects depend on what would go",
 				   phase == ZDM_ROLLBACK ? "roll back" : zdm_phase_name(phase),
 				   migration->name),
 			errdetail("%s", list.data),
-			errhint("Drop them, or move them to the column that stays, and run the same call again."));
+			errhint("Drop them, or move them to what stays, and run the same call again."));
 }
 
 /*
@@ -67,7 +68,7 @@ zdm_check_in_sync(ZdmMigration *migration, List *compared)
 	ListCell   *lc;
 
 	zdm_check_synced(migration);
-	foreach(lc, zdm_storage_relations(migration->relation))
+	foreach(lc, zdm_synced_storage(migration))
 	{
 		ZdmVerification found = {0};
 		Relation	rel;
@@ -94,11 +95,16 @@ zdm_check_in_sync(ZdmMigration *migration, List *compared)
 Oid
 zdm_table_out_of_sync(ZdmMigration *migration)
 {
-	List	   *relids = zdm_table_and_partitions(migration->relation);
-	Datum	   *elems = palloc_array(Datum, list_length(relids));
+	List	   *relids = NIL;
+	Datum	   *elems;
 	List	   *missing;
 	ListCell   *lc;
 
+	foreach(lc, zdm_rules_tables(migration->rules))
+		relids = list_concat_unique_oid(relids, zdm_table_and_partitions(lfirst_oid(lc)));
+	if (relids == NIL)
+		return InvalidOid;
+	elems = palloc_array(Datum, list_length(relids));
 	foreach(lc, relids)
 		elems[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
 	missing = zdm_query_strings("SELECT r.oid::pg_catalog.text FROM pg_catalog.unnest($1) r(oid)"

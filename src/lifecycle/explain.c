@@ -15,7 +15,7 @@
 
 #include <ctype.h>
 
-#include "access/table.h"
+#include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
@@ -212,7 +212,7 @@ invoke(FuncExpr *call)
 void
 zdm_explain_migration(const ZdmPattern *pattern, ZdmMigration *migration)
 {
-	Relation	rel = table_open(migration->relation, AccessShareLock);
+	Relation	rel = relation_open(migration->relation, AccessShareLock);
 	bool		quarantine = zdm_quarantine > 0;
 	ZdmMigration later = *migration;
 	ListCell   *lc;
@@ -226,7 +226,7 @@ zdm_explain_migration(const ZdmPattern *pattern, ZdmMigration *migration)
 	zdm_explain_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration));
 	foreach(lc, pattern->notes(migration, rel))
 		put_row("note", ((ZdmNote *) lfirst(lc))->text, NULL, NoLock, NULL, NULL, 0, 0);
-	table_close(rel, AccessShareLock);
+	relation_close(rel, AccessShareLock);
 }
 
 /*
@@ -251,6 +251,11 @@ zdm_explain_steps(ZdmMigration *migration, ZdmPhase phase, List *steps)
 								zdm_batch_target);
 		else if (step->kind == ZDM_STEP_INDEX)
 			duration = "concurrently, by a background worker, as long as the builds take";
+		else if (phase == ZDM_MIGRATE && step->lock == ShareUpdateExclusiveLock)
+			duration = "one scan of the table, in a transaction of its own";
+		else if (phase == ZDM_MIGRATE)
+			duration = psprintf("catalog change, in a transaction of its own; waits for the lock at most %d ms at a time",
+								zdm_lock_wait);
 		else if (step->lock != NoLock)
 			duration = psprintf("catalog change, until the transaction ends; waits for the lock at most %d ms at a time",
 								zdm_lock_wait);

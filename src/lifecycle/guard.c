@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
@@ -49,11 +50,14 @@ static void guard_drop(void);
 static void guard_extension(Node *parsetree);
 static void check_inheritance(Oid relid);
 static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled);
-static void check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled);
+static void check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled);
+static void check_rules(ZdmMigration *migration, Relation rel, bool demand_trigger, bool warn_disabled);
+static void check_rule(ZdmMigration *migration, ZdmSyncRule *rule);
 static void compile_rules(void *arg);
 static bool check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled);
 static void out_of_sync(ZdmMigration *migration, Oid relid, bool off);
 static pg_noreturn void trigger_needed(ZdmMigration *migration, Relation rel);
+static void check_others(ZdmMigration *migration);
 static bool contains(List *strings, const char *string);
 static void table_dropped(ZdmMigration *migration);
 
@@ -96,15 +100,13 @@ guard_alter(bool warn_disabled)
 		check_inheritance(relid);
 		if (get_rel_relispartition(relid))
 			relid = llast_oid(get_partition_ancestors(relid));
-		if (zdm_sync_rules_on(list_make1_oid(relid)) == NIL)
-			continue;
 		foreach(migration, zdm_migrations_on(relid))
 		{
-			check_migration(lfirst(migration), false, warn_disabled);
-			if (altered != relid)
+			check_migration(lfirst(migration), NIL, warn_disabled);
+			if (altered != relid && list_member_oid(zdm_rules_tables(((ZdmMigration *) lfirst(migration))->rules), relid))
 				check_partition(lfirst(migration), altered, warn_disabled);
 			zdm_ranges_keep_only(((ZdmMigration *) lfirst(migration))->id,
-								 zdm_storage_relations(relid));
+								 zdm_synced_storage(lfirst(migration)));
 		}
 	}
 }
@@ -162,28 +164,57 @@ check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled)
 }
 
 /*
- * A restore makes tables and fills the catalog before it makes triggers, so
- * the trigger is asked for only where it was dropped; and it makes the trigger
- * before it enables it always, so CREATE TRIGGER warns of nothing.
+ * Whether a migration's tables still have what it needs.  bereft: the tables
+ * (oids) that have just lost the sync trigger.  A restore makes tables and
+ * fills the catalog before it makes triggers, so the trigger is asked for only
+ * there; and it makes the trigger before it enables it always, so CREATE
+ * TRIGGER warns of nothing.
  */
 static void
-check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled)
+check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 {
-	Relation	rel = table_open(migration->relation, AccessShareLock);
-	List	   *columns = list_concat_copy(migration->old_columns, migration->new_columns);
-	ErrorData  *error;
+	Relation	rel = relation_open(migration->relation, AccessShareLock);
 	ListCell   *lc;
 
-	foreach(lc, columns)
+	foreach(lc, migration->rules)
+		check_rule(migration, lfirst(lc));
+	zdm_pattern(migration->pattern)->guard(migration, rel);
+	relation_close(rel, AccessShareLock);
+	foreach(lc, zdm_rules_tables(migration->rules))
 	{
-		if (get_attnum(migration->relation, lfirst(lc)) <= 0)
+		rel = table_open(lfirst_oid(lc), AccessShareLock);
+		check_rules(migration, rel, list_member_oid(bereft, lfirst_oid(lc)), warn_disabled);
+		table_close(rel, AccessShareLock);
+	}
+}
+
+/*
+ * A rule needs its columns.
+ */
+static void
+check_rule(ZdmMigration *migration, ZdmSyncRule *rule)
+{
+	ListCell   *lc;
+
+	foreach(lc, list_concat_copy(rule->old_columns, rule->new_columns))
+	{
+		if (get_attnum(rule->relation, lfirst(lc)) <= 0)
 			ereport(ERROR,
 					errcode(ERRCODE_OBJECT_IN_USE),
 					errmsg("column \"%s\" of table \"%s\" is needed by migration \"%s\"",
-						   (char *) lfirst(lc), RelationGetRelationName(rel), migration->name),
+						   (char *) lfirst(lc), get_rel_name(rule->relation), migration->name),
 					zdm_hint_rollback(migration));
 	}
-	zdm_pattern(migration->pattern)->guard(migration, rel);
+}
+
+/*
+ * The trigger, and the rules as a whole, of one table.
+ */
+static void
+check_rules(ZdmMigration *migration, Relation rel, bool demand_trigger, bool warn_disabled)
+{
+	ErrorData  *error;
+
 	if (!check_triggers(migration, rel, warn_disabled) && demand_trigger)
 		trigger_needed(migration, rel);
 	if (!zdm_attempt(compile_rules, rel, &error))
@@ -193,7 +224,6 @@ check_migration(ZdmMigration *migration, bool demand_trigger, bool warn_disabled
 					   RelationGetRelationName(rel), migration->name),
 				errdetail("%s", error->message),
 				zdm_hint_rollback(migration));
-	table_close(rel, AccessShareLock);
 }
 
 /*
@@ -306,7 +336,8 @@ guard_drop(void)
 	List	   *migrations = zdm_migrations_in_flight();
 	List	   *tables;
 	List	   *triggers;
-	ListCell   *lc;
+	ListCell   *lc,
+			   *table;
 
 	if (migrations == NIL)
 		return;
@@ -315,15 +346,45 @@ guard_drop(void)
 	foreach(lc, migrations)
 	{
 		ZdmMigration *migration = lfirst(lc);
-		char	   *relid = psprintf("%u", migration->relation);
-		bool		trigger = contains(triggers, relid);
+		List	   *bereft = NIL;
+		bool		concerned = false;
 
-		if (!trigger && !contains(tables, relid))
+		foreach(table, lcons_oid(migration->relation, list_copy(migration->others)))
+		{
+			char	   *relid = psprintf("%u", lfirst_oid(table));
+
+			if (contains(triggers, relid))
+				bereft = lappend_oid(bereft, lfirst_oid(table));
+			concerned |= bereft != NIL || contains(tables, relid);
+		}
+		if (!concerned)
 			continue;
 		if (get_rel_name(migration->relation) == NULL)
 			table_dropped(migration);
 		else
-			check_migration(migration, trigger, false);
+		{
+			check_others(migration);
+			check_migration(migration, bereft, false);
+		}
+	}
+}
+
+/*
+ * The other tables cannot go before the migration's own.
+ */
+static void
+check_others(ZdmMigration *migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, migration->others)
+	{
+		if (get_rel_name(lfirst_oid(lc)) == NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("a relation that goes is needed by migration \"%s\" on table \"%s\"",
+						   migration->name, get_rel_name(migration->relation)),
+					zdm_hint_rollback(migration));
 	}
 }
 

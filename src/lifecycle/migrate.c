@@ -109,6 +109,7 @@ migrate_in_session(ZdmMigration *migration)
 	}
 	PG_FINALLY();
 	{
+		zdm_release_statement(migrate);
 		zdm_unmark(&mark, ShareLock);
 	}
 	PG_END_TRY();
@@ -334,6 +335,18 @@ zdm_migrate_enter_step(ZdmMigrate *migrate, ZdmStepKind kind)
 	return true;
 }
 
+/*
+ * The same for a step of DDL, of which there may be several.
+ */
+void
+zdm_migrate_enter_ddl(ZdmMigrate *migrate, const char *description)
+{
+	leave_step(migrate, NULL);
+	migrate->step = zdm_step_number(migrate->migration, ZDM_MIGRATE, description);
+	migrate->step_kind = ZDM_STEP_DDL;
+	zdm_step_started(migrate->migration, migrate->step, 0);
+}
+
 static void
 leave_step(ZdmMigrate *migrate, const char *error)
 {
@@ -350,7 +363,7 @@ leave_step(ZdmMigrate *migrate, const char *error)
 bool
 zdm_cover_partitions(ZdmMigration *migration)
 {
-	List	   *relids = zdm_storage_relations(migration->relation);
+	List	   *relids = zdm_synced_storage(migration);
 	bool		covered = true;
 	ListCell   *lc;
 
@@ -412,6 +425,11 @@ become_ready(ZdmMigrate *migrate)
 	if (zdm_cover_partitions(migration) ||
 		zdm_range_left(migration->id, ZDM_RANGE_VERIFY))
 		return false;
+	if (zdm_ddl_left(migration))
+	{
+		migrate->statements_run = false;
+		return false;
+	}
 	mismatches = zdm_ranges_mismatches(migration->id);
 	if (mismatches > 0)
 	{

@@ -40,7 +40,7 @@ typedef struct ZdmMigrate
 	bool		failed;			/* last_error has the reason */
 	int			step;			/* the one under way, or 0 */
 	ZdmStepKind step_kind;
-	/* what only a worker can do */
+	/* what is run outside of the loop's own transactions */
 	ZdmStatement *statement;	/* to be run next */
 	MemoryContext statement_cxt;	/* where it is */
 	LOCKTAG		statement_table;	/* the marks that are set for it */
@@ -48,6 +48,7 @@ typedef struct ZdmMigrate
 	bool		marked;
 	int			late_for;		/* the process that it waited for too long */
 	bool		indexes_built;
+	bool		statements_run; /* the DDL of the migrate phase */
 	TimestampTz statement_since;	/* when it began, 0: none is under way */
 	TimestampTz helper_asked;	/* when a session asked for a worker last */
 	int			interrupts;		/* without any progress */
@@ -82,6 +83,7 @@ extern ZdmOutcome zdm_migrate_run(ZdmMigrate *migrate);
 extern void zdm_migrate_begin(ZdmMigrate *migrate);
 extern void zdm_migrate_commit(ZdmMigrate *migrate);
 extern bool zdm_migrate_enter_step(ZdmMigrate *migrate, ZdmStepKind kind);
+extern void zdm_migrate_enter_ddl(ZdmMigrate *migrate, const char *description);
 extern void zdm_migrate_note_failure(ZdmMigrate *migrate,
 									 const char *message,
 									 const char *detail);
@@ -98,6 +100,8 @@ extern ZdmOutcome zdm_wait_for(ZdmMigrate *migrate, const char *whom);
 extern ZdmOutcome zdm_hold(ZdmMigrate *migrate, const char *whom);
 
 extern ZdmOutcome zdm_index_step(ZdmMigrate *migrate);
+extern ZdmOutcome zdm_ddl_step(ZdmMigrate *migrate);
+extern bool zdm_ddl_left(ZdmMigration *migration);
 extern bool zdm_vacuum_step(ZdmMigrate *migrate);
 extern ZdmStatement *zdm_vacuum_statement(Oid relid);
 extern void zdm_run_statement(ZdmMigrate *migrate);

@@ -52,6 +52,7 @@
 bool		zdm_own_ddl = false;
 
 static bool expanded_before(ZdmMigration *migration);
+static void ready_at_once(ZdmMigration *migration);
 static void start_backfill(ZdmMigration *migration);
 static void check_name(const char *name);
 static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
@@ -61,7 +62,7 @@ static bool change_tables(ZdmMigration *migration, ZdmPhase phase,
 						  bool quarantine);
 static List *phase_steps(const ZdmPattern *pattern, ZdmMigration *migration,
 						 ZdmPhase phase, bool quarantine);
-static int64 lock_tables(Oid relid);
+static int64 lock_tables(ZdmMigration *migration);
 static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
 					  int64 lock_wait_ms);
 static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
@@ -82,7 +83,8 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
 	Relation	rel;
 	List	   *steps;
-	int64		waited;
+	List	   *locked;
+	int64		waited = 0;
 	ListCell   *lc;
 
 	migration->build_indexes = zdm_build_indexes;
@@ -101,22 +103,41 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	}
 
 	warn_of(pattern, migration);
-	waited = lock_tables(migration->relation);
-	zdm_check_caller(migration->relation);
-	check_spec(pattern, migration);
+	do
+	{
+		locked = zdm_migration_tables(migration);
+		waited += lock_tables(migration);
+		zdm_check_caller(migration->relation);
+		check_spec(pattern, migration);
+		/* It may work on more tables than it did a moment ago. */
+	} while (list_difference_oid(zdm_migration_tables(migration), locked) != NIL);
 
-	rel = table_open(migration->relation, NoLock);
+	rel = relation_open(migration->relation, NoLock);
 	steps = pattern->expand(migration, rel);
-	table_close(rel, NoLock);
+	relation_close(rel, NoLock);
 	zdm_migration_insert(migration);
 	zdm_event(migration, "info", "expanding", NULL);
 	run_steps(migration, ZDM_EXPAND, steps, waited);
 	make_ranges(migration);
-	foreach(lc, pattern->migrate(migration))
+	steps = pattern->migrate(migration);
+	foreach(lc, steps)
 		(void) zdm_step_record(migration, ZDM_MIGRATE, lfirst(lc));
-	zdm_migration_set_state(migration, ZDM_EXPANDED);
-	start_backfill(migration);
+	zdm_migration_set_state(migration, steps == NIL ? ZDM_READY : ZDM_EXPANDED);
+	if (steps == NIL)
+		ready_at_once(migration);
+	else
+		start_backfill(migration);
 	return migration->name;
+}
+
+static void
+ready_at_once(ZdmMigration *migration)
+{
+	ereport(NOTICE,
+			errmsg("migration \"%s\" is ready: both versions can use table \"%s\"",
+				   migration->name, zdm_relation_label(migration->relation)),
+			errhint("Commit; when no old version runs any more: SELECT zdm.contract(%s);",
+					quote_literal_cstr(migration->name)));
 }
 
 /*
@@ -171,7 +192,8 @@ expanded_before(ZdmMigration *migration)
 		strcmp(other->pattern, migration->pattern) != 0 ||
 		strcmp(other->strategy, migration->strategy) != 0 ||
 		strcmp(zdm_names_text(other->old_columns), zdm_names_text(migration->old_columns)) != 0 ||
-		strcmp(zdm_names_text(other->new_columns), zdm_names_text(migration->new_columns)) != 0)
+		strcmp(zdm_names_text(other->new_columns), zdm_names_text(migration->new_columns)) != 0 ||
+		!zdm_same_arguments(other, migration))
 		ereport(ERROR,
 				errcode(ERRCODE_DUPLICATE_OBJECT),
 				errmsg("migration \"%s\" is in flight already, on table %s with other arguments",
@@ -193,7 +215,7 @@ expanded_before(ZdmMigration *migration)
 static void
 check_spec(const ZdmPattern *pattern, ZdmMigration *migration)
 {
-	List	   *relids = zdm_table_and_partitions(migration->relation);
+	List	   *relids = zdm_migration_tables(migration);
 	Relation	rel;
 
 	(void) zdm_lock_relations(relids, AccessShareLock);
@@ -206,7 +228,7 @@ check_spec(const ZdmPattern *pattern, ZdmMigration *migration)
 static void
 warn_of(const ZdmPattern *pattern, ZdmMigration *migration)
 {
-	Relation	rel = table_open(migration->relation, AccessShareLock);
+	Relation	rel = relation_open(migration->relation, AccessShareLock);
 	ListCell   *lc;
 
 	foreach(lc, pattern->notes(migration, rel))
@@ -218,7 +240,7 @@ warn_of(const ZdmPattern *pattern, ZdmMigration *migration)
 					errmsg("%s", note->text),
 					errhint("zdm.explain lists all that is different while a migration is in flight."));
 	}
-	table_close(rel, AccessShareLock);
+	relation_close(rel, AccessShareLock);
 }
 
 /*
@@ -331,7 +353,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 		return false;
 	}
 	zdm_interrupt_statements(migration->id);
-	waited = lock_tables(migration->relation);
+	waited = lock_tables(migration);
 	zdm_check_attached(pattern, migration, phase);
 	if (must_agree)
 		(void) zdm_check_in_sync(migration, compared);
@@ -416,18 +438,18 @@ begin_transition(const char *name)
 }
 
 /*
- * Lock the table and its partitions against everybody.  Partitions that were
- * attached while we waited are locked, too.
+ * Lock the tables and their partitions against everybody.  Partitions that
+ * were attached while we waited are locked, too.
  */
 static int64
-lock_tables(Oid relid)
+lock_tables(ZdmMigration *migration)
 {
 	int64		waited = 0;
 	List	   *relids = NIL;
 
 	for (;;)
 	{
-		List	   *now = zdm_table_and_partitions(relid);
+		List	   *now = zdm_migration_tables(migration);
 
 		if (list_difference_oid(now, relids) == NIL)
 			return waited;
@@ -512,7 +534,7 @@ make_ranges(ZdmMigration *migration)
 {
 	ListCell   *lc;
 
-	foreach(lc, zdm_storage_relations(migration->relation))
+	foreach(lc, zdm_synced_storage(migration))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), NoLock);
 

@@ -1,16 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * statements.c
- *	  What only a background worker can do in the migrate phase: CREATE INDEX
- *	  CONCURRENTLY and VACUUM.
+ *	  Long statements of the migrate phase: CREATE INDEX CONCURRENTLY and
+ *	  VACUUM, which only a background worker can run, and DDL.
  *
- * Both are long, and commit on their way, so they do not hold the migration's
- * lock.  Whoever runs one sets two marks: one on the table, so that nobody
+ * They do not hold the migration's lock: the first two commit on their way,
+ * and all would keep a pause waiting.  Whoever runs one sets two marks: one on the table, so that nobody
  * else does the same, and one on the migration, so that a pause or a rollback
  * knows whom to interrupt.  What is to be built is asked of the catalog each
  * time, so it does not matter where the last attempt has ended.
  *
- * A session that runs zdm.backfill asks for a worker, and waits.
+ * A session that runs zdm.backfill asks for a worker, and waits.  DDL, such
+ * as the validation of a constraint, runs in a transaction of its own as the
+ * owner of its table, whose code it may run, in a worker as in a session.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,6 +67,8 @@ static ZdmOutcome do_index(ZdmMigrate *migrate, ZdmTwin *twin,
 static void do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work);
 static void set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work);
 static ZdmOutcome ask_for_worker(ZdmMigrate *migrate);
+static void run_ddl(ZdmMigrate *migrate);
+static void run_as_owner(void *arg);
 static bool is_worth_vacuum(Oid relid);
 static bool is_due(ZdmMigrate *migrate, Oid relid);
 
@@ -294,6 +298,98 @@ ask_for_worker(ZdmMigrate *migrate)
 }
 
 /*
+ * The DDL of the migrate phase, a statement at a time.  What is left of it is
+ * read from the catalog each time.
+ */
+ZdmOutcome
+zdm_ddl_step(ZdmMigrate *migrate)
+{
+	ZdmMigration *migration = migrate->migration;
+	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	List	   *left;
+	ZdmStep    *step;
+	Oid			relid;
+	MemoryContext old;
+
+	if (migrate->statements_run || pattern->statements == NULL)
+		return ZDM_NOTHING_LEFT;
+	left = pattern->statements(migration);
+	if (left == NIL)
+	{
+		migrate->statements_run = true;
+		return ZDM_NOTHING_LEFT;
+	}
+	step = linitial(left);
+	relid = OidIsValid(step->relation) ? step->relation : migration->relation;
+	if (!mark_statement(migrate, relid))
+		return zdm_hold(migrate, somebody_on_table(relid));
+	zdm_migrate_enter_ddl(migrate, step->description);
+	old = MemoryContextSwitchTo(migrate->statement_cxt);
+	migrate->statement = palloc0_object(ZdmStatement);
+	migrate->statement->altered = relid;
+	migrate->statement->lock = step->lock;
+	migrate->statement->sql = pstrdup(step->sql);
+	MemoryContextSwitchTo(old);
+	return ZDM_STATEMENT;
+}
+
+/*
+ * Whether DDL of the migrate phase is still to be done.
+ */
+bool
+zdm_ddl_left(ZdmMigration *migration)
+{
+	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+
+	return pattern->statements != NULL && pattern->statements(migration) != NIL;
+}
+
+/*
+ * In a worker the handler of its errors does the rest.
+ */
+static void
+run_ddl(ZdmMigrate *migrate)
+{
+	int			patience = migrate->task != NULL ? zdm_worker_patience : zdm_lock_patience;
+	ErrorData  *error;
+
+	zdm_migrate_begin(migrate);
+	zdm_set_local("lock_timeout", psprintf("%d", Max(1, patience)));
+	if (!zdm_attempt(run_as_owner, migrate->statement, &error))
+	{
+		if (migrate->task != NULL || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+			error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		zdm_migrate_fail(migrate, error->sqlerrcode, error->message,
+						 error->detail ? error->detail
+						 : psprintf("The statement was: %s", migrate->statement->sql),
+						 "What is done is kept: run the same call again when the reason is gone.");
+	}
+	zdm_migrate_commit(migrate);
+}
+
+static void
+run_as_owner(void *arg)
+{
+	ZdmStatement *statement = arg;
+	ZdmIdentity saved;
+
+	(void) zdm_lock_relations(zdm_table_and_partitions(statement->altered), statement->lock);
+	zdm_become(zdm_table_owner(statement->altered), &saved);
+	zdm_own_ddl = true;
+	PG_TRY();
+	{
+		zdm_execute_ddl(statement->sql);
+	}
+	PG_FINALLY();
+	{
+		zdm_own_ddl = false;
+	}
+	PG_END_TRY();
+	zdm_unbecome(&saved);
+}
+
+/*
  * After the end of a range: whether the backfill has left so many dead rows in
  * its table that it is to be vacuumed, so that the next ranges' rows find
  * room.  In a worker that is the next statement to run; for a session, another
@@ -402,20 +498,25 @@ is_due(ZdmMigrate *migrate, Oid relid)
 }
 
 /*
- * Run the worker's next statement, outside of a transaction.  Each wait in it
+ * Run the next statement, outside of the loop's transactions.  Each wait in it
  * is bounded by zdm.worker_patience.  After an error the handler tidies up.
  */
 void
 zdm_run_statement(ZdmMigrate *migrate)
 {
-	char		limit[32];
-
-	snprintf(limit, sizeof(limit), "%d", Max(1, zdm_worker_patience));
-	SetConfigOption("lock_timeout", limit, PGC_SUSET, PGC_S_SESSION);
 	migrate->statement_since = GetCurrentTimestamp();
-	MemoryContextSwitchTo(migrate->statement_cxt);
-	zdm_statement_run(migrate->statement);
-	MemoryContextSwitchTo(migrate->cxt);
+	if (OidIsValid(migrate->statement->altered))
+		run_ddl(migrate);
+	else
+	{
+		char		limit[32];
+
+		snprintf(limit, sizeof(limit), "%d", Max(1, zdm_worker_patience));
+		SetConfigOption("lock_timeout", limit, PGC_SUSET, PGC_S_SESSION);
+		MemoryContextSwitchTo(migrate->statement_cxt);
+		zdm_statement_run(migrate->statement);
+		MemoryContextSwitchTo(migrate->cxt);
+	}
 	migrate->statement_since = 0;
 	zdm_release_statement(migrate);
 	zdm_throttle_forget_wal(migrate->throttle);
@@ -434,7 +535,7 @@ zdm_release_statement(ZdmMigrate *migrate)
 		zdm_unmark(&migrate->statement_mark, ShareLock);
 	}
 	migrate->marked = false;
-	if (migrate->statement != NULL)
+	if (migrate->statement != NULL && migrate->task != NULL)
 		SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION);
 	migrate->statement = NULL;
 	MemoryContextReset(migrate->statement_cxt);

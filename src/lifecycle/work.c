@@ -126,6 +126,9 @@ zdm_work_once(ZdmMigrate *migrate)
 		return outcome;
 	if (migrate->task != NULL && migrate->task->kind != ZDM_TASK_RUN)
 		return ZDM_STOPPED;		/* the rest is another's */
+	outcome = zdm_ddl_step(migrate);
+	if (outcome != ZDM_NOTHING_LEFT)
+		return outcome;
 
 	if (zdm_migrate_enter_step(migrate, ZDM_STEP_VERIFY))
 	{
@@ -150,7 +153,7 @@ table_is_busy(ZdmMigrate *migrate)
 {
 	ListCell   *lc;
 
-	foreach(lc, zdm_table_and_partitions(migrate->migration->relation))
+	foreach(lc, zdm_migration_tables(migrate->migration))
 	{
 		if (ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock))
 			continue;
@@ -230,7 +233,7 @@ begin_verification(ZdmMigrate *migrate)
 	ListCell   *lc;
 
 	(void) zdm_cover_partitions(migrate->migration);
-	foreach(lc, zdm_storage_relations(migrate->migration->relation))
+	foreach(lc, zdm_synced_storage(migrate->migration))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
 
@@ -254,7 +257,7 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	rel = try_relation_open(range->relation, NoLock);
 	if (rel == NULL)
 	{
-		zdm_ranges_keep_only(migration->id, zdm_storage_relations(migration->relation));
+		zdm_ranges_keep_only(migration->id, zdm_synced_storage(migration));
 		return ZDM_WORKED;
 	}
 	if ((int64) zdm_relation_filenumber(rel) != range->filenumber)

@@ -30,17 +30,27 @@ typedef struct ZdmPattern
 
 	/*
 	 * Raise an error where the table or the arguments do not allow it; may
-	 * complete the spec (its rules).  Called before and again after the locks
-	 * were taken.
+	 * complete the spec (its rules, the other tables).  Called before and
+	 * again after the locks were taken.
 	 */
 	void		(*check) (ZdmMigration *migration, Relation rel);
 
-	/* The steps (ZdmStep *) of each phase. */
+	/*
+	 * The steps (ZdmStep *) of each phase.  Where migrate has none, the
+	 * migration is ready at once.
+	 */
 	List	   *(*expand) (ZdmMigration *migration, Relation rel);
 	List	   *(*migrate) (ZdmMigration *migration);
 	List	   *(*contract) (ZdmMigration *migration, bool quarantine);
 	List	   *(*finish) (ZdmMigration *migration);
 	List	   *(*rollback) (ZdmMigration *migration);
+
+	/*
+	 * Of the DDL in migrate, what is still to be done, as the catalog has it
+	 * now: run between the indexes and the verification, each step in a
+	 * transaction of its own and as its table's owner.  NULL: there is none.
+	 */
+	List	   *(*statements) (ZdmMigration *migration);
 
 	/* What others have attached (char *) to what the phase would drop. */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);

@@ -400,6 +400,35 @@ zdm_storage_relations(Oid relid)
 	return result;
 }
 
+/*
+ * The tables that a migration works on, with their partitions.
+ */
+List *
+zdm_migration_tables(ZdmMigration *migration)
+{
+	List	   *result = zdm_table_and_partitions(migration->relation);
+	ListCell   *lc;
+
+	foreach(lc, migration->others)
+		result = list_concat_unique_oid(result, zdm_table_and_partitions(lfirst_oid(lc)));
+	return result;
+}
+
+/*
+ * What holds the rows of the tables that it has sync rules on: what is
+ * backfilled and compared.
+ */
+List *
+zdm_synced_storage(ZdmMigration *migration)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_rules_tables(migration->rules))
+		result = list_concat_unique_oid(result, zdm_storage_relations(lfirst_oid(lc)));
+	return result;
+}
+
 Oid
 zdm_table_owner(Oid relid)
 {

@@ -8,6 +8,7 @@
 #ifndef ZDM_SCHEMA_TABLE_H
 #define ZDM_SCHEMA_TABLE_H
 
+#include "catalog/migration.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
@@ -20,6 +21,8 @@ extern void zdm_check_new_column(Relation rel, const char *name);
 extern void zdm_check_free_columns(Oid relid, List *columns);
 extern List *zdm_table_and_partitions(Oid relid);
 extern List *zdm_storage_relations(Oid relid);
+extern List *zdm_migration_tables(ZdmMigration *migration);
+extern List *zdm_synced_storage(ZdmMigration *migration);
 extern Oid	zdm_table_owner(Oid relid);
 extern void zdm_table_size(Oid relid, int64 *rows, int64 *bytes);
 

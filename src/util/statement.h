@@ -9,6 +9,7 @@
 #define ZDM_STATEMENT_H
 
 #include "nodes/nodes.h"
+#include "storage/lockdefs.h"
 #include "tcop/cmdtag.h"
 
 /*
@@ -22,6 +23,8 @@ typedef struct ZdmStatement
 	Node	   *tree;			/* of a utility command */
 	Oid			indexed;		/* CREATE INDEX: the table */
 	Oid			dropped;		/* DROP INDEX: the index */
+	Oid			altered;		/* DDL, in one transaction: the table ... */
+	LOCKMODE	lock;			/* ... and the lock on it */
 	char	   *sql;			/* what others see in pg_stat_activity */
 	CommandTag	tag;
 } ZdmStatement;
