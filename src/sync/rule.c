@@ -56,7 +56,6 @@ typedef struct CachedTable
 } CachedTable;
 
 static HTAB *cached_tables = NULL;
-static ExprContext *expr_context = NULL;
 
 /* How many trigger calls and batches use sets now; 0 at a transaction's end. */
 static int	holds = 0;
@@ -455,38 +454,20 @@ Datum
 zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 				  bool *isnull)
 {
-	MemoryContext own_memory;
-	TupleTableSlot *own_row;
-	Datum		result;
+	/*
+	 * Evaluate in the caller's memory, and in a context on the stack: an
+	 * expression may write rows that are kept in sync themselves, and an error
+	 * leaves nothing to be put back.
+	 */
+	ExprContext context = {
+		.type = T_ExprContext,
+		.ecxt_scantuple = row,
+		.ecxt_per_tuple_memory = CurrentMemoryContext,
+	};
 
 	if (value->state == NULL)
 		return slot_getattr(row, value->source, isnull);
-
-	if (expr_context == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
-
-		expr_context = CreateStandaloneExprContext();
-		MemoryContextSwitchTo(old);
-	}
-
-	/*
-	 * Evaluate in the caller's memory: a context of our own could only be
-	 * reset when no call is on the stack below us.
-	 */
-	own_memory = expr_context->ecxt_per_tuple_memory;
-	own_row = expr_context->ecxt_scantuple;
-	PG_TRY();
-	{
-		expr_context->ecxt_per_tuple_memory = CurrentMemoryContext;
-		expr_context->ecxt_scantuple = row;
-		result = ExecEvalExpr(value->state, expr_context, isnull);
-	}
-	PG_FINALLY();
-	{
-		expr_context->ecxt_per_tuple_memory = own_memory;
-		expr_context->ecxt_scantuple = own_row;
-	}
-	PG_END_TRY();
-	return result;
+	/* What the expression keeps from row to row lives as long as it does. */
+	context.ecxt_per_query_memory = GetMemoryChunkContext(value->state);
+	return ExecEvalExpr(value->state, &context, isnull);
 }
