@@ -60,6 +60,7 @@
 #include "sync/arbiter.h"
 #include "sync/row_sync.h"
 #include "sync/written.h"
+#include "util/ident.h"
 #include "util/spi.h"
 
 /* The row on its way through the rules. */
@@ -100,10 +101,14 @@ typedef struct DefaultAttempt
 } DefaultAttempt;
 
 static void apply_rules(RowUnderWay *way);
+static bool is_partial(RowUnderWay *way, const ZdmRule *rule);
+static void fill_rest(RowUnderWay *way, ZdmRule *rule);
+static bool is_written(RowUnderWay *way, const ZdmColumn *column);
 static void note_settled(RowUnderWay *way, const ZdmSide *side);
 static bool apply_default(RowUnderWay *way, ZdmSide *side);
 static void attempt_default(void *arg);
 static void sync_error(void *arg);
+static char *side_names(const ZdmSide *side);
 static Decision decide_update(RowUnderWay *way, ZdmRule *rule);
 static Decision decide_insert(RowUnderWay *way, ZdmRule *rule);
 static bool side_changed(RowUnderWay *way, const ZdmSide *side);
@@ -115,6 +120,8 @@ static bool asks_for_default(RowUnderWay *way, const ZdmSide *named,
 							 const ZdmSide *other);
 static bool agree(RowUnderWay *way, ZdmRule *rule);
 static bool apply(RowUnderWay *way, ZdmSide *side);
+static void set_column(RowUnderWay *way, AttrNumber attnum, Datum value,
+					   bool isnull);
 static bool same_image(const ZdmColumn *column, Datum a, bool a_null,
 					   Datum b, bool b_null);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
@@ -204,6 +211,8 @@ apply_rules(RowUnderWay *way)
 			if (decision.direction == LEAVE ||
 				(decision.by_default && !defaults))
 				continue;
+			if (decision.direction == DOWN && is_partial(way, rule))
+				fill_rest(way, rule);
 			side = decision.direction == UP ? &rule->new : &rule->old;
 			changed = decision.by_default ? apply_default(way, side) : apply(way, side);
 			if (set->count == 1)
@@ -222,6 +231,52 @@ apply_rules(RowUnderWay *way)
 	} while (again);
 	zdm_rules_release(uses);
 	error_context_stack = callback.previous;
+}
+
+/*
+ * Whether the new side is about to be taken from a row that is not
+ * backfilled, while it has columns that the statement may not have written.
+ */
+static bool
+is_partial(RowUnderWay *way, const ZdmRule *rule)
+{
+	return rule->backfilling && rule->new.count > 1 && way->before != NULL &&
+		zdm_side_is_null(&rule->new, way->before);
+}
+
+/*
+ * Before a new side of several columns is taken, those of them that the
+ * statement did not write get what the backfill would have given them: a NULL
+ * there is no value yet, and down would make the old side lose what only it
+ * holds.  An expression that fails fails the statement, for the same reason.
+ */
+static void
+fill_rest(RowUnderWay *way, ZdmRule *rule)
+{
+	for (int i = 0; i < rule->new.count; i++)
+	{
+		const ZdmColumn *column = &rule->new.columns[i];
+		Datum		value;
+		bool		isnull;
+
+		(void) slot_getattr(way->row, column->attnum, &isnull);
+		if (!isnull || is_written(way, column))
+			continue;
+		value = zdm_value_compute(&column->value, way->set, way->before, &isnull);
+		if (!isnull)
+			set_column(way, column->attnum, value, false);
+	}
+}
+
+/*
+ * Whether an UPDATE names the column, or something that it wrote set it.
+ */
+static bool
+is_written(RowUnderWay *way, const ZdmColumn *column)
+{
+	return bms_is_member(column->attnum - FirstLowInvalidHeapAttributeNumber,
+						 way->updated_cols) ||
+		bms_is_member(column->attnum, way->settled);
 }
 
 /*
@@ -275,10 +330,20 @@ sync_error(void *arg)
 	RowUnderWay *way = arg;
 	ZdmRule    *rule = way->rule;
 
-	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback(%s))",
+	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns %s and %s in sync (to end it: SELECT zdm.rollback(%s))",
 			   rule->migration, RelationGetRelationName(way->rel),
-			   rule->old.columns[0].name, rule->new.columns[0].name,
+			   side_names(&rule->old), side_names(&rule->new),
 			   quote_literal_cstr(rule->migration));
+}
+
+static char *
+side_names(const ZdmSide *side)
+{
+	List	   *names = NIL;
+
+	for (int i = 0; i < side->count; i++)
+		names = lappend(names, side->columns[i].name);
+	return zdm_names_text(names);
 }
 
 static Decision
@@ -371,9 +436,7 @@ static bool
 side_in_set_list(RowUnderWay *way, const ZdmSide *side)
 {
 	for (int i = 0; i < side->count; i++)
-		if (bms_is_member(side->columns[i].attnum - FirstLowInvalidHeapAttributeNumber,
-						  way->updated_cols) ||
-			bms_is_member(side->columns[i].attnum, way->settled))
+		if (is_written(way, &side->columns[i]))
 			return true;
 	return false;
 }
@@ -507,7 +570,6 @@ zdm_side_matches(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
 static bool
 apply(RowUnderWay *way, ZdmSide *side)
 {
-	TupleTableSlot *work = way->set->work;
 	Datum	   *values = palloc_array(Datum, side->count);
 	bool	   *nulls = palloc_array(bool, side->count);
 	bool		differs = false;
@@ -526,6 +588,19 @@ apply(RowUnderWay *way, ZdmSide *side)
 	if (!differs)
 		return false;
 
+	for (int i = 0; i < side->count; i++)
+		set_column(way, side->columns[i].attnum, values[i], nulls[i]);
+	return true;
+}
+
+/*
+ * Put a value into the row, which becomes one of our own with the first.
+ */
+static void
+set_column(RowUnderWay *way, AttrNumber attnum, Datum value, bool isnull)
+{
+	TupleTableSlot *work = way->set->work;
+
 	if (way->row != work)
 	{
 		int			natts = work->tts_tupleDescriptor->natts;
@@ -537,17 +612,11 @@ apply(RowUnderWay *way, ZdmSide *side)
 		ExecStoreVirtualTuple(work);
 		way->row = work;
 	}
-	for (int i = 0; i < side->count; i++)
-	{
-		AttrNumber	attnum = side->columns[i].attnum;
-
-		work->tts_values[attnum - 1] = values[i];
-		work->tts_isnull[attnum - 1] = nulls[i];
-		if (way->set->count > 1)
-			way->changed = bms_add_member(way->changed, attnum);
-	}
+	work->tts_values[attnum - 1] = value;
+	work->tts_isnull[attnum - 1] = isnull;
+	if (way->set->count > 1)
+		way->changed = bms_add_member(way->changed, attnum);
 	way->modified = true;
-	return true;
 }
 
 /*
