@@ -36,6 +36,7 @@
 
 #include "catalog/step.h"
 #include "schema/depend.h"
+#include "schema/privilege.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "util/compat.h"
@@ -45,12 +46,10 @@
 static Form_pg_attribute column_attribute(Relation rel, const char *column);
 static bool accepts_null(Oid type, Oid owner);
 static void check_null(void *arg);
-static bool is_constrained(Oid domain);
 static char *twin_type(Form_pg_attribute attr);
 static char *twin_default(Relation rel, const char *column);
 static char *collation_clause(Oid collation);
 static List *default_steps(Relation rel, const char *column, const char *twin);
-static List *grant_steps(Oid relid, const char *column, const char *twin);
 
 static Form_pg_attribute
 column_attribute(Relation rel, const char *column)
@@ -139,7 +138,7 @@ zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
 		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
 
 		steps = list_concat(steps, default_steps(part, column, twin));
-		steps = list_concat(steps, grant_steps(lfirst_oid(lc), column, twin));
+		steps = list_concat(steps, zdm_grant_steps(lfirst_oid(lc), list_make1(pstrdup(column)), twin));
 		table_close(part, AccessShareLock);
 	}
 	return steps;
@@ -170,8 +169,8 @@ default_steps(Relation rel, const char *column, const char *twin)
  * the type cache would plan the constraints' expressions, and so might run a
  * user's functions as whoever we are.
  */
-static bool
-is_constrained(Oid domain)
+bool
+zdm_domain_is_constrained(Oid domain)
 {
 	return zdm_query_strings("WITH RECURSIVE d AS ("
 							 " SELECT t.oid, t.typbasetype, t.typnotnull FROM pg_catalog.pg_type t"
@@ -191,7 +190,7 @@ twin_type(Form_pg_attribute attr)
 	ZdmIdentity saved;
 	char	   *result;
 
-	if (get_typtype(type) == TYPTYPE_DOMAIN && is_constrained(type))
+	if (get_typtype(type) == TYPTYPE_DOMAIN && zdm_domain_is_constrained(type))
 		type = getBaseTypeAndTypmod(type, &typmod);
 	zdm_pin_path(&saved);
 	result = format_type_with_typemod(type, typmod);
@@ -254,34 +253,6 @@ twin_default(Relation rel, const char *column)
 	result = deparse_expression(expr, NIL, false, false);
 	zdm_unbecome(&saved);
 	return result;
-}
-
-/*
- * Column privileges of the column, for the twin.
- */
-static List *
-grant_steps(Oid relid, const char *column, const char *twin)
-{
-	static const char *const sql =
-		"SELECT pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', x.privilege_type, $3, $4,"
-		" CASE WHEN x.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
-		" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x.grantee)) END,"
-		" CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
-		" FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) x"
-		" WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $2"
-		" ORDER BY 1";
-	List	   *texts = zdm_query_strings(sql,
-										  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
-												   zdm_arg_name(column),
-												   zdm_arg_name(twin),
-												   zdm_arg_text(zdm_quote_relation(relid))));
-	List	   *steps = NIL;
-	ListCell   *lc;
-
-	foreach(lc, texts)
-		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock,
-										"copy a column privilege", lfirst(lc)));
-	return steps;
 }
 
 /*

@@ -42,6 +42,8 @@ static void expression_error(void *arg);
 static Node *raw_expression(const char *sql, const char *argument);
 static void check_columns(Relation rel, Node *expr, const char *argument,
 						  List *allowed);
+static AttrNumber column_number(Relation rel, const char *name);
+static List *columns_context(Relation rel);
 
 /*
  * Parse an expression over the table's columns and coerce it to the type of
@@ -148,16 +150,16 @@ expression_error(void *arg)
 /*
  * Check an expression that the user gave for the target column, and return it
  * as it is stored: fully qualified, in the current memory context.  It may
- * refer to the allowed columns only (char *; NIL allows all).
+ * refer to the allowed columns only (char *; NIL allows all).  Columns that
+ * are still to be added count, where rel is of zdm_relation_with().
  */
 char *
 zdm_expression_check(Relation rel, const char *sql, const char *argument,
 					 const char *target, List *allowed)
 {
-	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), target);
-	Node	   *expr = zdm_expression_parse(rel, sql, argument, attnum);
+	Node	   *expr = zdm_expression_parse(rel, sql, argument,
+											column_number(rel, target));
 	ZdmIdentity saved;
-	List	   *context;
 	char	   *result;
 
 	check_columns(rel, expr, argument, allowed);
@@ -171,11 +173,53 @@ zdm_expression_check(Relation rel, const char *sql, const char *argument,
 
 	zdm_pin_path(&saved);
 	zdm_pin_style();
-	context = deparse_context_for(RelationGetRelationName(rel),
-								  RelationGetRelid(rel));
-	result = deparse_expression(expr, context, false, false);
+	result = deparse_expression(expr, columns_context(rel), false, false);
 	zdm_unbecome(&saved);
 	return result;
+}
+
+static AttrNumber
+column_number(Relation rel, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		if (!attr->attisdropped && strcmp(NameStr(attr->attname), name) == 0)
+			return attr->attnum;
+	}
+	elog(ERROR, "column \"%s\" of table \"%s\" does not exist", name,
+		 RelationGetRelationName(rel));
+}
+
+/*
+ * What deparses Vars of the relation by the names that its descriptor has.
+ * The server's own context for a relation reads them from the catalog, which
+ * does not know of columns that are still to be added.
+ */
+static List *
+columns_context(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	PlannedStmt *stmt = makeNode(PlannedStmt);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	List	   *names = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		/* An empty name stands for a dropped column. */
+		names = lappend(names, makeString(pstrdup(attr->attisdropped ? ""
+												  : NameStr(attr->attname))));
+	}
+	rte->rtekind = RTE_NAMEDTUPLESTORE;
+	rte->eref = makeAlias(RelationGetRelationName(rel), names);
+	stmt->rtable = list_make1(rte);
+	return deparse_context_for_plan_tree(stmt,
+										 list_make1(pstrdup(RelationGetRelationName(rel))));
 }
 
 static void

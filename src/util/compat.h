@@ -19,6 +19,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 
 /* 15 declares walkers with empty parameter lists. */
@@ -28,6 +29,7 @@
 #pragma GCC diagnostic pop
 
 #include "parser/parse_relation.h"
+#include "parser/parse_type.h"
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
@@ -48,11 +50,23 @@ object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 static inline AclResult
 object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 {
-	Assert(classid == ProcedureRelationId || classid == NamespaceRelationId);
+	Assert(classid == ProcedureRelationId ||
+		   classid == NamespaceRelationId || classid == TypeRelationId);
 	return classid == NamespaceRelationId ?
 		pg_namespace_aclcheck(objectid, roleid, mode) :
+		classid == TypeRelationId ?
+		pg_type_aclcheck(objectid, roleid, mode) :
 		pg_proc_aclcheck(objectid, roleid, mode);
 }
+#endif
+
+/* Where an error in a type's name is to be raised, 16 asks for no flag. */
+#if PG_VERSION_NUM >= 160000
+#define zdm_parse_type(name, type, typmod) \
+	parseTypeString(name, type, typmod, NULL)
+#else
+#define zdm_parse_type(name, type, typmod) \
+	parseTypeString(name, type, typmod, false)
 #endif
 
 /* The physical identity of a relation's storage. */
