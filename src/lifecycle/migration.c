@@ -278,6 +278,8 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 		wrong_state(migration, "contract it",
 					psprintf("SELECT zdm.start(%s); then CALL zdm.wait(%s);",
 							 quote_literal_cstr(name), quote_literal_cstr(name)));
+	if (us > 0)
+		migration->quarantine_until = GetCurrentTimestamp() + us;
 	if (!change_tables(migration, ZDM_CONTRACT, us > 0))
 		return migration->state;
 	if (us > 0)

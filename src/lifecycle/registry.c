@@ -12,6 +12,8 @@
 static const ZdmPattern *const patterns[] = {
 	&zdm_rename_column_pattern,
 	&zdm_sync_columns_pattern,
+	&zdm_split_column_pattern,
+	&zdm_merge_columns_pattern,
 };
 
 const ZdmPattern *

@@ -1,0 +1,352 @@
+/*-------------------------------------------------------------------------
+ *
+ * reshape.c
+ *	  Columns of one shape made of those of another, by expressions: what
+ *	  split_column and merge_columns have in common.
+ *
+ * expand	the new columns, empty, with what is granted on the old ones, and
+ *			one rule for both sides as a whole
+ * migrate	fill them, compare
+ * contract	the old columns go.  With a quarantine nothing changes but the side
+ *			that leads: the old columns stay, in sync, under their own names.
+ * finish	the old columns go
+ * rollback	the new columns go.  down has kept in the old ones what was written
+ *			to them.
+ *
+ * What hangs on an old column (indexes, constraints, views ...) cannot be
+ * carried over to several others, or from several to one.  So it is listed at
+ * expand, and refuses the phase that drops the column.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "backfill/sample.h"
+#include "catalog/sync_rule.h"
+#include "patterns/reshape.h"
+#include "schema/depend.h"
+#include "schema/new_column.h"
+#include "schema/privilege.h"
+#include "schema/table.h"
+#include "schema/twin.h"
+#include "sync/expression.h"
+#include "sync/install.h"
+#include "util/ident.h"
+
+static List *added_columns(ZdmMigration *migration, Relation rel,
+						   ZdmReshape *reshape);
+static List *other_columns(Relation rel, List *but);
+static List *check_expressions(Relation rel, List *texts, List *names,
+							   List *targets, List *sources);
+static ZdmStep *drop_columns(ZdmMigration *migration, const char *description,
+							 List *columns);
+static List *dependents_of(ZdmMigration *migration, List *columns);
+
+/*
+ * Check everything, and give the migration its rule.
+ */
+void
+zdm_reshape_check(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
+{
+	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
+	Relation	later;
+	ListCell   *lc;
+
+	zdm_check_table(rel);
+	foreach(lc, migration->old_columns)
+	{
+		zdm_check_column(rel, lfirst(lc));
+		zdm_twin_check(rel, lfirst(lc));
+	}
+	zdm_check_free_columns(migration->relation,
+						   list_concat_copy(migration->old_columns, migration->new_columns));
+	later = zdm_relation_with(rel, added_columns(migration, rel, reshape));
+	rule->relation = migration->relation;
+	rule->old_columns = migration->old_columns;
+	rule->new_columns = migration->new_columns;
+	rule->up = check_expressions(later, reshape->up, reshape->up_names,
+								 migration->new_columns, migration->old_columns);
+	rule->down = check_expressions(later, reshape->down, reshape->down_names,
+								   migration->old_columns, migration->new_columns);
+	migration->rules = list_make1(rule);
+}
+
+/*
+ * The new columns (ZdmNewColumn *).
+ */
+static List *
+added_columns(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
+{
+	List	   *result = NIL;
+	ListCell   *name,
+			   *type;
+
+	forboth(name, migration->new_columns, type, reshape->types)
+		result = lappend(result, zdm_new_column(rel, lfirst(name), lfirst(type)));
+	return result;
+}
+
+/*
+ * An expression may use every column but those of the side that it makes.
+ */
+static List *
+check_expressions(Relation rel, List *texts, List *names, List *targets,
+				  List *sources)
+{
+	List	   *allowed = list_concat_copy(sources, other_columns(rel, list_concat_copy(sources, targets)));
+	List	   *result = NIL;
+	ListCell   *text,
+			   *name,
+			   *target;
+
+	forthree(text, texts, name, names, target, targets)
+		result = lappend(result,
+						 zdm_expression_check(rel, lfirst(text), lfirst(name),
+											  lfirst(target), allowed));
+	return result;
+}
+
+static List *
+other_columns(Relation rel, List *but)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *result = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+		bool		found = attr->attisdropped;
+		ListCell   *lc;
+
+		foreach(lc, but)
+			found |= strcmp(lfirst(lc), NameStr(attr->attname)) == 0;
+		if (!found)
+			result = lappend(result, pstrdup(NameStr(attr->attname)));
+	}
+	return result;
+}
+
+List *
+zdm_reshape_expand(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
+{
+	List	   *columns = added_columns(migration, rel, reshape);
+	char	   *table = zdm_quote_relation(migration->relation);
+	List	   *steps;
+	ListCell   *part,
+			   *lc;
+
+	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+								list_length(columns) == 1 ? "add the new column" : "add the new columns",
+								psprintf("ALTER TABLE %s %s", table,
+										 zdm_new_columns_sql(rel, columns))));
+	foreach(part, zdm_table_and_partitions(migration->relation))
+		foreach(lc, migration->new_columns)
+			steps = list_concat(steps,
+								zdm_grant_steps(lfirst_oid(part), migration->old_columns, lfirst(lc)));
+	return list_concat(steps, zdm_sync_install_steps(migration));
+}
+
+List *
+zdm_reshape_migrate(ZdmMigration *migration)
+{
+	ZdmSyncRule *rule = linitial(migration->rules);
+	char	   *table = zdm_quote_relation(migration->relation);
+	StringInfoData set,
+				unfilled,
+				made,
+				up,
+				down;
+	ListCell   *name,
+			   *text;
+
+	initStringInfo(&set);
+	initStringInfo(&unfilled);
+	initStringInfo(&made);
+	initStringInfo(&up);
+	initStringInfo(&down);
+	forboth(name, rule->new_columns, text, rule->up)
+	{
+		const char *column = quote_identifier(lfirst(name));
+		const char *sep = set.len ? ", " : "";
+
+		appendStringInfo(&set, "%s%s = %s", sep, column, (char *) lfirst(text));
+		appendStringInfo(&unfilled, "%s%s", sep, column);
+		appendStringInfo(&made, "%s%s", sep, (char *) lfirst(text));
+		appendStringInfo(&up, "%s%s IS DISTINCT FROM %s", up.len ? " OR " : "",
+						 column, (char *) lfirst(text));
+	}
+	forboth(name, rule->old_columns, text, rule->down)
+		appendStringInfo(&down, "%s%s IS DISTINCT FROM %s", down.len ? " OR " : "",
+						 quote_identifier(lfirst(name)), (char *) lfirst(text));
+	return list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
+							   list_length(rule->new_columns) == 1 ? "fill the new column" : "fill the new columns",
+							   psprintf("UPDATE %s SET %s WHERE ctid in a range of blocks AND num_nonnulls(%s) = 0 AND num_nonnulls(%s) > 0",
+										table, set.data, unfilled.data, made.data)),
+					  zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
+							   "compare both sides in every row",
+							   psprintf("SELECT count(*) FROM %s WHERE (%s) AND (%s)",
+										table, up.data, down.data)));
+}
+
+static ZdmStep *
+drop_columns(ZdmMigration *migration, const char *description, List *columns)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, columns)
+		appendStringInfo(&sql, "%s DROP COLUMN %s", sql.len ? "," : "",
+						 quote_identifier(lfirst(lc)));
+	return zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, description,
+					psprintf("ALTER TABLE %s%s",
+							 zdm_quote_relation(migration->relation), sql.data));
+}
+
+List *
+zdm_reshape_contract(ZdmMigration *migration, bool quarantine)
+{
+	return quarantine ? NIL : zdm_reshape_finish(migration);
+}
+
+List *
+zdm_reshape_finish(ZdmMigration *migration)
+{
+	return lappend(zdm_sync_remove_steps(migration),
+				   drop_columns(migration,
+								list_length(migration->old_columns) == 1 ? "drop the old column" : "drop the old columns",
+								migration->old_columns));
+}
+
+List *
+zdm_reshape_rollback(ZdmMigration *migration)
+{
+	return lappend(zdm_sync_remove_steps(migration),
+				   drop_columns(migration,
+								list_length(migration->new_columns) == 1 ? "drop the new column" : "drop the new columns",
+								migration->new_columns));
+}
+
+/*
+ * Rollback drops the new columns: what somebody has put on them since expand
+ * is in the way.  Contract and finish drop the old ones, but for a contract
+ * with a quarantine, which drops nothing: the old version may need its indexes
+ * until the end of that.
+ */
+List *
+zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase)
+{
+	List	   *result = NIL;
+	ListCell   *old,
+			   *new,
+			   *lc;
+
+	if (phase == ZDM_CONTRACT && migration->quarantine_until != 0)
+		return NIL;
+	if (phase != ZDM_ROLLBACK)
+		return dependents_of(migration, migration->old_columns);
+	foreach(new, migration->new_columns)
+		foreach(old, migration->old_columns)
+			foreach(lc, zdm_twin_attachments(migration->id, migration->relation,
+											 lfirst(old), lfirst(new)))
+				result = zdm_add_line(result, lfirst(lc));
+	return result;
+}
+
+static List *
+dependents_of(ZdmMigration *migration, List *columns)
+{
+	List	   *result = NIL;
+	ListCell   *name,
+			   *lc;
+
+	foreach(name, columns)
+		foreach(lc, zdm_column_dependents(migration->relation, lfirst(name), migration->id))
+			result = zdm_add_line(result, lfirst(lc));
+	return result;
+}
+
+List *
+zdm_reshape_twins(ZdmMigration *migration)
+{
+	return NIL;
+}
+
+/*
+ * The rule's columns are looked after, and its expressions compiled, wherever
+ * there are rules.
+ */
+void
+zdm_reshape_guard(ZdmMigration *migration, Relation rel)
+{
+}
+
+/*
+ * What the old columns have and the new ones will not.
+ */
+static List *
+notes_of_shape(ZdmMigration *migration, Relation rel)
+{
+	const char *to = zdm_column_list(migration->new_columns);
+	List	   *dependents = dependents_of(migration, migration->old_columns);
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (dependents != NIL)
+		result = lappend(result,
+						 zdm_note(true, "contract is refused as long as something depends on %s, and nothing of it is carried over to %s: %s",
+								  zdm_column_list(migration->old_columns), to,
+								  zdm_names_text(dependents)));
+	foreach(lc, migration->old_columns)
+	{
+		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel),
+											   get_attnum(migration->relation, lfirst(lc)) - 1);
+		const char *column = quote_identifier(lfirst(lc));
+
+		if (attr->attnotnull)
+			result = lappend(result,
+							 zdm_note(false, "column %s is NOT NULL: until it goes, a statement for whose values down gives NULL fails; the new columns are not NOT NULL after contract unless you make them so",
+									  column));
+		if (attr->atthasdef || attr->attidentity)
+			result = lappend(result,
+							 zdm_note(false, "column %s has a default, and %s have none: until contract a row that gives neither side is made of that default; give them defaults of their own before",
+									  column, to));
+	}
+	return lappend(result,
+				   zdm_note(false, "%s have no index: create what the new version needs, CONCURRENTLY, any time after expand; a rollback asks you to drop it again",
+							to));
+}
+
+/*
+ * Rows that up fails on, as far as a look at some blocks tells.
+ */
+static ZdmNote *
+sample_note(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
+{
+	ZdmSyncRule *rule = linitial(migration->rules);
+	ZdmSample	sample = {0};
+
+	zdm_sample_rows(migration->relation, added_columns(migration, rel, reshape),
+					rule->up, &sample);
+	if (sample.failed == 0)
+		return NULL;
+	return zdm_note(true, "up fails on " INT64_FORMAT " of " INT64_FORMAT " rows looked at, as on %s: %s; the backfill leaves such rows out, names them, and the migration is not ready before they are corrected",
+					sample.failed, sample.rows, sample.key, sample.message);
+}
+
+List *
+zdm_reshape_notes(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
+{
+	List	   *result = zdm_notes_of_others(migration, rel);
+	ZdmNote    *failing = sample_note(migration, rel, reshape);
+
+	if (failing != NULL)
+		result = lappend(result, failing);
+	result = list_concat(result, notes_of_shape(migration, rel));
+	result = list_concat(result, zdm_notes_of_stars(migration));
+	return list_concat(result, zdm_notes_of_backfill(migration));
+}
