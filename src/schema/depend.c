@@ -15,6 +15,7 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
@@ -25,6 +26,7 @@
 #include "schema/depend.h"
 #include "schema/table.h"
 #include "schema/twin_index.h"
+#include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
@@ -35,7 +37,7 @@ static Oid	rule_relation(Oid ruleid);
 
 /*
  * Descriptions (char *) of what depends on a column of the table or of its
- * partitions, but for the column's own default: views, indexes, constraints,
+ * partitions, but for the column's own default and NOT NULL: views, indexes, constraints,
  * functions, policies, statistics, publications, triggers ...  Indexes that
  * the migration made for a twin are none.
  */
@@ -104,6 +106,9 @@ dependents_of(Oid relid, AttrNumber attnum, int64 migration, List *found)
 			object = GetAttrDefaultColumnAddress(object.objectId);
 		if (object.classId == RelationRelationId && object.objectId == relid &&
 			object.objectSubId == attnum)
+			continue;
+		if (object.classId == ConstraintRelationId &&
+			zdm_constraint_is_not_null(object.objectId))
 			continue;
 		if (object.classId == RelationRelationId &&
 			zdm_is_twin_index(object.objectId, migration))

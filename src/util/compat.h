@@ -17,6 +17,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -33,6 +34,7 @@
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #if PG_VERSION_NUM < 150000
 #error "zdm needs PostgreSQL 15 or later"
@@ -68,6 +70,24 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 #define zdm_parse_type(name, type, typmod) \
 	parseTypeString(name, type, typmod, false)
 #endif
+
+/* A NOT NULL is a constraint since 18, and as such depends on its column. */
+static inline bool
+zdm_constraint_is_not_null(Oid constraint)
+{
+#if PG_VERSION_NUM >= 180000
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_constraint) GETSTRUCT(tuple))->contype == CONSTRAINT_NOTNULL;
+	ReleaseSysCache(tuple);
+	return result;
+#else
+	return false;
+#endif
+}
 
 /* The physical identity of a relation's storage. */
 #if PG_VERSION_NUM >= 160000
