@@ -76,6 +76,7 @@ extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(
 extern int	zdm_hint_rollback(ZdmMigration *migration);
 
 /* One line for each pattern; lifecycle/registry.c has the list. */
+extern const ZdmPattern zdm_change_column_type_pattern;
 extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
 

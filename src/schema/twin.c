@@ -25,6 +25,7 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
@@ -48,9 +49,8 @@ static void check_null(void *arg);
 static bool is_constrained(Oid domain);
 static char *twin_type(Form_pg_attribute attr);
 static char *twin_default(Relation rel, const char *column);
-static char *collation_clause(Oid collation);
 static List *default_steps(Relation rel, const char *column, const char *twin);
-static List *grant_steps(Oid relid, const char *column, const char *twin);
+static char *storage_clauses(Form_pg_attribute attr, Oid type, const char *name);
 
 static Form_pg_attribute
 column_attribute(Relation rel, const char *column)
@@ -61,6 +61,18 @@ column_attribute(Relation rel, const char *column)
 		elog(ERROR, "column \"%s\" of table \"%s\" does not exist", column,
 			 RelationGetRelationName(rel));
 	return TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+}
+
+/*
+ * The name of a twin that nobody is to write by name.
+ */
+char *
+zdm_twin_name(const char *column)
+{
+	char	   *name = psprintf("~zdm_%s", column);
+
+	name[pg_mbcliplen(name, (int) strlen(name), NAMEDATALEN - 1)] = '\0';
+	return name;
 }
 
 /*
@@ -117,32 +129,70 @@ zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
 	Form_pg_attribute attr = column_attribute(rel, column);
 	char	   *table = zdm_quote_relation(RelationGetRelid(rel));
 	const char *name = quote_identifier(twin);
-	StringInfoData sql;
-	List	   *steps = NIL;
+	List	   *steps;
 	ListCell   *lc;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "ALTER TABLE %s ADD COLUMN %s %s%s", table, name,
-					 twin_type(attr), collation_clause(attr->attcollation));
-	if (attr->attlen == -1 && attr->attstorage != get_typstorage(attr->atttypid))
-		appendStringInfo(&sql, ", ALTER COLUMN %s SET STORAGE %s", name,
-						 attr->attstorage == TYPSTORAGE_PLAIN ? "PLAIN" :
-						 attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL" :
-						 attr->attstorage == TYPSTORAGE_MAIN ? "MAIN" : "EXTENDED");
-	if (CompressionMethodIsValid(attr->attcompression))
-		appendStringInfo(&sql, ", ALTER COLUMN %s SET COMPRESSION %s", name,
-						 GetCompressionMethodName(attr->attcompression));
-	steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
-									"add the second column", sql.data));
+	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+								"add the second column",
+								psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s", table, name,
+										 twin_type(attr), zdm_collation_clause(attr->attcollation),
+										 storage_clauses(attr, attr->atttypid, name))));
 	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
 	{
 		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
 
 		steps = list_concat(steps, default_steps(part, column, twin));
-		steps = list_concat(steps, grant_steps(lfirst_oid(lc), column, twin));
+		steps = list_concat(steps, zdm_twin_grant_steps(lfirst_oid(lc), column, twin));
 		table_close(part, AccessShareLock);
 	}
 	return steps;
+}
+
+/*
+ * The steps that add a twin of another type: without a default, which goes by
+ * the type and so comes with the promotion.
+ */
+List *
+zdm_twin_add_typed_steps(Relation rel, const char *column, const char *twin,
+						 const ZdmType *type)
+{
+	Form_pg_attribute attr = column_attribute(rel, column);
+	const char *name = quote_identifier(twin);
+	List	   *steps;
+	ListCell   *lc;
+
+	steps = list_make1(zdm_step_on(RelationGetRelid(rel), ZDM_STEP_DDL, AccessExclusiveLock,
+								   "add the second column",
+								   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s",
+											zdm_quote_relation(RelationGetRelid(rel)), name,
+											zdm_type_text(type), zdm_collation_clause(type->collation),
+											storage_clauses(attr, type->oid, name))));
+	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
+		steps = list_concat(steps, zdm_twin_grant_steps(lfirst_oid(lc), column, twin));
+	return steps;
+}
+
+/*
+ * Storage and compression as the column has them, where the type allows it.
+ */
+static char *
+storage_clauses(Form_pg_attribute attr, Oid type, const char *name)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (get_typlen(type) != -1 || attr->attlen != -1)
+		return sql.data;
+	if (attr->attstorage != get_typstorage(attr->atttypid) &&
+		attr->attstorage != get_typstorage(type) && get_typstorage(type) != TYPSTORAGE_PLAIN)
+		appendStringInfo(&sql, ", ALTER COLUMN %s SET STORAGE %s", name,
+						 attr->attstorage == TYPSTORAGE_PLAIN ? "PLAIN" :
+						 attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL" :
+						 attr->attstorage == TYPSTORAGE_MAIN ? "MAIN" : "EXTENDED");
+	if (CompressionMethodIsValid(attr->attcompression) && get_typstorage(type) != TYPSTORAGE_PLAIN)
+		appendStringInfo(&sql, ", ALTER COLUMN %s SET COMPRESSION %s", name,
+						 GetCompressionMethodName(attr->attcompression));
+	return sql.data;
 }
 
 /*
@@ -212,8 +262,8 @@ zdm_twin_fits(Relation rel, const char *column, const char *twin)
 		attr->attcollation == other->attcollation;
 }
 
-static char *
-collation_clause(Oid collation)
+char *
+zdm_collation_clause(Oid collation)
 {
 	HeapTuple	tuple;
 	Form_pg_collation form;
@@ -257,10 +307,23 @@ twin_default(Relation rel, const char *column)
 }
 
 /*
+ * Whether the column's default may give another value each time.
+ */
+bool
+zdm_default_is_volatile(Oid relid, const char *column)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	Node	   *expr = build_column_default(rel, get_attnum(relid, column));
+
+	table_close(rel, AccessShareLock);
+	return expr != NULL && contain_volatile_functions(expr);
+}
+
+/*
  * Column privileges of the column, for the twin.
  */
-static List *
-grant_steps(Oid relid, const char *column, const char *twin)
+List *
+zdm_twin_grant_steps(Oid relid, const char *column, const char *twin)
 {
 	static const char *const sql =
 		"SELECT pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', x.privilege_type, $3, $4,"
@@ -279,8 +342,8 @@ grant_steps(Oid relid, const char *column, const char *twin)
 	ListCell   *lc;
 
 	foreach(lc, texts)
-		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock,
-										"copy a column privilege", lfirst(lc)));
+		steps = lappend(steps, zdm_step_on(relid, ZDM_STEP_DDL, NoLock,
+										   "copy a column privilege", lfirst(lc)));
 	return steps;
 }
 

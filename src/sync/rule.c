@@ -61,6 +61,16 @@ static ExprContext *expr_context = NULL;
 /* How many trigger calls and batches use sets now; 0 at a transaction's end. */
 static int	holds = 0;
 
+/* A value that is being computed. */
+typedef struct Computation
+{
+	const ZdmValue *value;
+	TupleTableSlot *row;
+	Datum		result;
+	bool		isnull;
+} Computation;
+
+static void compute(void *arg);
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
 static void at_transaction_end(XactEvent event, void *arg);
@@ -318,6 +328,8 @@ compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source, ZdmRule *rule)
 	rule->new_leads = state == ZDM_CONTRACTED;
 	compile_values(set, rel, &rule->new, source->up, "up");
 	compile_values(set, rel, &rule->old, source->down, "down");
+	for (int i = 0; source->down_or_null && i < rule->old.count; i++)
+		rule->old.columns[i].value.or_null = true;
 	return true;
 }
 
@@ -449,18 +461,36 @@ zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set, TupleTableSlot *row,
 
 /*
  * Compute a value from a row.  The result lives as long as the row, or as the
- * current memory context.
+ * current memory context.  Where a failure is to give NULL, it costs a
+ * subtransaction.
  */
 Datum
 zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 				  bool *isnull)
 {
-	MemoryContext own_memory;
-	TupleTableSlot *own_row;
-	Datum		result;
+	Computation computation = {.value = value,.row = row};
+	ErrorData  *error;
 
 	if (value->state == NULL)
 		return slot_getattr(row, value->source, isnull);
+	if (!value->or_null)
+		compute(&computation);
+	else if (!zdm_attempt(compute, &computation, &error))
+	{
+		FreeErrorData(error);
+		*isnull = true;
+		return (Datum) 0;
+	}
+	*isnull = computation.isnull;
+	return computation.result;
+}
+
+static void
+compute(void *arg)
+{
+	Computation *computation = arg;
+	MemoryContext own_memory;
+	TupleTableSlot *own_row;
 
 	if (expr_context == NULL)
 	{
@@ -479,8 +509,9 @@ zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 	PG_TRY();
 	{
 		expr_context->ecxt_per_tuple_memory = CurrentMemoryContext;
-		expr_context->ecxt_scantuple = row;
-		result = ExecEvalExpr(value->state, expr_context, isnull);
+		expr_context->ecxt_scantuple = computation->row;
+		computation->result = ExecEvalExpr(computation->value->state, expr_context,
+										   &computation->isnull);
 	}
 	PG_FINALLY();
 	{
@@ -488,5 +519,4 @@ zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 		expr_context->ecxt_scantuple = own_row;
 	}
 	PG_END_TRY();
-	return result;
 }
