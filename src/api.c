@@ -26,13 +26,16 @@
 #include "lifecycle/lifecycle.h"
 #include "patterns/merge_columns.h"
 #include "patterns/split_column.h"
+#include "schema/retype.h"
 #include "schema/table.h"
+#include "schema/twin.h"
 #include "sync/row_sync.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
 PG_FUNCTION_INFO_V1(zdm_rename_column);
 PG_FUNCTION_INFO_V1(zdm__sync_columns);
+PG_FUNCTION_INFO_V1(zdm_change_column_type);
 PG_FUNCTION_INFO_V1(zdm_split_column);
 PG_FUNCTION_INFO_V1(zdm_merge_columns);
 PG_FUNCTION_INFO_V1(zdm_start);
@@ -153,6 +156,41 @@ zdm__sync_columns(PG_FUNCTION_ARGS)
 	rule->down = zdm_strings_from_array(PG_GETARG_DATUM(4));
 	migration->rules = list_make1(rule);
 	migration->name = text_argument(fcinfo, 5);
+	return expand_result(migration);
+}
+
+Datum
+zdm_change_column_type(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	char	   *column;
+	char	   *type_text;
+	ZdmType		type;
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "column_name");
+	require(fcinfo, 2, "new_type");
+	require(fcinfo, 5, "on_down_error");
+	require(fcinfo, 6, "views");
+	migration->pattern = pstrdup("change_column_type");
+	migration->strategy = pstrdup("dual_write");
+	migration->relation = PG_GETARG_OID(0);
+	column = name_argument(fcinfo, 1);
+	migration->name = text_argument(fcinfo, 7);
+	zdm_check_caller(migration->relation);
+	zdm_type_parse(text_argument(fcinfo, 2), &type);
+	type_text = zdm_type_text(&type);
+	migration->old_columns = list_make1(column);
+	migration->new_columns = list_make1(zdm_twin_name(column));
+	zdm_set_argument(migration, "new_type", type_text);
+	zdm_set_argument(migration, "up", text_argument(fcinfo, 3));
+	zdm_set_argument(migration, "down", text_argument(fcinfo, 4));
+	zdm_set_argument(migration, "on_down_error", text_argument(fcinfo, 5));
+	zdm_set_argument(migration, "views", text_argument(fcinfo, 6));
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("change_%s_%s_to_%s",
+										   zdm_relation_label(migration->relation),
+										   column, type_text);
 	return expand_result(migration);
 }
 

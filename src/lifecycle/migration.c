@@ -521,6 +521,15 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 		case ZDM_STEP_DROP_RULES:
 			zdm_sync_rules_delete(migration->id);
 			break;
+		case ZDM_STEP_SET_RULES:
+			zdm_sync_rules_delete(migration->id);
+			foreach(lc, step->rules)
+				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
+			migration->rules = step->rules;
+			break;
+		case ZDM_STEP_CATALOG:
+			step->change(step);
+			break;
 		case ZDM_STEP_BACKFILL:
 		case ZDM_STEP_INDEX:
 		case ZDM_STEP_VERIFY:

@@ -81,6 +81,7 @@ extern char *zdm_column_list(List *columns);
 extern int	zdm_hint_rollback(ZdmMigration *migration);
 
 /* One line for each pattern; lifecycle/registry.c has the list. */
+extern const ZdmPattern zdm_change_column_type_pattern;
 extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
 extern const ZdmPattern zdm_split_column_pattern;

@@ -25,9 +25,9 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-#include "backfill/sample.h"
 #include "catalog/sync_rule.h"
 #include "patterns/reshape.h"
+#include "patterns/sample.h"
 #include "schema/depend.h"
 #include "schema/new_column.h"
 #include "schema/privilege.h"
@@ -39,8 +39,8 @@
 
 static List *added_columns(ZdmMigration *migration, Relation rel,
 						   ZdmReshape *reshape);
-static List *other_columns(Relation rel, List *but);
-static List *check_expressions(Relation rel, List *texts, List *names,
+static List *other_columns(TupleDesc desc, List *but);
+static List *check_expressions(TupleDesc desc, List *texts, List *names,
 							   List *targets, List *sources);
 static ZdmStep *drop_columns(ZdmMigration *migration, const char *description,
 							 List *columns);
@@ -53,7 +53,7 @@ void
 zdm_reshape_check(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 {
 	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
-	Relation	later;
+	TupleDesc	later;
 	ListCell   *lc;
 
 	zdm_check_table(rel);
@@ -64,7 +64,7 @@ zdm_reshape_check(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 	}
 	zdm_check_free_columns(migration->relation,
 						   list_concat_copy(migration->old_columns, migration->new_columns));
-	later = zdm_relation_with(rel, added_columns(migration, rel, reshape));
+	later = zdm_new_columns_description(RelationGetDescr(rel), added_columns(migration, rel, reshape));
 	rule->relation = migration->relation;
 	rule->old_columns = migration->old_columns;
 	rule->new_columns = migration->new_columns;
@@ -94,26 +94,29 @@ added_columns(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
  * An expression may use every column but those of the side that it makes.
  */
 static List *
-check_expressions(Relation rel, List *texts, List *names, List *targets,
+check_expressions(TupleDesc desc, List *texts, List *names, List *targets,
 				  List *sources)
 {
-	List	   *allowed = list_concat_copy(sources, other_columns(rel, list_concat_copy(sources, targets)));
+	List	   *allowed = list_concat_copy(sources, other_columns(desc, list_concat_copy(sources, targets)));
 	List	   *result = NIL;
 	ListCell   *text,
 			   *name,
 			   *target;
 
 	forthree(text, texts, name, names, target, targets)
-		result = lappend(result,
-						 zdm_expression_check(rel, lfirst(text), lfirst(name),
-											  lfirst(target), allowed));
+	{
+		Node	   *expr = zdm_expression_check_as(desc, lfirst(text), lfirst(name),
+												   zdm_description_number(desc, lfirst(target)),
+												   allowed);
+
+		result = lappend(result, zdm_expression_text(desc, expr));
+	}
 	return result;
 }
 
 static List *
-other_columns(Relation rel, List *but)
+other_columns(TupleDesc desc, List *but)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
 	List	   *result = NIL;
 
 	for (int i = 0; i < desc->natts; i++)
@@ -142,7 +145,7 @@ zdm_reshape_expand(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
 								list_length(columns) == 1 ? "add the new column" : "add the new columns",
 								psprintf("ALTER TABLE %s %s", table,
-										 zdm_new_columns_sql(rel, columns))));
+										 zdm_new_columns_sql(columns))));
 	foreach(part, zdm_table_and_partitions(migration->relation))
 		foreach(lc, migration->new_columns)
 			steps = list_concat(steps,
@@ -327,15 +330,14 @@ notes_of_shape(ZdmMigration *migration, Relation rel)
 static ZdmNote *
 sample_note(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 {
-	ZdmSyncRule *rule = linitial(migration->rules);
-	ZdmSample	sample = {0};
+	List	   *types = NIL;
+	char	   *sample;
+	ListCell   *lc;
 
-	zdm_sample_rows(migration->relation, added_columns(migration, rel, reshape),
-					rule->up, &sample);
-	if (sample.failed == 0)
-		return NULL;
-	return zdm_note(true, "up fails on " INT64_FORMAT " of " INT64_FORMAT " rows looked at, as on %s: %s; the backfill leaves such rows out, names them, and the migration is not ready before they are corrected",
-					sample.failed, sample.rows, sample.key, sample.message);
+	foreach(lc, added_columns(migration, rel, reshape))
+		types = lappend(types, &((ZdmNewColumn *) lfirst(lc))->type);
+	sample = zdm_conversion_sample(linitial(migration->rules), types);
+	return sample ? zdm_note(true, "%s", sample) : NULL;
 }
 
 List *

@@ -32,6 +32,7 @@
 
 static List *dependents_of(Oid relid, AttrNumber attnum, int64 migration,
 						   List *found);
+static bool is_twin_constraint(Oid constraint, int64 migration);
 static char *describe(ObjectAddress object);
 static Oid	rule_relation(Oid ruleid);
 
@@ -113,11 +114,24 @@ dependents_of(Oid relid, AttrNumber attnum, int64 migration, List *found)
 		if (object.classId == RelationRelationId &&
 			zdm_is_twin_index(object.objectId, migration))
 			continue;
+		if (object.classId == ConstraintRelationId && is_twin_constraint(object.objectId, migration))
+			continue;
 		found = zdm_add_line(found, describe(object));
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
 	return found;
+}
+
+/*
+ * Whether the migration made the constraint for a twin, or has set it aside.
+ */
+static bool
+is_twin_constraint(Oid constraint, int64 migration)
+{
+	char	   *name = get_constraint_name(constraint);
+
+	return name != NULL && zdm_is_twin_name(name, migration);
 }
 
 /*

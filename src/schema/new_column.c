@@ -13,18 +13,13 @@
 #include "postgres.h"
 
 #include "catalog/heap.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
 #include "schema/new_column.h"
 #include "schema/table.h"
-#include "schema/twin.h"
 #include "util/compat.h"
-#include "util/ident.h"
-#include "util/spi.h"
 
 /* For the context callback: whose type an error is in. */
 typedef struct TypeSource
@@ -48,25 +43,12 @@ zdm_new_column(Relation rel, const char *name, const char *type)
 	zdm_check_new_column(rel, name);
 	column->name = pstrdup(name);
 	parse_type(column, type);
-	CheckAttributeType(name, column->type, get_typcollation(column->type),
+	CheckAttributeType(name, column->type.oid, column->type.collation,
 					   list_make1_oid(rel->rd_rel->reltype), 0);
-	usage = object_aclcheck(TypeRelationId, column->type, GetUserId(), ACL_USAGE);
+	usage = object_aclcheck(TypeRelationId, column->type.oid, GetUserId(), ACL_USAGE);
 	if (usage != ACLCHECK_OK)
-		aclcheck_error_type(usage, column->type);
-	if (get_typtype(column->type) == TYPTYPE_DOMAIN &&
-		zdm_domain_is_constrained(column->type))
-	{
-		int32		typmod = column->typmod;
-		Oid			base = getBaseTypeAndTypmod(column->type, &typmod);
-
-		ereport(ERROR,
-				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("column \"%s\" cannot be of domain %s, which has constraints",
-					   name, format_type_be(column->type)),
-				errdetail("Adding such a column makes the server rewrite the whole table under an exclusive lock."),
-				errhint("Use its base type %s, and give the column the domain's CHECK as a constraint of the table: ADD ... NOT VALID, then VALIDATE CONSTRAINT.",
-						format_type_with_typemod(base, typmod)));
-	}
+		aclcheck_error_type(usage, column->type.oid);
+	zdm_type_check(&column->type);
 	return column;
 }
 
@@ -81,7 +63,7 @@ parse_type(ZdmNewColumn *column, const char *type)
 	};
 
 	error_context_stack = &callback;
-	zdm_parse_type(type, &column->type, &column->typmod);
+	zdm_type_parse(type, &column->type);
 	error_context_stack = callback.previous;
 }
 
@@ -108,52 +90,35 @@ type_error(void *arg)
  * ADD COLUMN clauses for columns (ZdmNewColumn *), for an ALTER TABLE.
  */
 char *
-zdm_new_columns_sql(Relation rel, List *columns)
+zdm_new_columns_sql(List *columns)
 {
 	StringInfoData sql;
-	ZdmIdentity saved;
 	ListCell   *lc;
 
 	initStringInfo(&sql);
-	zdm_pin_path(&saved);
 	foreach(lc, columns)
 	{
 		ZdmNewColumn *column = lfirst(lc);
 
 		appendStringInfo(&sql, "%sADD COLUMN %s %s", sql.len ? ", " : "",
-						 quote_identifier(column->name),
-						 format_type_with_typemod(column->type, column->typmod));
+						 quote_identifier(column->name), zdm_type_text(&column->type));
 	}
-	zdm_unbecome(&saved);
 	return sql.data;
 }
 
 /*
- * The relation as it will be with the columns (ZdmNewColumn *) added: a copy
- * that parse analysis can resolve names in, and good for nothing else.
+ * A copy of a table's description that has the columns (ZdmNewColumn *), too.
  */
-Relation
-zdm_relation_with(Relation rel, List *columns)
+TupleDesc
+zdm_new_columns_description(TupleDesc desc, List *columns)
 {
-	TupleDesc	has = RelationGetDescr(rel);
-	TupleDesc	desc = CreateTemplateTupleDesc(has->natts + list_length(columns));
-	Relation	result = palloc_object(RelationData);
 	ListCell   *lc;
 
-	for (int i = 0; i < has->natts; i++)
-	{
-		TupleDescCopyEntry(desc, i + 1, has, i + 1);
-		TupleDescAttr(desc, i)->attgenerated = TupleDescAttr(has, i)->attgenerated;
-	}
 	foreach(lc, columns)
 	{
 		ZdmNewColumn *column = lfirst(lc);
 
-		TupleDescInitEntry(desc, has->natts + foreach_current_index(lc) + 1,
-						   column->name, column->type, column->typmod, 0);
+		desc = zdm_description_with(desc, column->name, &column->type);
 	}
-	desc->tdtypeid = has->tdtypeid;
-	*result = *rel;
-	result->rd_att = desc;
-	return result;
+	return desc;
 }

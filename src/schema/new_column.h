@@ -11,16 +11,17 @@
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
+#include "schema/retype.h"
+
 typedef struct ZdmNewColumn
 {
 	char	   *name;
-	Oid			type;
-	int32		typmod;
+	ZdmType		type;
 } ZdmNewColumn;
 
 extern ZdmNewColumn *zdm_new_column(Relation rel, const char *name,
 									const char *type);
-extern char *zdm_new_columns_sql(Relation rel, List *columns);
-extern Relation zdm_relation_with(Relation rel, List *columns);
+extern char *zdm_new_columns_sql(List *columns);
+extern TupleDesc zdm_new_columns_description(TupleDesc desc, List *columns);
 
 #endif							/* ZDM_SCHEMA_NEW_COLUMN_H */

@@ -44,7 +44,7 @@ zdm_grant_steps(Oid relid, List *columns, const char *target)
 												zdm_arg_names(columns),
 												zdm_arg_name(target),
 												zdm_arg_text(zdm_quote_relation(relid)))))
-		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock,
-										"copy a column privilege", lfirst(lc)));
+		steps = lappend(steps, zdm_step_on(relid, ZDM_STEP_DDL, NoLock,
+										   "copy a column privilege", lfirst(lc)));
 	return steps;
 }

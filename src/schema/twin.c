@@ -25,6 +25,7 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
@@ -48,8 +49,8 @@ static bool accepts_null(Oid type, Oid owner);
 static void check_null(void *arg);
 static char *twin_type(Form_pg_attribute attr);
 static char *twin_default(Relation rel, const char *column);
-static char *collation_clause(Oid collation);
 static List *default_steps(Relation rel, const char *column, const char *twin);
+static char *storage_clauses(Form_pg_attribute attr, Oid type, const char *name);
 
 static Form_pg_attribute
 column_attribute(Relation rel, const char *column)
@@ -60,6 +61,18 @@ column_attribute(Relation rel, const char *column)
 		elog(ERROR, "column \"%s\" of table \"%s\" does not exist", column,
 			 RelationGetRelationName(rel));
 	return TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+}
+
+/*
+ * The name of a twin that nobody is to write by name.
+ */
+char *
+zdm_twin_name(const char *column)
+{
+	char	   *name = psprintf("~zdm_%s", column);
+
+	name[pg_mbcliplen(name, (int) strlen(name), NAMEDATALEN - 1)] = '\0';
+	return name;
 }
 
 /*
@@ -116,23 +129,14 @@ zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
 	Form_pg_attribute attr = column_attribute(rel, column);
 	char	   *table = zdm_quote_relation(RelationGetRelid(rel));
 	const char *name = quote_identifier(twin);
-	StringInfoData sql;
-	List	   *steps = NIL;
+	List	   *steps;
 	ListCell   *lc;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "ALTER TABLE %s ADD COLUMN %s %s%s", table, name,
-					 twin_type(attr), collation_clause(attr->attcollation));
-	if (attr->attlen == -1 && attr->attstorage != get_typstorage(attr->atttypid))
-		appendStringInfo(&sql, ", ALTER COLUMN %s SET STORAGE %s", name,
-						 attr->attstorage == TYPSTORAGE_PLAIN ? "PLAIN" :
-						 attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL" :
-						 attr->attstorage == TYPSTORAGE_MAIN ? "MAIN" : "EXTENDED");
-	if (CompressionMethodIsValid(attr->attcompression))
-		appendStringInfo(&sql, ", ALTER COLUMN %s SET COMPRESSION %s", name,
-						 GetCompressionMethodName(attr->attcompression));
-	steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
-									"add the second column", sql.data));
+	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+								"add the second column",
+								psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s", table, name,
+										 twin_type(attr), zdm_collation_clause(attr->attcollation),
+										 storage_clauses(attr, attr->atttypid, name))));
 	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
 	{
 		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
@@ -142,6 +146,53 @@ zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
 		table_close(part, AccessShareLock);
 	}
 	return steps;
+}
+
+/*
+ * The steps that add a twin of another type: without a default, which goes by
+ * the type and so comes with the promotion.
+ */
+List *
+zdm_twin_add_typed_steps(Relation rel, const char *column, const char *twin,
+						 const ZdmType *type)
+{
+	Form_pg_attribute attr = column_attribute(rel, column);
+	const char *name = quote_identifier(twin);
+	List	   *steps;
+	ListCell   *lc;
+
+	steps = list_make1(zdm_step_on(RelationGetRelid(rel), ZDM_STEP_DDL, AccessExclusiveLock,
+								   "add the second column",
+								   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s",
+											zdm_quote_relation(RelationGetRelid(rel)), name,
+											zdm_type_text(type), zdm_collation_clause(type->collation),
+											storage_clauses(attr, type->oid, name))));
+	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
+		steps = list_concat(steps, zdm_grant_steps(lfirst_oid(lc), list_make1(pstrdup(column)), twin));
+	return steps;
+}
+
+/*
+ * Storage and compression as the column has them, where the type allows it.
+ */
+static char *
+storage_clauses(Form_pg_attribute attr, Oid type, const char *name)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (get_typlen(type) != -1 || attr->attlen != -1)
+		return sql.data;
+	if (attr->attstorage != get_typstorage(attr->atttypid) &&
+		attr->attstorage != get_typstorage(type) && get_typstorage(type) != TYPSTORAGE_PLAIN)
+		appendStringInfo(&sql, ", ALTER COLUMN %s SET STORAGE %s", name,
+						 attr->attstorage == TYPSTORAGE_PLAIN ? "PLAIN" :
+						 attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL" :
+						 attr->attstorage == TYPSTORAGE_MAIN ? "MAIN" : "EXTENDED");
+	if (CompressionMethodIsValid(attr->attcompression) && get_typstorage(type) != TYPSTORAGE_PLAIN)
+		appendStringInfo(&sql, ", ALTER COLUMN %s SET COMPRESSION %s", name,
+						 GetCompressionMethodName(attr->attcompression));
+	return sql.data;
 }
 
 /*
@@ -211,8 +262,8 @@ zdm_twin_fits(Relation rel, const char *column, const char *twin)
 		attr->attcollation == other->attcollation;
 }
 
-static char *
-collation_clause(Oid collation)
+char *
+zdm_collation_clause(Oid collation)
 {
 	HeapTuple	tuple;
 	Form_pg_collation form;
@@ -253,6 +304,19 @@ twin_default(Relation rel, const char *column)
 	result = deparse_expression(expr, NIL, false, false);
 	zdm_unbecome(&saved);
 	return result;
+}
+
+/*
+ * Whether the column's default may give another value each time.
+ */
+bool
+zdm_default_is_volatile(Oid relid, const char *column)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	Node	   *expr = build_column_default(rel, get_attnum(relid, column));
+
+	table_close(rel, AccessShareLock);
+	return expr != NULL && contain_volatile_functions(expr);
 }
 
 /*

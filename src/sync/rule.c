@@ -60,6 +60,16 @@ static HTAB *cached_tables = NULL;
 /* How many trigger calls and batches use sets now; 0 at a transaction's end. */
 static int	holds = 0;
 
+/* A value that is being computed. */
+typedef struct Computation
+{
+	const ZdmValue *value;
+	TupleTableSlot *row;
+	Datum		result;
+	bool		isnull;
+} Computation;
+
+static void compute(void *arg);
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
 static void at_transaction_end(XactEvent event, void *arg);
@@ -317,6 +327,8 @@ compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source, ZdmRule *rule)
 	rule->new_leads = state == ZDM_CONTRACTED;
 	compile_values(set, rel, &rule->new, source->up, "up");
 	compile_values(set, rel, &rule->old, source->down, "down");
+	for (int i = 0; source->down_or_null && i < rule->old.count; i++)
+		rule->old.columns[i].value.or_null = true;
 	return true;
 }
 
@@ -448,26 +460,48 @@ zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set, TupleTableSlot *row,
 
 /*
  * Compute a value from a row.  The result lives as long as the row, or as the
- * current memory context.
+ * current memory context.  Where a failure is to give NULL, it costs a
+ * subtransaction.
  */
 Datum
 zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 				  bool *isnull)
 {
-	/*
-	 * Evaluate in the caller's memory, and in a context on the stack: an
-	 * expression may write rows that are kept in sync themselves, and an error
-	 * leaves nothing to be put back.
-	 */
-	ExprContext context = {
-		.type = T_ExprContext,
-		.ecxt_scantuple = row,
-		.ecxt_per_tuple_memory = CurrentMemoryContext,
-	};
+	Computation computation = {.value = value,.row = row};
+	ErrorData  *error;
 
 	if (value->state == NULL)
 		return slot_getattr(row, value->source, isnull);
-	/* What the expression keeps from row to row lives as long as it does. */
-	context.ecxt_per_query_memory = GetMemoryChunkContext(value->state);
-	return ExecEvalExpr(value->state, &context, isnull);
+	if (!value->or_null)
+		compute(&computation);
+	else if (!zdm_attempt(compute, &computation, &error))
+	{
+		FreeErrorData(error);
+		*isnull = true;
+		return (Datum) 0;
+	}
+	*isnull = computation.isnull;
+	return computation.result;
+}
+
+static void
+compute(void *arg)
+{
+	Computation *computation = arg;
+
+	/*
+	 * In the caller's memory, and in a context on the stack: an expression may
+	 * write rows that are kept in sync themselves, and an error leaves nothing
+	 * to be put back.  What the expression keeps from row to row lives as long
+	 * as it does.
+	 */
+	ExprContext context = {
+		.type = T_ExprContext,
+		.ecxt_scantuple = computation->row,
+		.ecxt_per_tuple_memory = CurrentMemoryContext,
+		.ecxt_per_query_memory = GetMemoryChunkContext(computation->value->state),
+	};
+
+	computation->result = ExecEvalExpr(computation->value->state, &context,
+									   &computation->isnull);
 }

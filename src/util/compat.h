@@ -19,6 +19,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -34,6 +35,7 @@
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
 #include "utils/syscache.h"
 
 #if PG_VERSION_NUM < 150000
@@ -60,15 +62,6 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 		pg_type_aclcheck(objectid, roleid, mode) :
 		pg_proc_aclcheck(objectid, roleid, mode);
 }
-#endif
-
-/* Where an error in a type's name is to be raised, 16 asks for no flag. */
-#if PG_VERSION_NUM >= 160000
-#define zdm_parse_type(name, type, typmod) \
-	parseTypeString(name, type, typmod, NULL)
-#else
-#define zdm_parse_type(name, type, typmod) \
-	parseTypeString(name, type, typmod, false)
 #endif
 
 /* A NOT NULL is a constraint since 18, and as such depends on its column. */
@@ -251,6 +244,30 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #define zdm_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode, false)
 #else
 #define zdm_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
+/* Reading a type's name takes an error context since 16. */
+#if PG_VERSION_NUM >= 160000
+#define zdm_parse_type_string(text, type, typmod) \
+	((void) parseTypeString(text, type, typmod, NULL))
+#else
+#define zdm_parse_type_string(text, type, typmod) \
+	parseTypeString(text, type, typmod, false)
+#endif
+
+/* The sequence of an identity column is asked of the open table since 18. */
+#if PG_VERSION_NUM >= 180000
+static inline Oid
+zdm_identity_sequence(Oid relid, AttrNumber attnum)
+{
+	Relation	rel = RelationIdGetRelation(relid);
+	Oid			result = getIdentitySequence(rel, attnum, false);
+
+	RelationClose(rel);
+	return result;
+}
+#else
+#define zdm_identity_sequence(relid, attnum) getIdentitySequence(relid, attnum, false)
 #endif
 
 /* Whether an index is of a constraint WITHOUT OVERLAPS, which came with 18. */
