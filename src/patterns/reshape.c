@@ -148,8 +148,8 @@ zdm_reshape_expand(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 										 zdm_new_columns_sql(columns))));
 	foreach(part, zdm_table_and_partitions(migration->relation))
 		foreach(lc, migration->new_columns)
-			steps = list_concat(steps,
-								zdm_grant_steps(lfirst_oid(part), migration->old_columns, lfirst(lc)));
+		steps = list_concat(steps,
+							zdm_grant_steps(lfirst_oid(part), migration->old_columns, lfirst(lc)));
 	return list_concat(steps, zdm_sync_install_steps(migration));
 }
 
@@ -254,9 +254,9 @@ zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase)
 		return dependents_of(migration, migration->old_columns);
 	foreach(new, migration->new_columns)
 		foreach(old, migration->old_columns)
-			foreach(lc, zdm_twin_attachments(migration->id, migration->relation,
-											 lfirst(old), lfirst(new)))
-				result = zdm_add_line(result, lfirst(lc));
+		foreach(lc, zdm_twin_attachments(migration->id, migration->relation,
+										 lfirst(old), lfirst(new)))
+		result = zdm_add_line(result, lfirst(lc));
 	return result;
 }
 
@@ -269,7 +269,7 @@ dependents_of(ZdmMigration *migration, List *columns)
 
 	foreach(name, columns)
 		foreach(lc, zdm_column_dependents(migration->relation, lfirst(name), migration->id))
-			result = zdm_add_line(result, lfirst(lc));
+		result = zdm_add_line(result, lfirst(lc));
 	return result;
 }
 

@@ -53,14 +53,12 @@
 #include "access/sysattr.h"
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "sync/arbiter.h"
 #include "sync/row_sync.h"
 #include "sync/written.h"
-#include "util/ident.h"
 #include "util/spi.h"
 
 /* The row on its way through the rules. */
@@ -108,7 +106,6 @@ static void note_settled(RowUnderWay *way, const ZdmSide *side);
 static bool apply_default(RowUnderWay *way, ZdmSide *side);
 static void attempt_default(void *arg);
 static void sync_error(void *arg);
-static char *side_names(const ZdmSide *side);
 static Decision decide_update(RowUnderWay *way, ZdmRule *rule);
 static Decision decide_insert(RowUnderWay *way, ZdmRule *rule);
 static bool side_changed(RowUnderWay *way, const ZdmSide *side);
@@ -122,8 +119,6 @@ static bool agree(RowUnderWay *way, ZdmRule *rule);
 static bool apply(RowUnderWay *way, ZdmSide *side);
 static void set_column(RowUnderWay *way, AttrNumber attnum, Datum value,
 					   bool isnull);
-static bool same_image(const ZdmColumn *column, Datum a, bool a_null,
-					   Datum b, bool b_null);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
 /*
@@ -332,18 +327,8 @@ sync_error(void *arg)
 
 	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns %s and %s in sync (to end it: SELECT zdm.rollback(%s))",
 			   rule->migration, RelationGetRelationName(way->rel),
-			   side_names(&rule->old), side_names(&rule->new),
+			   zdm_side_names(&rule->old), zdm_side_names(&rule->new),
 			   quote_literal_cstr(rule->migration));
-}
-
-static char *
-side_names(const ZdmSide *side)
-{
-	List	   *names = NIL;
-
-	for (int i = 0; i < side->count; i++)
-		names = lappend(names, side->columns[i].name);
-	return zdm_names_text(names);
 }
 
 static Decision
@@ -426,7 +411,7 @@ side_changed(RowUnderWay *way, const ZdmSide *side)
 
 		before = slot_getattr(way->before, column->attnum, &before_null);
 		now = slot_getattr(way->row, column->attnum, &now_null);
-		if (!same_image(column, before, before_null, now, now_null))
+		if (!zdm_same_image(column, before, before_null, now, now_null))
 			return true;
 	}
 	return false;
@@ -493,7 +478,7 @@ differs_from_default(RowUnderWay *way, ZdmColumn *column)
 		return isnull;
 	if (!zdm_column_initial(column, way->set, way->row, &initial, &initial_null))
 		return !isnull;
-	return !same_image(column, value, isnull, initial, initial_null);
+	return !zdm_same_image(column, value, isnull, initial, initial_null);
 }
 
 /*
@@ -528,42 +513,6 @@ agree(RowUnderWay *way, ZdmRule *rule)
 		zdm_side_matches(&rule->old, way->set, way->row);
 }
 
-bool
-zdm_side_is_null(const ZdmSide *side, TupleTableSlot *row)
-{
-	for (int i = 0; i < side->count; i++)
-	{
-		bool		isnull;
-
-		(void) slot_getattr(row, side->columns[i].attnum, &isnull);
-		if (!isnull)
-			return false;
-	}
-	return true;
-}
-
-/*
- * Whether the side holds what the other side makes it.
- */
-bool
-zdm_side_matches(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
-{
-	for (int i = 0; i < side->count; i++)
-	{
-		const ZdmColumn *column = &side->columns[i];
-		Datum		is,
-					should;
-		bool		is_null,
-					should_null;
-
-		is = slot_getattr(row, column->attnum, &is_null);
-		should = zdm_value_compute(&column->value, set, row, &should_null);
-		if (!same_image(column, is, is_null, should, should_null))
-			return false;
-	}
-	return true;
-}
-
 /*
  * Compute the side from the other one.  Returns whether that changed it.
  */
@@ -582,7 +531,7 @@ apply(RowUnderWay *way, ZdmSide *side)
 
 		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
 		is = slot_getattr(way->row, column->attnum, &is_null);
-		if (!same_image(column, is, is_null, values[i], nulls[i]))
+		if (!zdm_same_image(column, is, is_null, values[i], nulls[i]))
 			differs = true;
 	}
 	if (!differs)
@@ -617,29 +566,6 @@ set_column(RowUnderWay *way, AttrNumber attnum, Datum value, bool isnull)
 	if (way->set->count > 1)
 		way->changed = bms_add_member(way->changed, attnum);
 	way->modified = true;
-}
-
-/*
- * Compare two values of a column bit by bit.  Two references to one TOASTed
- * value are equal without being followed.
- */
-static bool
-same_image(const ZdmColumn *column, Datum a, bool a_null, Datum b, bool b_null)
-{
-	if (a_null || b_null)
-		return a_null == b_null;
-	if (column->typlen == -1)
-	{
-		struct varlena *x = (struct varlena *) DatumGetPointer(a);
-		struct varlena *y = (struct varlena *) DatumGetPointer(b);
-
-		if (x == y)
-			return true;
-		if (VARATT_IS_EXTERNAL_ONDISK(x) && VARATT_IS_EXTERNAL_ONDISK(y) &&
-			memcmp(x, y, VARSIZE_EXTERNAL(x)) == 0)
-			return true;
-	}
-	return datum_image_eq(a, b, column->typbyval, column->typlen);
 }
 
 /*

@@ -490,10 +490,10 @@ compute(void *arg)
 	Computation *computation = arg;
 
 	/*
-	 * In the caller's memory, and in a context on the stack: an expression may
-	 * write rows that are kept in sync themselves, and an error leaves nothing
-	 * to be put back.  What the expression keeps from row to row lives as long
-	 * as it does.
+	 * In the caller's memory, and in a context on the stack: an expression
+	 * may write rows that are kept in sync themselves, and an error leaves
+	 * nothing to be put back.  What the expression keeps from row to row
+	 * lives as long as it does.
 	 */
 	ExprContext context = {
 		.type = T_ExprContext,
