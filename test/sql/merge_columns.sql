@@ -18,6 +18,16 @@ GRANT SELECT (first_name, last_name) ON users TO regress_zdm_merge_both WITH GRA
 GRANT SELECT (first_name) ON users TO regress_zdm_merge_one;
 INSERT INTO users VALUES (1, 'Ada', 'Lovelace'), (2, 'Alan', 'Turing'), (3, 'Plato', NULL), (4, 'Grace', 'Hopper');
 
+-- ROLLBACK leaves nothing
+BEGIN;
+SET LOCAL client_min_messages = warning;
+SELECT zdm.merge_columns('users', '{first_name,last_name}', 'full_name', 'text', 'first_name || last_name',
+    '{"first_name": "full_name", "last_name": "full_name"}');
+INSERT INTO users (id, full_name) VALUES (9, 'in vain');
+ROLLBACK;
+\d users
+SELECT count(*) FROM zdm.status;
+
 -- expand; who may read one of the columns alone may not read what is made of both
 SELECT zdm.merge_columns('users', '{first_name,last_name}', 'full_name', 'text',
     $$concat_ws(' ', first_name, last_name)$$,

@@ -99,6 +99,9 @@ SELECT count(*) FROM users WHERE name NOT LIKE 'by a reader%';
 -- prepared before contract, by both versions
 PREPARE by_new(integer, text) AS UPDATE users SET last_name = $2 WHERE id = $1 RETURNING id, first_name, last_name;
 PREPARE by_old(integer) AS SELECT name FROM users WHERE id = $1;
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS
+$$ DECLARE before users; BEGIN before := OLD; NEW.age := coalesce(before.age, 0) + 1; RETURN NEW; END $$;
+CREATE TRIGGER watch BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION watch();
 CREATE FUNCTION rename(integer, text) RETURNS text LANGUAGE plpgsql AS
 $$ DECLARE u users; BEGIN UPDATE users SET last_name = $2 WHERE id = $1 RETURNING * INTO u; RETURN u.first_name || ', ' || u.last_name; END $$;
 EXECUTE by_new(1, 'prepared');

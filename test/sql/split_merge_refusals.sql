@@ -173,6 +173,11 @@ SELECT state FROM zdm.status;
 SELECT zdm.rollback('split_bad_v');
 SELECT * FROM bad WHERE id IN (1, 200, 300, 400, 500) ORDER BY id;
 
+-- a superuser who asks lends the owner's code nothing
+CREATE FUNCTION whoami(text) RETURNS text STABLE LANGUAGE plpgsql AS $$ BEGIN RAISE 'run as %', current_user; END $$;
 RESET SESSION AUTHORIZATION;
+SELECT description FROM zdm.explain($$zdm.split_column('bad', 'v',
+    '{"n": {"type": "text", "up": "whoami(v)"}, "d": {"type": "text", "up": "v"}}', 'd')$$)
+ WHERE phase = 'note' AND description LIKE '%cannot be converted%';
 DROP SCHEMA zdm_reshape CASCADE;
 DROP ROLE regress_zdm_reshape, regress_zdm_reshape_other;

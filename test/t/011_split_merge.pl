@@ -7,11 +7,11 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use ZdmLoad;
+use ZdmPgbench;
 
 my $rows = 20_000;
 my $folder = PostgreSQL::Test::Utils::tempdir();
@@ -54,43 +54,6 @@ DELETE FROM people WHERE id = :new_id;
 ));
 }
 
-sub pgbench_start
-{
-	my ($shape) = @_;
-	my @run;
-
-	for my $protocol ('simple', 'prepared')
-	{
-		my $run = { name => "$shape, $protocol", output => '' };
-
-		$run->{handle} = IPC::Run::start(
-			[
-				'pgbench', '--no-vacuum', '--client=2', '--time=1000',
-				"--protocol=$protocol", "--file=$folder/$shape.sql",
-				'--rate=200', $node->connstr('postgres')
-			],
-			'<', \undef, '>&', \$run->{output});
-		push @run, $run;
-	}
-	return @run;
-}
-
-# Its -T is an alarm clock, which we let ring.
-sub pgbench_stop
-{
-	for my $run (@_)
-	{
-		$run->{handle}->signal('ALRM');
-		$run->{handle}->finish;
-		is($run->{handle}->result(0), 0, "pgbench, $run->{name}: exit code") or diag($run->{output});
-		like($run->{output}, qr/number of failed transactions: 0 /,
-			"pgbench, $run->{name}: no transaction failed");
-		my ($done) = $run->{output} =~ /number of transactions actually processed: (\d+)/;
-		cmp_ok($done // 0, '>', 0, "pgbench, $run->{name}: some transactions");
-	}
-	return;
-}
-
 sub call
 {
 	my ($sql, $expected) = @_;
@@ -122,7 +85,7 @@ sub lead
 
 	note "seed $load->{seed}";
 	$load->start;
-	my @old = pgbench_start($way{from});
+	my @old = pgbench_start($node, $way{from}, "$folder/$way{from}.sql", rate => 200);
 	$load->progress(50);
 	my @new;
 	for my $attempt (1, 2)
@@ -132,7 +95,7 @@ sub lead
 		$load->progress(50);
 		call("CALL zdm.backfill('$migration')");
 		$load->names('old', 'new');
-		@new = pgbench_start($way{to});
+		@new = pgbench_start($node, $way{to}, "$folder/$way{to}.sql", rate => 200);
 		$load->progress(100);
 		$in_sync->('ready');
 		call("SELECT zdm.contract('$migration', '1 day')", 'contracted');
