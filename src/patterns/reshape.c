@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -45,6 +46,7 @@ static List *check_expressions(TupleDesc desc, List *texts, List *names,
 static ZdmStep *drop_columns(ZdmMigration *migration, const char *description,
 							 List *columns);
 static List *dependents_of(ZdmMigration *migration, List *columns);
+static List *add_lines(List *lines, List *more);
 
 /*
  * Check everything, and give the migration its rule.
@@ -147,9 +149,11 @@ zdm_reshape_expand(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 								psprintf("ALTER TABLE %s %s", table,
 										 zdm_new_columns_sql(columns))));
 	foreach(part, zdm_table_and_partitions(migration->relation))
+	{
 		foreach(lc, migration->new_columns)
-		steps = list_concat(steps,
-							zdm_grant_steps(lfirst_oid(part), migration->old_columns, lfirst(lc)));
+			steps = list_concat(steps,
+								zdm_grant_steps(lfirst_oid(part), migration->old_columns, lfirst(lc)));
+	}
 	return list_concat(steps, zdm_sync_install_steps(migration));
 }
 
@@ -245,18 +249,18 @@ zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase)
 {
 	List	   *result = NIL;
 	ListCell   *old,
-			   *new,
-			   *lc;
+			   *new;
 
 	if (phase == ZDM_CONTRACT && migration->quarantine_until != 0)
 		return NIL;
 	if (phase != ZDM_ROLLBACK)
 		return dependents_of(migration, migration->old_columns);
 	foreach(new, migration->new_columns)
+	{
 		foreach(old, migration->old_columns)
-		foreach(lc, zdm_twin_attachments(migration->id, migration->relation,
-										 lfirst(old), lfirst(new)))
-		result = zdm_add_line(result, lfirst(lc));
+			result = add_lines(result, zdm_twin_attachments(migration->id, migration->relation,
+															lfirst(old), lfirst(new)));
+	}
 	return result;
 }
 
@@ -264,13 +268,22 @@ static List *
 dependents_of(ZdmMigration *migration, List *columns)
 {
 	List	   *result = NIL;
-	ListCell   *name,
-			   *lc;
+	ListCell   *lc;
 
-	foreach(name, columns)
-		foreach(lc, zdm_column_dependents(migration->relation, lfirst(name), migration->id))
-		result = zdm_add_line(result, lfirst(lc));
+	foreach(lc, columns)
+		result = add_lines(result, zdm_column_dependents(migration->relation, lfirst(lc),
+														 migration->id));
 	return result;
+}
+
+static List *
+add_lines(List *lines, List *more)
+{
+	ListCell   *lc;
+
+	foreach(lc, more)
+		lines = zdm_add_line(lines, lfirst(lc));
+	return lines;
 }
 
 List *
@@ -316,12 +329,46 @@ notes_of_shape(ZdmMigration *migration, Relation rel)
 									  column));
 		if (attr->atthasdef || attr->attidentity)
 			result = lappend(result,
-							 zdm_note(false, "column %s has a default, and %s have none: until contract a row that gives neither side is made of that default; give them defaults of their own before",
+							 zdm_note(false, "column %s has a default, which is not carried over to %s: until contract a row that gives neither side is made of it; set defaults of their own before",
 									  column, to));
 	}
 	return lappend(result,
-				   zdm_note(false, "%s have no index: create what the new version needs, CONCURRENTLY, any time after expand; a rollback asks you to drop it again",
+				   zdm_note(false, "no index comes with %s: create what the new version needs, CONCURRENTLY, any time after expand; a rollback asks you to drop it again",
 							to));
+}
+
+/*
+ * Columns of neither side that expressions use, to tell what that means.
+ */
+static List *
+notes_of_third(TupleDesc desc, const char *argument, List *texts, List *from,
+			   List *to)
+{
+	List	   *third = NIL;
+	ListCell   *text,
+			   *var,
+			   *lc;
+
+	foreach(text, texts)
+	{
+		Node	   *expr = zdm_expression_parse_as(desc, lfirst(text), argument, 0);
+
+		foreach(var, pull_var_clause(expr, 0))
+		{
+			Form_pg_attribute attr = TupleDescAttr(desc, lfirst_node(Var, var)->varattno - 1);
+			bool		known = false;
+
+			foreach(lc, list_concat_copy(from, third))
+				known |= strcmp(lfirst(lc), NameStr(attr->attname)) == 0;
+			if (!known)
+				third = lappend(third, pstrdup(NameStr(attr->attname)));
+		}
+	}
+	if (third == NIL)
+		return NIL;
+	return list_make1(zdm_note(false, "%s uses %s: a statement that changes that and not %s leaves %s as it is",
+							   argument, zdm_column_list(third), zdm_column_list(from),
+							   zdm_column_list(to)));
 }
 
 /*
@@ -343,12 +390,19 @@ sample_note(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 List *
 zdm_reshape_notes(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 {
+	TupleDesc	later = zdm_new_columns_description(RelationGetDescr(rel),
+													added_columns(migration, rel, reshape));
+	ZdmSyncRule *rule = linitial(migration->rules);
 	List	   *result = zdm_notes_of_others(migration, rel);
 	ZdmNote    *failing = sample_note(migration, rel, reshape);
 
 	if (failing != NULL)
 		result = lappend(result, failing);
 	result = list_concat(result, notes_of_shape(migration, rel));
+	result = list_concat(result, notes_of_third(later, "up", rule->up,
+												rule->old_columns, rule->new_columns));
+	result = list_concat(result, notes_of_third(later, "down", rule->down,
+												rule->new_columns, rule->old_columns));
 	result = list_concat(result, zdm_notes_of_stars(migration));
 	return list_concat(result, zdm_notes_of_backfill(migration));
 }

@@ -195,6 +195,9 @@ ALTER TABLE "Parts" DROP COLUMN filler;
 ALTER TABLE parts_2 DROP COLUMN filler;
 ALTER TABLE "Parts" ATTACH PARTITION parts_2 FOR VALUES FROM (10) TO (20);
 INSERT INTO "Parts" (id, "The Path") VALUES (1, 'a/b'), (11, 'c/d');
+SELECT description FROM zdm.explain($call$zdm.split_column('"Parts"', 'The Path',
+    '{"Head": {"type": "word", "up": "head(\"The Path\")"}, "tail": {"type": "text", "up": "split_part(\"The Path\", ''/'', 2)"}}',
+    $$"Head" || '/' || coalesce(tail, note, '')$$)$call$) WHERE phase = 'note' AND description LIKE '% uses %';
 SELECT zdm.split_column('"Parts"', 'The Path',
     '{"Head": {"type": "word", "up": "head(\"The Path\")"}, "tail": {"type": "text", "up": "split_part(\"The Path\", ''/'', 2)"}}',
     $$"Head" || '/' || coalesce(tail, note, '')$$, migration => 'it''s parts');
