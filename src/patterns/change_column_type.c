@@ -163,6 +163,11 @@ check_arguments(ZdmMigration *migration)
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("views \"%s\" is not known", views),
 				errhint("It is refuse or recreate."));
+	if (recreates_views(migration))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("views that use the column are not made again by this version of zdm"),
+				errhint("Drop the views for the time of the migration, and create them again after contract."));
 }
 
 static bool
@@ -520,6 +525,9 @@ notes(ZdmMigration *migration, Relation rel)
 					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
 	result = lappend(result,
 					 zdm_note(false, "at contract column %s changes its type: a prepared statement that returns it fails once with \"cached plan must not change result type\", as after any change of a type",
+							  name));
+	result = lappend(result,
+					 zdm_note(false, "at contract column %s becomes the last of the table: INSERT without a column list, COPY without one and SELECT * have it there; name the columns",
 							  name));
 	result = lappend(result,
 					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));

@@ -190,7 +190,6 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 	static const char *const depend_sql =
 		"SELECT DISTINCT CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
 		" THEN pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 0) || ' uses the column'"
-		" || CASE WHEN v.relkind = 'v' THEN ' (views => ''recreate'' makes it again at contract)' ELSE '' END"
 		" WHEN d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.contype = 'x'"
 		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': an exclusion constraint cannot be made from an index, so the table would be locked while it is built'"
 		" WHEN d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass"

@@ -50,6 +50,7 @@ typedef struct Promotion
 	int64		migration;
 	List	   *pairs;
 	bool		keep;
+	ZdmPair    *pair;			/* whose indexes are looked at */
 	List	   *steps;
 } Promotion;
 
@@ -58,7 +59,8 @@ static void give_not_null(Promotion *work, ZdmPair *pair);
 static void give_indexes(Promotion *work, ZdmPair *pair);
 static void give_index(Promotion *work, Oid table, Oid source, Oid twin);
 static void give_constraint(Promotion *work, Oid table, Oid source, Oid twin);
-static void give_index_marks(Promotion *work, Oid table, Oid source, char *name);
+static void give_index_marks(Promotion *work, Oid table, Oid source, Oid twin,
+							 char *name);
 static void give_constraints(Promotion *work, Oid relid);
 static void drop_foreign_keys(Promotion *work, Oid relid);
 static void ddl(Promotion *work, Oid relid, const char *description, char *sql);
@@ -122,7 +124,7 @@ zdm_twin_drop_steps(int64 migration, List *pairs)
 	ListCell   *lc,
 			   *name;
 
-	foreach(lc, zdm_pair_tables(pairs))
+	foreach(lc, list_concat_unique_oid(zdm_pair_tables(pairs), zdm_foreign_key_tables(pairs)))
 	{
 		foreach(name, zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))))))
 		{
@@ -209,6 +211,7 @@ give_indexes(Promotion *work, ZdmPair *pair)
 {
 	ListCell   *lc;
 
+	work->pair = pair;
 	foreach(lc, zdm_twin_index_sources(pair->relation, pair->from, pair->to))
 	{
 		Oid			table = IndexGetRelation(lfirst_oid(lc), false);
@@ -249,7 +252,7 @@ give_index(Promotion *work, Oid table, Oid source, Oid twin)
 		ddl(work, table, "keep the column's index for a rollback",
 			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, aside),
 					 quote_identifier(twin_name)));
-	give_index_marks(work, table, source, name);
+	give_index_marks(work, table, source, twin, name);
 	if (!OidIsValid(twin))
 		return;
 	foreach(lc, find_inheritance_children(source, NoLock))
@@ -299,14 +302,15 @@ give_constraint(Promotion *work, Oid table, Oid source, Oid twin)
 		ddl(work, table, "keep the column's constraint for a rollback",
 			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(aside),
 					 quote_identifier(twin_name)));
-	give_index_marks(work, table, source, name);
+	give_index_marks(work, table, source, twin, name);
 }
 
 /*
- * Comments, statistics targets, clustering, replica identity.
+ * The names of its columns, comments, statistics targets, clustering, replica
+ * identity.
  */
 static void
-give_index_marks(Promotion *work, Oid table, Oid source, char *name)
+give_index_marks(Promotion *work, Oid table, Oid source, Oid twin, char *name)
 {
 	char	   *index = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)), name);
 	Oid			constraint = get_index_constraint(source);
@@ -319,6 +323,10 @@ give_index_marks(Promotion *work, Oid table, Oid source, char *name)
 		elog(ERROR, "cache lookup failed for index %u", source);
 	memcpy(&form, GETSTRUCT(tuple), offsetof(FormData_pg_index, indkey));
 	ReleaseSysCache(tuple);
+	if (get_attnum(twin, work->pair->to) > 0)
+		ddl(work, table, "give the index's column its name",
+			psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", index, quote_identifier(work->pair->to),
+					 quote_identifier(work->pair->from)));
 	if (comment != NULL)
 		ddl(work, table, "copy an index's comment",
 			psprintf("COMMENT ON INDEX %s IS %s", index, quote_literal_cstr(comment)));
