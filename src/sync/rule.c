@@ -500,6 +500,8 @@ compute(void *arg)
 		.ecxt_scantuple = computation->row,
 		.ecxt_per_tuple_memory = CurrentMemoryContext,
 		.ecxt_per_query_memory = GetMemoryChunkContext(computation->value->state),
+		.caseValue_isNull = true,
+		.domainValue_isNull = true,
 	};
 
 	computation->result = ExecEvalExpr(computation->value->state, &context,
