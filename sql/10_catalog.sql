@@ -72,6 +72,7 @@ CREATE TABLE zdm.sync_rule (
     new_columns name[] NOT NULL,
     up text[] NOT NULL,
     down text[] NOT NULL,
+    down_or_null boolean NOT NULL DEFAULT false,
     CHECK (cardinality(old_columns) = cardinality(down)),
     CHECK (cardinality(new_columns) = cardinality(up)),
     PRIMARY KEY (migration_id, rule)

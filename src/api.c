@@ -13,6 +13,7 @@
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "backfill/verify.h"
@@ -23,13 +24,20 @@
 #include "lifecycle/explain.h"
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
+#include "patterns/merge_columns.h"
+#include "patterns/split_column.h"
+#include "schema/retype.h"
 #include "schema/table.h"
+#include "schema/twin.h"
 #include "sync/row_sync.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
 PG_FUNCTION_INFO_V1(zdm_rename_column);
 PG_FUNCTION_INFO_V1(zdm__sync_columns);
+PG_FUNCTION_INFO_V1(zdm_change_column_type);
+PG_FUNCTION_INFO_V1(zdm_split_column);
+PG_FUNCTION_INFO_V1(zdm_merge_columns);
 PG_FUNCTION_INFO_V1(zdm_start);
 PG_FUNCTION_INFO_V1(zdm_pause);
 PG_FUNCTION_INFO_V1(zdm_resume);
@@ -64,6 +72,15 @@ static char *
 name_argument(FunctionCallInfo fcinfo, int number)
 {
 	return pstrdup(NameStr(*PG_GETARG_NAME(number)));
+}
+
+/* A jsonb as the text that it has. */
+static char *
+json_argument(FunctionCallInfo fcinfo, int number)
+{
+	Jsonb	   *json = PG_GETARG_JSONB_P(number);
+
+	return JsonbToCString(NULL, &json->root, VARSIZE(json));
 }
 
 /*
@@ -139,6 +156,91 @@ zdm__sync_columns(PG_FUNCTION_ARGS)
 	rule->down = zdm_strings_from_array(PG_GETARG_DATUM(4));
 	migration->rules = list_make1(rule);
 	migration->name = text_argument(fcinfo, 5);
+	return expand_result(migration);
+}
+
+Datum
+zdm_change_column_type(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	char	   *column;
+	char	   *type_text;
+	ZdmType		type;
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "column_name");
+	require(fcinfo, 2, "new_type");
+	require(fcinfo, 5, "on_down_error");
+	require(fcinfo, 6, "views");
+	migration->pattern = pstrdup("change_column_type");
+	migration->strategy = pstrdup("dual_write");
+	migration->relation = PG_GETARG_OID(0);
+	column = name_argument(fcinfo, 1);
+	migration->name = text_argument(fcinfo, 7);
+	zdm_check_caller(migration->relation);
+	zdm_type_parse(text_argument(fcinfo, 2), &type);
+	type_text = zdm_type_text(&type);
+	migration->old_columns = list_make1(column);
+	migration->new_columns = list_make1(zdm_twin_name(column));
+	zdm_set_argument(migration, "new_type", type_text);
+	zdm_set_argument(migration, "up", text_argument(fcinfo, 3));
+	zdm_set_argument(migration, "down", text_argument(fcinfo, 4));
+	zdm_set_argument(migration, "on_down_error", text_argument(fcinfo, 5));
+	zdm_set_argument(migration, "views", text_argument(fcinfo, 6));
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("change_%s_%s_to_%s",
+										   zdm_relation_label(migration->relation),
+										   column, type_text);
+	return expand_result(migration);
+}
+
+Datum
+zdm_split_column(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "column_name");
+	require(fcinfo, 2, "into");
+	require(fcinfo, 3, "down");
+	migration->pattern = pstrdup("split_column");
+	migration->strategy = pstrdup("dual_write");
+	migration->relation = PG_GETARG_OID(0);
+	migration->old_columns = list_make1(name_argument(fcinfo, 1));
+	migration->name = text_argument(fcinfo, 4);
+	zdm_check_caller(migration->relation);
+	zdm_split_column_into(migration, json_argument(fcinfo, 2), text_argument(fcinfo, 3));
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("split_%s_%s",
+										   zdm_relation_label(migration->relation),
+										   (char *) linitial(migration->old_columns));
+	return expand_result(migration);
+}
+
+Datum
+zdm_merge_columns(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "columns");
+	require(fcinfo, 2, "new_name");
+	require(fcinfo, 3, "new_type");
+	require(fcinfo, 4, "up");
+	require(fcinfo, 5, "down");
+	migration->pattern = pstrdup("merge_columns");
+	migration->strategy = pstrdup("dual_write");
+	migration->relation = PG_GETARG_OID(0);
+	migration->old_columns = zdm_strings_from_array(PG_GETARG_DATUM(1));
+	migration->new_columns = list_make1(name_argument(fcinfo, 2));
+	migration->name = text_argument(fcinfo, 6);
+	zdm_check_caller(migration->relation);
+	zdm_merge_columns_into(migration, text_argument(fcinfo, 3), text_argument(fcinfo, 4),
+						   json_argument(fcinfo, 5));
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("merge_%s_into_%s",
+										   zdm_relation_label(migration->relation),
+										   (char *) linitial(migration->new_columns));
 	return expand_result(migration);
 }
 

@@ -44,7 +44,8 @@ typedef struct ZdmMigration
 	List	   *arguments;		/* of ZdmArgument *: what else the call said */
 	List	   *rules;			/* of ZdmSyncRule * */
 	ZdmState	state;
-	TimestampTz quarantine_until;	/* 0 where there is none */
+	TimestampTz quarantine_until;	/* 0 where there is none; a contract with
+									 * one has it before its checks */
 	int			workers;		/* in the background; 0: not asked for */
 	bool		paused;
 	bool		failed;			/* it has a last error */

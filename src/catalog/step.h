@@ -25,6 +25,8 @@ typedef enum ZdmStepKind
 	ZDM_STEP_DDL,				/* run the SQL */
 	ZDM_STEP_ADD_RULES,			/* install the migration's sync rules */
 	ZDM_STEP_DROP_RULES,		/* remove them */
+	ZDM_STEP_SET_RULES,			/* store these in their place */
+	ZDM_STEP_CATALOG,			/* make a change that no SQL makes */
 	ZDM_STEP_BACKFILL,
 	ZDM_STEP_INDEX,				/* build the second columns' indexes */
 	ZDM_STEP_VERIFY
@@ -36,6 +38,12 @@ typedef enum ZdmStepKind
  */
 typedef struct ZdmStep
 {
+	/* ZDM_STEP_CATALOG: makes the change, as the caller. */
+	void		(*change) (struct ZdmStep *step);
+	char	   *from;			/* what it is given */
+	char	   *to;
+	List	   *rules;			/* ZDM_STEP_SET_RULES */
+	List	   *with;			/* further tables (oids), locked alike */
 	ZdmStepKind kind;
 	char	   *description;
 	char	   *sql;

@@ -35,7 +35,8 @@ enum
 	COL_OLD_COLUMNS,
 	COL_NEW_COLUMNS,
 	COL_UP,
-	COL_DOWN
+	COL_DOWN,
+	COL_DOWN_OR_NULL
 };
 
 static List *scan_rules(AttrNumber column, RegProcedure equals, Datum value,
@@ -50,15 +51,16 @@ zdm_sync_rule_insert(int64 migration, int number, ZdmSyncRule *rule)
 	zdm_catalog_begin(&saved);
 	zdm_execute(SPI_OK_INSERT,
 				"INSERT INTO zdm.sync_rule (migration_id, rule, relation,"
-				" old_columns, new_columns, up, down)"
-				" VALUES ($1, $2, $3, $4, $5, $6, $7)",
+				" old_columns, new_columns, up, down, down_or_null)"
+				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
 				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
 						 ZDM_ARG(INT4OID, Int32GetDatum(number)),
 						 ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(rule->relation)),
 						 zdm_arg_names(rule->old_columns),
 						 zdm_arg_names(rule->new_columns),
 						 zdm_arg_texts(rule->up),
-						 zdm_arg_texts(rule->down)));
+						 zdm_arg_texts(rule->down),
+						 ZDM_ARG(BOOLOID, BoolGetDatum(rule->down_or_null))));
 	zdm_catalog_end(&saved);
 	zdm_sync_rules_changed(rule->relation);
 }
@@ -149,6 +151,7 @@ scan_rules(AttrNumber column, RegProcedure equals, Datum value,
 		rule->new_columns = zdm_strings_from_array(heap_getattr(tuple, COL_NEW_COLUMNS, desc, &isnull));
 		rule->up = zdm_strings_from_array(heap_getattr(tuple, COL_UP, desc, &isnull));
 		rule->down = zdm_strings_from_array(heap_getattr(tuple, COL_DOWN, desc, &isnull));
+		rule->down_or_null = DatumGetBool(heap_getattr(tuple, COL_DOWN_OR_NULL, desc, &isnull));
 		result = lappend(result, rule);
 	}
 	systable_endscan(scan);

@@ -23,6 +23,7 @@ typedef struct ZdmSyncRule
 	List	   *new_columns;
 	List	   *up;				/* of char *, one per new column */
 	List	   *down;			/* of char *, one per old column */
+	bool		down_or_null;	/* where down fails, NULL */
 } ZdmSyncRule;
 
 extern void zdm_sync_rule_insert(int64 migration, int number, ZdmSyncRule *rule);

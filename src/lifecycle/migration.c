@@ -278,6 +278,8 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 		wrong_state(migration, "contract it",
 					psprintf("SELECT zdm.start(%s); then CALL zdm.wait(%s);",
 							 quote_literal_cstr(name), quote_literal_cstr(name)));
+	if (us > 0)
+		migration->quarantine_until = GetCurrentTimestamp() + us;
 	if (!change_tables(migration, ZDM_CONTRACT, us > 0))
 		return migration->state;
 	if (us > 0)
@@ -518,6 +520,15 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 			break;
 		case ZDM_STEP_DROP_RULES:
 			zdm_sync_rules_delete(migration->id);
+			break;
+		case ZDM_STEP_SET_RULES:
+			zdm_sync_rules_delete(migration->id);
+			foreach(lc, step->rules)
+				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
+			migration->rules = step->rules;
+			break;
+		case ZDM_STEP_CATALOG:
+			step->change(step);
 			break;
 		case ZDM_STEP_BACKFILL:
 		case ZDM_STEP_INDEX:

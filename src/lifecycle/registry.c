@@ -10,8 +10,11 @@
 #include "lifecycle/registry.h"
 
 static const ZdmPattern *const patterns[] = {
+	&zdm_change_column_type_pattern,
 	&zdm_rename_column_pattern,
 	&zdm_sync_columns_pattern,
+	&zdm_split_column_pattern,
+	&zdm_merge_columns_pattern,
 };
 
 const ZdmPattern *

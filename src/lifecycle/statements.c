@@ -58,6 +58,7 @@
 /* A table below this size is not worth a vacuum. */
 #define MIN_VACUUM_BLOCKS 1024
 
+static List *orphans_of(ZdmMigration *migration, Oid relid);
 static char *somebody_on_table(Oid relid);
 static List *possible_work(List *works);
 static bool mark_statement(ZdmMigrate *migrate, Oid table);
@@ -95,8 +96,7 @@ zdm_index_step(ZdmMigrate *migrate)
 		List	   *works = possible_work(zdm_twin_index_work(migration->id, twin->relation,
 															  twin->column, twin->twin));
 
-		List	   *orphans = zdm_twin_index_orphans(migration->id, twin->relation,
-													 twin->column, twin->twin);
+		List	   *orphans = orphans_of(migration, twin->relation);
 
 		if (works == NIL && orphans == NIL)
 			continue;
@@ -110,6 +110,31 @@ zdm_index_step(ZdmMigrate *migrate)
 	zdm_release_statement(migrate);
 	migrate->indexes_built = true;
 	return ZDM_NOTHING_LEFT;
+}
+
+/*
+ * Indexes of the table that no twin on it has any use for.
+ */
+static List *
+orphans_of(ZdmMigration *migration, Oid relid)
+{
+	List	   *result = NIL;
+	bool		first = true;
+	ListCell   *lc;
+
+	foreach(lc, zdm_pattern(migration->pattern)->twins(migration))
+	{
+		ZdmTwin    *twin = lfirst(lc);
+		List	   *orphans;
+
+		if (twin->relation != relid)
+			continue;
+		orphans = zdm_twin_index_orphans(migration->id, relid, twin->column, twin->twin);
+		result = first ? orphans :
+			list_difference_oid(result, list_difference_oid(result, orphans));
+		first = false;
+	}
+	return result;
 }
 
 static char *
@@ -328,6 +353,7 @@ zdm_ddl_step(ZdmMigrate *migrate)
 	migrate->statement = palloc0_object(ZdmStatement);
 	migrate->statement->altered = relid;
 	migrate->statement->lock = step->lock;
+	migrate->statement->with = list_copy(step->with);
 	migrate->statement->sql = pstrdup(step->sql);
 	MemoryContextSwitchTo(old);
 	return ZDM_STATEMENT;
@@ -372,9 +398,13 @@ static void
 run_as_owner(void *arg)
 {
 	ZdmStatement *statement = arg;
+	List	   *relids = zdm_table_and_partitions(statement->altered);
 	ZdmIdentity saved;
+	ListCell   *lc;
 
-	(void) zdm_lock_relations(zdm_table_and_partitions(statement->altered), statement->lock);
+	foreach(lc, statement->with)
+		relids = list_concat_unique_oid(relids, zdm_table_and_partitions(lfirst_oid(lc)));
+	(void) zdm_lock_relations(relids, statement->lock);
 	zdm_become(zdm_table_owner(statement->altered), &saved);
 	zdm_own_ddl = true;
 	PG_TRY();

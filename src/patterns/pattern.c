@@ -9,10 +9,24 @@
 
 #include <stdarg.h>
 
+#include "catalog/pg_publication.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "patterns/pattern.h"
+#include "schema/depend.h"
+#include "schema/table.h"
+#include "util/compat.h"
+#include "util/ident.h"
+
+/* So many functions are named in a warning, no more. */
+#define MOST_FUNCTIONS	10
+
+static List *trigger_notes(ZdmMigration *migration, Relation rel);
+static List *function_notes(ZdmMigration *migration, const char *column);
 
 ZdmNote *
 zdm_note(bool warn, const char *format,...)
@@ -46,4 +60,125 @@ zdm_hint_rollback(ZdmMigration *migration)
 {
 	return errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
 				   quote_literal_cstr(migration->name));
+}
+
+/*
+ * Column names as they are written in SQL: a, "B".
+ */
+char *
+zdm_column_list(List *columns)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, columns)
+		appendStringInfo(&buf, "%s%s", buf.len ? ", " : "", quote_identifier(lfirst(lc)));
+	return buf.data;
+}
+
+/*
+ * "column" or "columns".
+ */
+static const char *
+columns_word(List *columns)
+{
+	return list_length(columns) == 1 ? "column" : "columns";
+}
+
+/*
+ * Whom a second shape in the same row concerns that knows only the first:
+ * triggers, subscribers and functions.
+ */
+List *
+zdm_notes_of_others(ZdmMigration *migration, Relation rel)
+{
+	List	   *result = trigger_notes(migration, rel);
+	ListCell   *lc;
+
+	if (zdm_relation_publications(migration->relation) != NIL ||
+		GetSchemaPublications(get_rel_namespace(migration->relation)) != NIL ||
+		GetAllTablesPublications() != NIL)
+		result = lappend(result,
+						 zdm_note(true, "the table is published: add %s %s to it on every subscriber first, or replication stops there",
+								  columns_word(migration->new_columns),
+								  zdm_column_list(migration->new_columns)));
+	foreach(lc, migration->old_columns)
+		result = list_concat(result, function_notes(migration, lfirst(lc)));
+	return result;
+}
+
+static List *
+trigger_notes(ZdmMigration *migration, Relation rel)
+{
+	/* A copy: what is called here may make the relcache build it anew. */
+	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
+	char	   *to = zdm_column_list(migration->new_columns);
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		foreach(lc, migration->old_columns)
+		{
+			AttrNumber	attnum = get_attnum(migration->relation, lfirst(lc));
+
+			for (int j = 0; j < trigger->tgnattr; j++)
+				if (trigger->tgattr[j] == attnum)
+					result = lappend(result,
+									 zdm_note(true, "trigger \"%s\" is for UPDATE OF %s: it does not fire for a statement that sets %s alone",
+											  trigger->tgname, quote_identifier(lfirst(lc)), to));
+		}
+		if (!trigger->tgisinternal && zdm_trigger_changes_row(trigger) &&
+			strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) != 0)
+			result = lappend(result,
+							 zdm_note(true, "trigger \"%s\" fires before the columns are made equal: where it reads or sets %s it does not see what a statement gives %s",
+									  trigger->tgname, zdm_column_list(migration->old_columns), to));
+	}
+	return result;
+}
+
+static List *
+function_notes(ZdmMigration *migration, const char *column)
+{
+	List	   *functions = zdm_functions_mentioning(migration->relation, column);
+
+	if (functions == NIL)
+		return NIL;
+	if (list_length(functions) > MOST_FUNCTIONS)
+	{
+		functions = list_truncate(functions, MOST_FUNCTIONS);
+		functions = lappend(functions, pstrdup("..."));
+	}
+	return list_make1(zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
+							   quote_identifier(column), zdm_names_text(functions)));
+}
+
+/*
+ * What an added column means for those who name none.
+ */
+List *
+zdm_notes_of_stars(ZdmMigration *migration)
+{
+	bool		one = list_length(migration->new_columns) == 1;
+
+	return list_make2(one
+					  ? zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again")
+					  : zdm_note(false, "SELECT * and RETURNING * gain columns at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"),
+					  one
+					  ? zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns")
+					  : zdm_note(false, "COPY without a column list reads and writes the added columns, too: name the columns"));
+}
+
+/*
+ * What holds as long as rows are being filled.
+ */
+List *
+zdm_notes_of_backfill(ZdmMigration *migration)
+{
+	return list_make2(zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again"),
+					  zdm_note(false, "the new version may start once the state is ready: before, rows that were not backfilled read NULL in %s",
+							   zdm_column_list(migration->new_columns)));
 }

@@ -73,10 +73,18 @@ typedef struct ZdmNote
 
 extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
+extern List *zdm_notes_of_others(ZdmMigration *migration, Relation rel);
+extern List *zdm_notes_of_stars(ZdmMigration *migration);
+extern List *zdm_notes_of_backfill(ZdmMigration *migration);
+extern char *zdm_column_list(List *columns);
+
 extern int	zdm_hint_rollback(ZdmMigration *migration);
 
 /* One line for each pattern; lifecycle/registry.c has the list. */
+extern const ZdmPattern zdm_change_column_type_pattern;
 extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
+extern const ZdmPattern zdm_split_column_pattern;
+extern const ZdmPattern zdm_merge_columns_pattern;
 
 #endif							/* ZDM_PATTERNS_PATTERN_H */

@@ -19,28 +19,17 @@
  */
 #include "postgres.h"
 
-#include "access/attnum.h"
-#include "access/sysattr.h"
-#include "catalog/pg_publication.h"
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
-#include "schema/depend.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_index.h"
 #include "sync/install.h"
-#include "util/compat.h"
 #include "util/guc.h"
 #include "util/ident.h"
-
-/* So many functions are named in a warning, no more. */
-#define MOST_FUNCTIONS	10
 
 static char *
 old_name(ZdmMigration *migration)
@@ -271,58 +260,16 @@ notes(ZdmMigration *migration, Relation rel)
 {
 	const char *from = old_name(migration);
 	const char *to = new_name(migration);
-	AttrNumber	attnum = get_attnum(migration->relation, from);
-
-	/* A copy: what is called here may make the relcache build it anew. */
-	TriggerDesc *triggers = CopyTriggerDesc(rel->trigdesc);
-	List	   *functions = zdm_functions_mentioning(migration->relation, from);
 	ZdmNote    *indexes = index_note(migration);
-	List	   *result = NIL;
+	List	   *result = list_concat(zdm_notes_of_others(migration, rel),
+									 zdm_notes_of_stars(migration));
 
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		for (int j = 0; j < trigger->tgnattr; j++)
-			if (trigger->tgattr[j] == attnum)
-				result = lappend(result,
-								 zdm_note(true, "trigger \"%s\" is for UPDATE OF %s: it does not fire for a statement that sets %s alone",
-										  trigger->tgname, quote_identifier(from), quote_identifier(to)));
-		if (!trigger->tgisinternal && zdm_trigger_changes_row(trigger) &&
-			strcmp(trigger->tgname, ZDM_SYNC_TRIGGER) != 0)
-			result = lappend(result,
-							 zdm_note(true, "trigger \"%s\" fires before the columns are made equal: where it reads or sets %s it does not see what a statement gives %s",
-									  trigger->tgname, quote_identifier(from), quote_identifier(to)));
-	}
-	if (zdm_relation_publications(migration->relation) != NIL ||
-		GetSchemaPublications(get_rel_namespace(migration->relation)) != NIL ||
-		GetAllTablesPublications() != NIL)
-		result = lappend(result,
-						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, or replication stops there",
-								  quote_identifier(to)));
-	if (list_length(functions) > MOST_FUNCTIONS)
-	{
-		functions = list_truncate(functions, MOST_FUNCTIONS);
-		functions = lappend(functions, pstrdup("..."));
-	}
-	if (functions != NIL)
-		result = lappend(result,
-						 zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
-								  quote_identifier(from), zdm_names_text(functions)));
-	result = lappend(result,
-					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
-	result = lappend(result,
-					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
 	if (indexes != NULL)
 		result = lappend(result, indexes);
 	result = lappend(result,
 					 zdm_note(false, "column %s shows no NOT NULL, no identity and no volatile default in the catalog; what %s demands holds for what is written to either",
 							  quote_identifier(to), quote_identifier(from)));
-	result = lappend(result,
-					 zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again"));
-	return lappend(result,
-				   zdm_note(false, "the new version may start once the state is ready: before, rows that were not backfilled read NULL in %s",
-							quote_identifier(to)));
+	return list_concat(result, zdm_notes_of_backfill(migration));
 }
 
 const ZdmPattern zdm_rename_column_pattern = {

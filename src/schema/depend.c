@@ -15,6 +15,7 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
@@ -25,17 +26,19 @@
 #include "schema/depend.h"
 #include "schema/table.h"
 #include "schema/twin_index.h"
+#include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
 static List *dependents_of(Oid relid, AttrNumber attnum, int64 migration,
 						   List *found);
+static bool is_twin_constraint(Oid constraint, int64 migration);
 static char *describe(ObjectAddress object);
 static Oid	rule_relation(Oid ruleid);
 
 /*
  * Descriptions (char *) of what depends on a column of the table or of its
- * partitions, but for the column's own default: views, indexes, constraints,
+ * partitions, but for the column's own default and NOT NULL: views, indexes, constraints,
  * functions, policies, statistics, publications, triggers ...  Indexes that
  * the migration made for a twin are none.
  */
@@ -105,14 +108,30 @@ dependents_of(Oid relid, AttrNumber attnum, int64 migration, List *found)
 		if (object.classId == RelationRelationId && object.objectId == relid &&
 			object.objectSubId == attnum)
 			continue;
+		if (object.classId == ConstraintRelationId &&
+			zdm_constraint_is_not_null(object.objectId))
+			continue;
 		if (object.classId == RelationRelationId &&
 			zdm_is_twin_index(object.objectId, migration))
+			continue;
+		if (object.classId == ConstraintRelationId && is_twin_constraint(object.objectId, migration))
 			continue;
 		found = zdm_add_line(found, describe(object));
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
 	return found;
+}
+
+/*
+ * Whether the migration made the constraint for a twin, or has set it aside.
+ */
+static bool
+is_twin_constraint(Oid constraint, int64 migration)
+{
+	char	   *name = get_constraint_name(constraint);
+
+	return name != NULL && zdm_is_twin_name(name, migration);
 }
 
 /*

@@ -25,6 +25,7 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
@@ -36,6 +37,7 @@
 
 #include "catalog/step.h"
 #include "schema/depend.h"
+#include "schema/privilege.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "util/compat.h"
@@ -45,12 +47,10 @@
 static Form_pg_attribute column_attribute(Relation rel, const char *column);
 static bool accepts_null(Oid type, Oid owner);
 static void check_null(void *arg);
-static bool is_constrained(Oid domain);
 static char *twin_type(Form_pg_attribute attr);
 static char *twin_default(Relation rel, const char *column);
-static char *collation_clause(Oid collation);
 static List *default_steps(Relation rel, const char *column, const char *twin);
-static List *grant_steps(Oid relid, const char *column, const char *twin);
+static char *storage_clauses(Form_pg_attribute attr, Oid type, const char *name);
 
 static Form_pg_attribute
 column_attribute(Relation rel, const char *column)
@@ -61,6 +61,18 @@ column_attribute(Relation rel, const char *column)
 		elog(ERROR, "column \"%s\" of table \"%s\" does not exist", column,
 			 RelationGetRelationName(rel));
 	return TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+}
+
+/*
+ * The name of a twin that nobody is to write by name.
+ */
+char *
+zdm_twin_name(const char *column)
+{
+	char	   *name = psprintf("~zdm_%s", column);
+
+	name[pg_mbcliplen(name, (int) strlen(name), NAMEDATALEN - 1)] = '\0';
+	return name;
 }
 
 /*
@@ -117,32 +129,70 @@ zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
 	Form_pg_attribute attr = column_attribute(rel, column);
 	char	   *table = zdm_quote_relation(RelationGetRelid(rel));
 	const char *name = quote_identifier(twin);
-	StringInfoData sql;
-	List	   *steps = NIL;
+	List	   *steps;
 	ListCell   *lc;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "ALTER TABLE %s ADD COLUMN %s %s%s", table, name,
-					 twin_type(attr), collation_clause(attr->attcollation));
-	if (attr->attlen == -1 && attr->attstorage != get_typstorage(attr->atttypid))
-		appendStringInfo(&sql, ", ALTER COLUMN %s SET STORAGE %s", name,
-						 attr->attstorage == TYPSTORAGE_PLAIN ? "PLAIN" :
-						 attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL" :
-						 attr->attstorage == TYPSTORAGE_MAIN ? "MAIN" : "EXTENDED");
-	if (CompressionMethodIsValid(attr->attcompression))
-		appendStringInfo(&sql, ", ALTER COLUMN %s SET COMPRESSION %s", name,
-						 GetCompressionMethodName(attr->attcompression));
-	steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
-									"add the second column", sql.data));
+	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+								"add the second column",
+								psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s", table, name,
+										 twin_type(attr), zdm_collation_clause(attr->attcollation),
+										 storage_clauses(attr, attr->atttypid, name))));
 	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
 	{
 		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
 
 		steps = list_concat(steps, default_steps(part, column, twin));
-		steps = list_concat(steps, grant_steps(lfirst_oid(lc), column, twin));
+		steps = list_concat(steps, zdm_grant_steps(lfirst_oid(lc), list_make1(pstrdup(column)), twin));
 		table_close(part, AccessShareLock);
 	}
 	return steps;
+}
+
+/*
+ * The steps that add a twin of another type: without a default, which goes by
+ * the type and so comes with the promotion.
+ */
+List *
+zdm_twin_add_typed_steps(Relation rel, const char *column, const char *twin,
+						 const ZdmType *type)
+{
+	Form_pg_attribute attr = column_attribute(rel, column);
+	const char *name = quote_identifier(twin);
+	List	   *steps;
+	ListCell   *lc;
+
+	steps = list_make1(zdm_step_on(RelationGetRelid(rel), ZDM_STEP_DDL, AccessExclusiveLock,
+								   "add the second column",
+								   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s",
+											zdm_quote_relation(RelationGetRelid(rel)), name,
+											zdm_type_text(type), zdm_collation_clause(type->collation),
+											storage_clauses(attr, type->oid, name))));
+	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
+		steps = list_concat(steps, zdm_grant_steps(lfirst_oid(lc), list_make1(pstrdup(column)), twin));
+	return steps;
+}
+
+/*
+ * Storage and compression as the column has them, where the type allows it.
+ */
+static char *
+storage_clauses(Form_pg_attribute attr, Oid type, const char *name)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (get_typlen(type) != -1 || attr->attlen != -1)
+		return sql.data;
+	if (attr->attstorage != get_typstorage(attr->atttypid) &&
+		attr->attstorage != get_typstorage(type) && get_typstorage(type) != TYPSTORAGE_PLAIN)
+		appendStringInfo(&sql, ", ALTER COLUMN %s SET STORAGE %s", name,
+						 attr->attstorage == TYPSTORAGE_PLAIN ? "PLAIN" :
+						 attr->attstorage == TYPSTORAGE_EXTERNAL ? "EXTERNAL" :
+						 attr->attstorage == TYPSTORAGE_MAIN ? "MAIN" : "EXTENDED");
+	if (CompressionMethodIsValid(attr->attcompression) && get_typstorage(type) != TYPSTORAGE_PLAIN)
+		appendStringInfo(&sql, ", ALTER COLUMN %s SET COMPRESSION %s", name,
+						 GetCompressionMethodName(attr->attcompression));
+	return sql.data;
 }
 
 /*
@@ -170,8 +220,8 @@ default_steps(Relation rel, const char *column, const char *twin)
  * the type cache would plan the constraints' expressions, and so might run a
  * user's functions as whoever we are.
  */
-static bool
-is_constrained(Oid domain)
+bool
+zdm_domain_is_constrained(Oid domain)
 {
 	return zdm_query_strings("WITH RECURSIVE d AS ("
 							 " SELECT t.oid, t.typbasetype, t.typnotnull FROM pg_catalog.pg_type t"
@@ -191,7 +241,7 @@ twin_type(Form_pg_attribute attr)
 	ZdmIdentity saved;
 	char	   *result;
 
-	if (get_typtype(type) == TYPTYPE_DOMAIN && is_constrained(type))
+	if (get_typtype(type) == TYPTYPE_DOMAIN && zdm_domain_is_constrained(type))
 		type = getBaseTypeAndTypmod(type, &typmod);
 	zdm_pin_path(&saved);
 	result = format_type_with_typemod(type, typmod);
@@ -212,8 +262,8 @@ zdm_twin_fits(Relation rel, const char *column, const char *twin)
 		attr->attcollation == other->attcollation;
 }
 
-static char *
-collation_clause(Oid collation)
+char *
+zdm_collation_clause(Oid collation)
 {
 	HeapTuple	tuple;
 	Form_pg_collation form;
@@ -257,31 +307,16 @@ twin_default(Relation rel, const char *column)
 }
 
 /*
- * Column privileges of the column, for the twin.
+ * Whether the column's default may give another value each time.
  */
-static List *
-grant_steps(Oid relid, const char *column, const char *twin)
+bool
+zdm_default_is_volatile(Oid relid, const char *column)
 {
-	static const char *const sql =
-		"SELECT pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', x.privilege_type, $3, $4,"
-		" CASE WHEN x.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
-		" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x.grantee)) END,"
-		" CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
-		" FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) x"
-		" WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $2"
-		" ORDER BY 1";
-	List	   *texts = zdm_query_strings(sql,
-										  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
-												   zdm_arg_name(column),
-												   zdm_arg_name(twin),
-												   zdm_arg_text(zdm_quote_relation(relid))));
-	List	   *steps = NIL;
-	ListCell   *lc;
+	Relation	rel = table_open(relid, AccessShareLock);
+	Node	   *expr = build_column_default(rel, get_attnum(relid, column));
 
-	foreach(lc, texts)
-		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock,
-										"copy a column privilege", lfirst(lc)));
-	return steps;
+	table_close(rel, AccessShareLock);
+	return expr != NULL && contain_volatile_functions(expr);
 }
 
 /*

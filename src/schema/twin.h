@@ -11,9 +11,17 @@
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
+#include "schema/retype.h"
+
+extern char *zdm_collation_clause(Oid collation);
+extern bool zdm_default_is_volatile(Oid relid, const char *column);
+extern char *zdm_twin_name(const char *column);
+extern bool zdm_domain_is_constrained(Oid domain);
 extern void zdm_twin_check(Relation rel, const char *column);
 extern List *zdm_twin_add_steps(Relation rel, const char *column,
 								const char *twin);
+extern List *zdm_twin_add_typed_steps(Relation rel, const char *column,
+									  const char *twin, const ZdmType *type);
 extern bool zdm_twin_fits(Relation rel, const char *column, const char *twin);
 extern List *zdm_twin_attachments(int64 migration, Oid relid,
 								  const char *column, const char *twin);

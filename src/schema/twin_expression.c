@@ -12,6 +12,9 @@
  * the node above it goes by the reference's type: where it looks at the value
  * alone, or demands the base type anyway, it gets the bare column.
  *
+ * Of a twin of another type altogether (a type change) the same text makes
+ * another expression.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -23,7 +26,9 @@
 #include "utils/lsyscache.h"
 
 #include "schema/twin_expression.h"
+#include "sync/expression.h"
 #include "util/compat.h"
+#include "util/spi.h"
 
 typedef struct Fit
 {
@@ -32,6 +37,8 @@ typedef struct Fit
 	Node	   *parent;			/* of the node that is looked at */
 } Fit;
 
+static bool is_retyped(Form_pg_attribute column, Form_pg_attribute twin);
+static Node *retyped(Node *expr, TupleDesc desc);
 static Node *fit(Node *node, void *arg);
 static bool is_twin(Node *node, Fit *cxt);
 static Node *bare(Node *node, Fit *cxt);
@@ -60,9 +67,52 @@ zdm_twin_expression(Node *expr, TupleDesc desc, AttrNumber column,
 	free_attrmap(map);
 	if (whole_row)
 		return NULL;
+	if (is_retyped(cxt.column, cxt.twin))
+		return retyped(expr, desc);
 	if (cxt.column->atttypid != cxt.twin->atttypid)
 		expr = fit(expr, &cxt);
 	return expr;
+}
+
+/*
+ * Whether the twin is of another type, not only of the base type of the
+ * column's domain.
+ */
+static bool
+is_retyped(Form_pg_attribute column, Form_pg_attribute twin)
+{
+	int32		from = column->atttypmod;
+	int32		to = twin->atttypmod;
+
+	return getBaseTypeAndTypmod(column->atttypid, &from) !=
+		getBaseTypeAndTypmod(twin->atttypid, &to) || from != to;
+}
+
+/*
+ * Over another type the parser chooses other functions and operators, so it
+ * has to have its say, as it has when a column's type is changed.  What it
+ * gets is the server's text of the tree, whose columns are known by number.
+ */
+static Node *
+retyped(Node *expr, TupleDesc desc)
+{
+	ZdmIdentity saved;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (!IsA(expr, List))
+	{
+		char	   *text = zdm_expression_text(desc, expr);
+
+		zdm_pin_path(&saved);
+		zdm_pin_style();
+		expr = zdm_expression_parse_as(desc, text, text, 0);
+		zdm_unbecome(&saved);
+		return expr;
+	}
+	foreach(lc, (List *) expr)
+		result = lappend(result, retyped(lfirst(lc), desc));
+	return (Node *) result;
 }
 
 static Node *

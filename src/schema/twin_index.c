@@ -179,9 +179,16 @@ static bool
 has_reserved_name(Oid index, int64 migration)
 {
 	const char *name = get_rel_name(index);
+
+	return name != NULL && zdm_is_twin_name(name, migration);
+}
+
+bool
+zdm_is_twin_name(const char *name, int64 migration)
+{
 	size_t		digits;
 
-	if (name == NULL || strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0)
+	if (strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0)
 		return false;
 	name += strlen(NAME_PREFIX);
 	digits = strspn(name, "0123456789");

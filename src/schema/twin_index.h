@@ -35,6 +35,7 @@ extern List *zdm_twin_index_sources(Oid relid, const char *column,
 									const char *twin);
 extern bool zdm_index_is_unique(Oid index);
 extern bool zdm_is_twin_index(Oid index, int64 migration);
+extern bool zdm_is_twin_name(const char *name, int64 migration);
 extern char *zdm_twin_index_name(int64 migration, const char *source);
 extern List *zdm_twin_index_work(int64 migration, Oid relid,
 								 const char *column, const char *twin);

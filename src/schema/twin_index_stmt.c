@@ -103,8 +103,11 @@ fit_keys(IndexStmt *stmt, Relation table, Relation source, AttrNumber column,
 	TupleDesc	desc = RelationGetDescr(table);
 	const char *from = NameStr(TupleDescAttr(desc, column - 1)->attname);
 	const char *to = NameStr(TupleDescAttr(desc, twin - 1)->attname);
+	ZdmIdentity saved;
 	ListCell   *lc;
 
+	/* What an expression becomes over another type is parsed. */
+	zdm_become(table->rd_rel->relowner, &saved);
 	foreach(lc, stmt->indexParams)
 	{
 		IndexElem  *elem = lfirst_node(IndexElem, lc);
@@ -115,11 +118,24 @@ fit_keys(IndexStmt *stmt, Relation table, Relation source, AttrNumber column,
 		{
 			elem->expr = zdm_twin_expression(elem->expr, desc, column, twin);
 			own = exprCollation(elem->expr);
+			if (!OidIsValid(own))
+			{
+				elem->collation = NIL;
+				continue;
+			}
 		}
 		else
 		{
+			bool		is_column = strcmp(elem->name, from) == 0;
+
 			fit_name(elem, from, to);
 			own = TupleDescAttr(desc, source->rd_index->indkey.values[key] - 1)->attcollation;
+			/* A type without collations has no use for one. */
+			if (is_column && !OidIsValid(TupleDescAttr(desc, twin - 1)->attcollation))
+			{
+				elem->collation = NIL;
+				continue;
+			}
 		}
 		elem->collation = source->rd_indcollation[key] == own ? NIL :
 			collation_name(source->rd_indcollation[key]);
@@ -128,6 +144,7 @@ fit_keys(IndexStmt *stmt, Relation table, Relation source, AttrNumber column,
 		fit_name(lfirst_node(IndexElem, lc), from, to);
 	if (stmt->whereClause != NULL)
 		stmt->whereClause = zdm_twin_expression(stmt->whereClause, desc, column, twin);
+	zdm_unbecome(&saved);
 }
 
 static void

@@ -35,6 +35,7 @@
 #include "utils/memutils.h"
 
 #include "schema/twin_expression.h"
+#include "schema/twin_index.h"
 #include "sync/arbiter.h"
 #include "sync/rule.h"
 #include "sync/written.h"
@@ -44,6 +45,9 @@ static bool has_arbiters(EState *estate);
 static bool widen(EState *estate, ResultRelInfo *info);
 static bool widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule);
 static bool is_rename(const ZdmRule *rule);
+static bool is_pair(const ZdmRule *rule);
+static bool are_counterparts(ResultRelInfo *info, int i, int j, const ZdmRule *rule,
+							 AttrNumber column, AttrNumber twin);
 static bool demands_unique(ResultRelInfo *info, int number);
 static bool mirrors(ResultRelInfo *info, int first, int second,
 					AttrNumber column, AttrNumber twin);
@@ -129,7 +133,7 @@ widen(EState *estate, ResultRelInfo *info)
 		more = false;
 		for (int i = 0; i < set->count; i++)
 		{
-			if (is_rename(&set->rules[i]) &&
+			if (is_pair(&set->rules[i]) &&
 				widen_once(estate, info, &set->rules[i]))
 				more = true;
 		}
@@ -161,8 +165,7 @@ widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule)
 		{
 			if (demands_unique(info, j) &&
 				list_member_oid(arbiters, RelationGetRelid(info->ri_IndexRelationDescs[j])) &&
-				(mirrors(info, i, j, column, twin) ||
-				 mirrors(info, j, i, column, twin)))
+				are_counterparts(info, i, j, rule, column, twin))
 			{
 				added = lappend_oid(added, RelationGetRelid(info->ri_IndexRelationDescs[i]));
 				break;
@@ -184,9 +187,31 @@ widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule)
 static bool
 is_rename(const ZdmRule *rule)
 {
-	return rule->old.count == 1 && rule->new.count == 1 &&
+	return is_pair(rule) &&
 		rule->new.columns[0].value.same_as == rule->old.columns[0].attnum &&
 		rule->old.columns[0].value.same_as == rule->new.columns[0].attnum;
+}
+
+static bool
+is_pair(const ZdmRule *rule)
+{
+	return rule->old.count == 1 && rule->new.count == 1;
+}
+
+/*
+ * Whether one of two indexes is the counterpart of the other by this rule.
+ * Where the columns do not hold the same, only an index that zdm has made is
+ * anybody's counterpart.
+ */
+static bool
+are_counterparts(ResultRelInfo *info, int i, int j, const ZdmRule *rule,
+				 AttrNumber column, AttrNumber twin)
+{
+	if (!is_rename(rule) &&
+		!zdm_is_twin_index(RelationGetRelid(info->ri_IndexRelationDescs[i]), 0) &&
+		!zdm_is_twin_index(RelationGetRelid(info->ri_IndexRelationDescs[j]), 0))
+		return false;
+	return mirrors(info, i, j, column, twin) || mirrors(info, j, i, column, twin);
 }
 
 /*
@@ -223,9 +248,12 @@ mirrors(ResultRelInfo *info, int first, int second, AttrNumber column,
 	{
 		AttrNumber	attnum = a->ii_IndexAttrNumbers[i];
 
-		if ((attnum == column ? twin : attnum) != b->ii_IndexAttrNumbers[i] ||
-			a_rel->rd_opfamily[i] != b_rel->rd_opfamily[i] ||
-			a_rel->rd_indcollation[i] != b_rel->rd_indcollation[i])
+		if ((attnum == column ? twin : attnum) != b->ii_IndexAttrNumbers[i])
+			return false;
+		/* Another type has operators of its own. */
+		if (a_rel->rd_opcintype[i] == b_rel->rd_opcintype[i] &&
+			(a_rel->rd_opfamily[i] != b_rel->rd_opfamily[i] ||
+			 a_rel->rd_indcollation[i] != b_rel->rd_indcollation[i]))
 			return false;
 	}
 	return mirrors_tree(a->ii_Expressions, b->ii_Expressions, desc, column, twin) &&

@@ -15,6 +15,7 @@
 
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
@@ -38,10 +39,14 @@ typedef struct ExpressionSource
 	const char *argument;
 } ExpressionSource;
 
+static Node *finish_parse(ParseState *pstate, Node *expr, Form_pg_attribute target,
+						  const char *argument);
+static Node *find_column(ParseState *pstate, ColumnRef *ref);
 static void expression_error(void *arg);
 static Node *raw_expression(const char *sql, const char *argument);
-static void check_columns(Relation rel, Node *expr, const char *argument,
+static void check_columns(TupleDesc desc, Node *expr, const char *argument,
 						  List *allowed);
+static void check_volatile(Node *expr, const char *sql, const char *argument);
 
 /*
  * Parse an expression over the table's columns and coerce it to the type of
@@ -58,11 +63,9 @@ zdm_expression_parse(Relation rel, const char *sql, const char *argument,
 		.arg = &source,
 		.previous = error_context_stack,
 	};
-	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), target - 1);
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *nsitem;
 	Node	   *expr;
-	Oid			type;
 
 	error_context_stack = &callback;
 	pstate->p_sourcetext = sql;
@@ -72,21 +75,113 @@ zdm_expression_parse(Relation rel, const char *sql, const char *argument,
 
 	expr = transformExpr(pstate, raw_expression(sql, argument),
 						 EXPR_KIND_GENERATED_COLUMN);
-	type = exprType(expr);
-	expr = coerce_to_target_type(pstate, expr, type, attr->atttypid,
-								 attr->atttypmod, COERCION_ASSIGNMENT,
-								 COERCE_IMPLICIT_CAST, -1);
+	expr = finish_parse(pstate, expr, TupleDescAttr(RelationGetDescr(rel), target - 1),
+						argument);
+	error_context_stack = callback.previous;
+	return expr;
+}
+
+/*
+ * The same over columns as they are described, which need not be as the table
+ * has them now: what a name stands for, and of which type it is, the
+ * description says alone.  target 0: of whatever type it is.
+ */
+Node *
+zdm_expression_parse_as(TupleDesc desc, const char *sql, const char *argument,
+						AttrNumber target)
+{
+	ExpressionSource source = {.sql = sql,.argument = argument};
+	ErrorContextCallback callback = {
+		.callback = expression_error,
+		.arg = &source,
+		.previous = error_context_stack,
+	};
+	ParseState *pstate = make_parsestate(NULL);
+	Node	   *expr;
+
+	error_context_stack = &callback;
+	pstate->p_sourcetext = sql;
+	pstate->p_pre_columnref_hook = find_column;
+	pstate->p_ref_hook_state = desc;
+	expr = transformExpr(pstate, raw_expression(sql, argument),
+						 EXPR_KIND_GENERATED_COLUMN);
+	expr = finish_parse(pstate, expr,
+						target > 0 ? TupleDescAttr(desc, target - 1) : NULL, argument);
+	error_context_stack = callback.previous;
+	return expr;
+}
+
+static Node *
+find_column(ParseState *pstate, ColumnRef *ref)
+{
+	TupleDesc	desc = pstate->p_ref_hook_state;
+
+	/* t.a, where t can only be the table. */
+	if (list_length(ref->fields) > 2 || !IsA(llast(ref->fields), String))
+		return NULL;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		if (!attr->attisdropped && strcmp(NameStr(attr->attname), strVal(llast(ref->fields))) == 0)
+			return (Node *) makeVar(1, attr->attnum, attr->atttypid, attr->atttypmod,
+									attr->attcollation, 0);
+	}
+	return NULL;
+}
+
+static Node *
+finish_parse(ParseState *pstate, Node *expr, Form_pg_attribute target,
+			 const char *argument)
+{
+	Oid			type = exprType(expr);
+
+	if (target != NULL)
+		expr = coerce_to_target_type(pstate, expr, type, target->atttypid,
+									 target->atttypmod, COERCION_ASSIGNMENT,
+									 COERCE_IMPLICIT_CAST, -1);
 	if (expr == NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_DATATYPE_MISMATCH),
 				errmsg("expression \"%s\" is of type %s, but column \"%s\" is of type %s",
-					   argument, format_type_be(type), NameStr(attr->attname),
-					   format_type_be(attr->atttypid)),
+					   argument, format_type_be(type), NameStr(target->attname),
+					   format_type_be(target->atttypid)),
 				errhint("Cast it in the expression."));
 	assign_expr_collations(pstate, expr);
 	free_parsestate(pstate);
-	error_context_stack = callback.previous;
 	return expr;
+}
+
+/*
+ * An expression's text, fully qualified, in the current memory context: with
+ * the names that the description gives the columns.
+ */
+char *
+zdm_expression_text(TupleDesc desc, Node *expr)
+{
+	PlannedStmt *stmt = makeNode(PlannedStmt);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	List	   *names = NIL;
+	ZdmIdentity saved;
+	char	   *result;
+
+	/* The deparser takes names from here for whatever is no table. */
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		names = lappend(names, makeString(attr->attisdropped ? pstrdup("")
+										  : pstrdup(NameStr(attr->attname))));
+	}
+	rte->rtekind = RTE_VALUES;
+	rte->eref = makeAlias("t", names);
+	stmt->rtable = list_make1(rte);
+	zdm_pin_path(&saved);
+	zdm_pin_style();
+	result = deparse_expression(expr, deparse_context_for_plan_tree(stmt, list_make1(pstrdup("t"))),
+								false, false);
+	zdm_unbecome(&saved);
+	return result;
 }
 
 /*
@@ -160,15 +255,8 @@ zdm_expression_check(Relation rel, const char *sql, const char *argument,
 	List	   *context;
 	char	   *result;
 
-	check_columns(rel, expr, argument, allowed);
-	if (contain_volatile_functions(expr))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				errmsg("expression \"%s\" uses a volatile function", argument),
-				errdetail("The expression is evaluated by every writer and again by the backfill and the verification; all must find the same value: %s",
-						  sql),
-				errhint("Use immutable or stable functions of the row's columns."));
-
+	check_columns(RelationGetDescr(rel), expr, argument, allowed);
+	check_volatile(expr, sql, argument);
 	zdm_pin_path(&saved);
 	zdm_pin_style();
 	context = deparse_context_for(RelationGetRelationName(rel),
@@ -178,8 +266,34 @@ zdm_expression_check(Relation rel, const char *sql, const char *argument,
 	return result;
 }
 
+/*
+ * The same over columns as they are described: the expression, checked.
+ */
+Node *
+zdm_expression_check_as(TupleDesc desc, const char *sql, const char *argument,
+						AttrNumber target, List *allowed)
+{
+	Node	   *expr = zdm_expression_parse_as(desc, sql, argument, target);
+
+	check_columns(desc, expr, argument, allowed);
+	check_volatile(expr, sql, argument);
+	return expr;
+}
+
 static void
-check_columns(Relation rel, Node *expr, const char *argument, List *allowed)
+check_volatile(Node *expr, const char *sql, const char *argument)
+{
+	if (contain_volatile_functions(expr))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				errmsg("expression \"%s\" uses a volatile function", argument),
+				errdetail("The expression is evaluated by every writer and again by the backfill and the verification; all must find the same value: %s",
+						  sql),
+				errhint("Use immutable or stable functions of the row's columns."));
+}
+
+static void
+check_columns(TupleDesc desc, Node *expr, const char *argument, List *allowed)
 {
 	List	   *vars = pull_var_clause(expr, 0);
 	ListCell   *lc;
@@ -197,7 +311,7 @@ check_columns(Relation rel, Node *expr, const char *argument, List *allowed)
 					errmsg("expression \"%s\" refers to a whole row or a system column",
 						   argument),
 					errhint("Name the columns."));
-		attr = TupleDescAttr(RelationGetDescr(rel), var->varattno - 1);
+		attr = TupleDescAttr(desc, var->varattno - 1);
 		foreach(name, allowed)
 		{
 			if (strcmp(lfirst(name), NameStr(attr->attname)) == 0)

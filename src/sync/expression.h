@@ -16,5 +16,11 @@ extern Node *zdm_expression_parse(Relation rel, const char *text,
 extern char *zdm_expression_check(Relation rel, const char *text,
 								  const char *argument, const char *target,
 								  List *allowed);
+extern Node *zdm_expression_parse_as(TupleDesc desc, const char *sql,
+									 const char *argument, AttrNumber target);
+extern Node *zdm_expression_check_as(TupleDesc desc, const char *sql,
+									 const char *argument, AttrNumber target,
+									 List *allowed);
+extern char *zdm_expression_text(TupleDesc desc, Node *expr);
 
 #endif							/* ZDM_SYNC_EXPRESSION_H */

@@ -53,7 +53,6 @@
 #include "access/sysattr.h"
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -100,6 +99,9 @@ typedef struct DefaultAttempt
 } DefaultAttempt;
 
 static void apply_rules(RowUnderWay *way);
+static bool is_partial(RowUnderWay *way, const ZdmRule *rule);
+static void fill_rest(RowUnderWay *way, ZdmRule *rule);
+static bool is_written(RowUnderWay *way, const ZdmColumn *column);
 static void note_settled(RowUnderWay *way, const ZdmSide *side);
 static bool apply_default(RowUnderWay *way, ZdmSide *side);
 static void attempt_default(void *arg);
@@ -115,8 +117,8 @@ static bool asks_for_default(RowUnderWay *way, const ZdmSide *named,
 							 const ZdmSide *other);
 static bool agree(RowUnderWay *way, ZdmRule *rule);
 static bool apply(RowUnderWay *way, ZdmSide *side);
-static bool same_image(const ZdmColumn *column, Datum a, bool a_null,
-					   Datum b, bool b_null);
+static void set_column(RowUnderWay *way, AttrNumber attnum, Datum value,
+					   bool isnull);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
 /*
@@ -204,6 +206,8 @@ apply_rules(RowUnderWay *way)
 			if (decision.direction == LEAVE ||
 				(decision.by_default && !defaults))
 				continue;
+			if (decision.direction == DOWN && is_partial(way, rule))
+				fill_rest(way, rule);
 			side = decision.direction == UP ? &rule->new : &rule->old;
 			changed = decision.by_default ? apply_default(way, side) : apply(way, side);
 			if (set->count == 1)
@@ -222,6 +226,52 @@ apply_rules(RowUnderWay *way)
 	} while (again);
 	zdm_rules_release(uses);
 	error_context_stack = callback.previous;
+}
+
+/*
+ * Whether the new side is about to be taken from a row that is not
+ * backfilled, while it has columns that the statement may not have written.
+ */
+static bool
+is_partial(RowUnderWay *way, const ZdmRule *rule)
+{
+	return rule->backfilling && rule->new.count > 1 && way->before != NULL &&
+		zdm_side_is_null(&rule->new, way->before);
+}
+
+/*
+ * Before a new side of several columns is taken, those of them that the
+ * statement did not write get what the backfill would have given them: a NULL
+ * there is no value yet, and down would make the old side lose what only it
+ * holds.  An expression that fails fails the statement, for the same reason.
+ */
+static void
+fill_rest(RowUnderWay *way, ZdmRule *rule)
+{
+	for (int i = 0; i < rule->new.count; i++)
+	{
+		const ZdmColumn *column = &rule->new.columns[i];
+		Datum		value;
+		bool		isnull;
+
+		(void) slot_getattr(way->row, column->attnum, &isnull);
+		if (!isnull || is_written(way, column))
+			continue;
+		value = zdm_value_compute(&column->value, way->set, way->before, &isnull);
+		if (!isnull)
+			set_column(way, column->attnum, value, false);
+	}
+}
+
+/*
+ * Whether an UPDATE names the column, or something that it wrote set it.
+ */
+static bool
+is_written(RowUnderWay *way, const ZdmColumn *column)
+{
+	return bms_is_member(column->attnum - FirstLowInvalidHeapAttributeNumber,
+						 way->updated_cols) ||
+		bms_is_member(column->attnum, way->settled);
 }
 
 /*
@@ -275,9 +325,9 @@ sync_error(void *arg)
 	RowUnderWay *way = arg;
 	ZdmRule    *rule = way->rule;
 
-	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback(%s))",
+	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns %s and %s in sync (to end it: SELECT zdm.rollback(%s))",
 			   rule->migration, RelationGetRelationName(way->rel),
-			   rule->old.columns[0].name, rule->new.columns[0].name,
+			   zdm_side_names(&rule->old), zdm_side_names(&rule->new),
 			   quote_literal_cstr(rule->migration));
 }
 
@@ -361,7 +411,7 @@ side_changed(RowUnderWay *way, const ZdmSide *side)
 
 		before = slot_getattr(way->before, column->attnum, &before_null);
 		now = slot_getattr(way->row, column->attnum, &now_null);
-		if (!same_image(column, before, before_null, now, now_null))
+		if (!zdm_same_image(column, before, before_null, now, now_null))
 			return true;
 	}
 	return false;
@@ -371,9 +421,7 @@ static bool
 side_in_set_list(RowUnderWay *way, const ZdmSide *side)
 {
 	for (int i = 0; i < side->count; i++)
-		if (bms_is_member(side->columns[i].attnum - FirstLowInvalidHeapAttributeNumber,
-						  way->updated_cols) ||
-			bms_is_member(side->columns[i].attnum, way->settled))
+		if (is_written(way, &side->columns[i]))
 			return true;
 	return false;
 }
@@ -430,7 +478,7 @@ differs_from_default(RowUnderWay *way, ZdmColumn *column)
 		return isnull;
 	if (!zdm_column_initial(column, way->set, way->row, &initial, &initial_null))
 		return !isnull;
-	return !same_image(column, value, isnull, initial, initial_null);
+	return !zdm_same_image(column, value, isnull, initial, initial_null);
 }
 
 /*
@@ -465,49 +513,12 @@ agree(RowUnderWay *way, ZdmRule *rule)
 		zdm_side_matches(&rule->old, way->set, way->row);
 }
 
-bool
-zdm_side_is_null(const ZdmSide *side, TupleTableSlot *row)
-{
-	for (int i = 0; i < side->count; i++)
-	{
-		bool		isnull;
-
-		(void) slot_getattr(row, side->columns[i].attnum, &isnull);
-		if (!isnull)
-			return false;
-	}
-	return true;
-}
-
-/*
- * Whether the side holds what the other side makes it.
- */
-bool
-zdm_side_matches(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
-{
-	for (int i = 0; i < side->count; i++)
-	{
-		const ZdmColumn *column = &side->columns[i];
-		Datum		is,
-					should;
-		bool		is_null,
-					should_null;
-
-		is = slot_getattr(row, column->attnum, &is_null);
-		should = zdm_value_compute(&column->value, set, row, &should_null);
-		if (!same_image(column, is, is_null, should, should_null))
-			return false;
-	}
-	return true;
-}
-
 /*
  * Compute the side from the other one.  Returns whether that changed it.
  */
 static bool
 apply(RowUnderWay *way, ZdmSide *side)
 {
-	TupleTableSlot *work = way->set->work;
 	Datum	   *values = palloc_array(Datum, side->count);
 	bool	   *nulls = palloc_array(bool, side->count);
 	bool		differs = false;
@@ -520,11 +531,24 @@ apply(RowUnderWay *way, ZdmSide *side)
 
 		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
 		is = slot_getattr(way->row, column->attnum, &is_null);
-		if (!same_image(column, is, is_null, values[i], nulls[i]))
+		if (!zdm_same_image(column, is, is_null, values[i], nulls[i]))
 			differs = true;
 	}
 	if (!differs)
 		return false;
+
+	for (int i = 0; i < side->count; i++)
+		set_column(way, side->columns[i].attnum, values[i], nulls[i]);
+	return true;
+}
+
+/*
+ * Put a value into the row, which becomes one of our own with the first.
+ */
+static void
+set_column(RowUnderWay *way, AttrNumber attnum, Datum value, bool isnull)
+{
+	TupleTableSlot *work = way->set->work;
 
 	if (way->row != work)
 	{
@@ -537,40 +561,11 @@ apply(RowUnderWay *way, ZdmSide *side)
 		ExecStoreVirtualTuple(work);
 		way->row = work;
 	}
-	for (int i = 0; i < side->count; i++)
-	{
-		AttrNumber	attnum = side->columns[i].attnum;
-
-		work->tts_values[attnum - 1] = values[i];
-		work->tts_isnull[attnum - 1] = nulls[i];
-		if (way->set->count > 1)
-			way->changed = bms_add_member(way->changed, attnum);
-	}
+	work->tts_values[attnum - 1] = value;
+	work->tts_isnull[attnum - 1] = isnull;
+	if (way->set->count > 1)
+		way->changed = bms_add_member(way->changed, attnum);
 	way->modified = true;
-	return true;
-}
-
-/*
- * Compare two values of a column bit by bit.  Two references to one TOASTed
- * value are equal without being followed.
- */
-static bool
-same_image(const ZdmColumn *column, Datum a, bool a_null, Datum b, bool b_null)
-{
-	if (a_null || b_null)
-		return a_null == b_null;
-	if (column->typlen == -1)
-	{
-		struct varlena *x = (struct varlena *) DatumGetPointer(a);
-		struct varlena *y = (struct varlena *) DatumGetPointer(b);
-
-		if (x == y)
-			return true;
-		if (VARATT_IS_EXTERNAL_ONDISK(x) && VARATT_IS_EXTERNAL_ONDISK(y) &&
-			memcmp(x, y, VARSIZE_EXTERNAL(x)) == 0)
-			return true;
-	}
-	return datum_image_eq(a, b, column->typbyval, column->typlen);
 }
 
 /*

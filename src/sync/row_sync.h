@@ -11,13 +11,11 @@
 #include "commands/trigger.h"
 
 #include "sync/rule.h"
+#include "sync/side.h"
 
 extern HeapTuple zdm_row_sync(TriggerData *trigdata);
 extern TupleTableSlot *zdm_row_backfilled(Relation rel, ZdmRuleSet *set,
 										  const char *migration,
 										  TupleTableSlot *row);
-extern bool zdm_side_is_null(const ZdmSide *side, TupleTableSlot *row);
-extern bool zdm_side_matches(const ZdmSide *side, ZdmRuleSet *set,
-							 TupleTableSlot *row);
 
 #endif							/* ZDM_SYNC_ROW_SYNC_H */

@@ -56,11 +56,20 @@ typedef struct CachedTable
 } CachedTable;
 
 static HTAB *cached_tables = NULL;
-static ExprContext *expr_context = NULL;
 
 /* How many trigger calls and batches use sets now; 0 at a transaction's end. */
 static int	holds = 0;
 
+/* A value that is being computed. */
+typedef struct Computation
+{
+	const ZdmValue *value;
+	TupleTableSlot *row;
+	Datum		result;
+	bool		isnull;
+} Computation;
+
+static void compute(void *arg);
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
 static void at_transaction_end(XactEvent event, void *arg);
@@ -318,6 +327,8 @@ compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source, ZdmRule *rule)
 	rule->new_leads = state == ZDM_CONTRACTED;
 	compile_values(set, rel, &rule->new, source->up, "up");
 	compile_values(set, rel, &rule->old, source->down, "down");
+	for (int i = 0; source->down_or_null && i < rule->old.count; i++)
+		rule->old.columns[i].value.or_null = true;
 	return true;
 }
 
@@ -449,44 +460,50 @@ zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set, TupleTableSlot *row,
 
 /*
  * Compute a value from a row.  The result lives as long as the row, or as the
- * current memory context.
+ * current memory context.  Where a failure is to give NULL, it costs a
+ * subtransaction.
  */
 Datum
 zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 				  bool *isnull)
 {
-	MemoryContext own_memory;
-	TupleTableSlot *own_row;
-	Datum		result;
+	Computation computation = {.value = value,.row = row};
+	ErrorData  *error;
 
 	if (value->state == NULL)
 		return slot_getattr(row, value->source, isnull);
-
-	if (expr_context == NULL)
+	if (!value->or_null)
+		compute(&computation);
+	else if (!zdm_attempt(compute, &computation, &error))
 	{
-		MemoryContext old = MemoryContextSwitchTo(CacheMemoryContext);
-
-		expr_context = CreateStandaloneExprContext();
-		MemoryContextSwitchTo(old);
+		FreeErrorData(error);
+		*isnull = true;
+		return (Datum) 0;
 	}
+	*isnull = computation.isnull;
+	return computation.result;
+}
+
+static void
+compute(void *arg)
+{
+	Computation *computation = arg;
 
 	/*
-	 * Evaluate in the caller's memory: a context of our own could only be
-	 * reset when no call is on the stack below us.
+	 * In the caller's memory, and in a context on the stack: an expression
+	 * may write rows that are kept in sync themselves, and an error leaves
+	 * nothing to be put back.  What the expression keeps from row to row
+	 * lives as long as it does.
 	 */
-	own_memory = expr_context->ecxt_per_tuple_memory;
-	own_row = expr_context->ecxt_scantuple;
-	PG_TRY();
-	{
-		expr_context->ecxt_per_tuple_memory = CurrentMemoryContext;
-		expr_context->ecxt_scantuple = row;
-		result = ExecEvalExpr(value->state, expr_context, isnull);
-	}
-	PG_FINALLY();
-	{
-		expr_context->ecxt_per_tuple_memory = own_memory;
-		expr_context->ecxt_scantuple = own_row;
-	}
-	PG_END_TRY();
-	return result;
+	ExprContext context = {
+		.type = T_ExprContext,
+		.ecxt_scantuple = computation->row,
+		.ecxt_per_tuple_memory = CurrentMemoryContext,
+		.ecxt_per_query_memory = GetMemoryChunkContext(computation->value->state),
+		.caseValue_isNull = true,
+		.domainValue_isNull = true,
+	};
+
+	computation->result = ExecEvalExpr(computation->value->state, &context,
+									   &computation->isnull);
 }

@@ -19,6 +19,7 @@ typedef struct ZdmValue
 {
 	AttrNumber	source;
 	ExprState  *state;
+	bool		or_null;		/* NULL where the expression fails */
 	AttrNumber	same_as;		/* the column that it equals, of the same type
 								 * but for domains; or 0 */
 } ZdmValue;

@@ -17,8 +17,11 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 
 /* 15 declares walkers with empty parameter lists. */
@@ -28,9 +31,12 @@
 #pragma GCC diagnostic pop
 
 #include "parser/parse_relation.h"
+#include "parser/parse_type.h"
 #include "parser/parsetree.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
 
 #if PG_VERSION_NUM < 150000
 #error "zdm needs PostgreSQL 15 or later"
@@ -48,12 +54,33 @@ object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 static inline AclResult
 object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 {
-	Assert(classid == ProcedureRelationId || classid == NamespaceRelationId);
+	Assert(classid == ProcedureRelationId ||
+		   classid == NamespaceRelationId || classid == TypeRelationId);
 	return classid == NamespaceRelationId ?
 		pg_namespace_aclcheck(objectid, roleid, mode) :
+		classid == TypeRelationId ?
+		pg_type_aclcheck(objectid, roleid, mode) :
 		pg_proc_aclcheck(objectid, roleid, mode);
 }
 #endif
+
+/* A NOT NULL is a constraint since 18, and as such depends on its column. */
+static inline bool
+zdm_constraint_is_not_null(Oid constraint)
+{
+#if PG_VERSION_NUM >= 180000
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_constraint) GETSTRUCT(tuple))->contype == CONSTRAINT_NOTNULL;
+	ReleaseSysCache(tuple);
+	return result;
+#else
+	return false;
+#endif
+}
 
 /* The physical identity of a relation's storage. */
 #if PG_VERSION_NUM >= 160000
@@ -217,6 +244,30 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #define zdm_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode, false)
 #else
 #define zdm_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode)
+#endif
+
+/* Reading a type's name takes an error context since 16. */
+#if PG_VERSION_NUM >= 160000
+#define zdm_parse_type_string(text, type, typmod) \
+	((void) parseTypeString(text, type, typmod, NULL))
+#else
+#define zdm_parse_type_string(text, type, typmod) \
+	parseTypeString(text, type, typmod, false)
+#endif
+
+/* The sequence of an identity column is asked of the open table since 18. */
+#if PG_VERSION_NUM >= 180000
+static inline Oid
+zdm_identity_sequence(Oid relid, AttrNumber attnum)
+{
+	Relation	rel = RelationIdGetRelation(relid);
+	Oid			result = getIdentitySequence(rel, attnum, false);
+
+	RelationClose(rel);
+	return result;
+}
+#else
+#define zdm_identity_sequence(relid, attnum) getIdentitySequence(relid, attnum, false)
 #endif
 
 /* Whether an index is of a constraint WITHOUT OVERLAPS, which came with 18. */

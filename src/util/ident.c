@@ -88,3 +88,42 @@ zdm_names_text(List *names)
 						 lfirst(lc) ? (char *) lfirst(lc) : "NULL");
 	return buf.data;
 }
+
+/*
+ * Refuse a list of column names that an argument gives where one of them is
+ * no name, or two are the same, or would be without quotes.
+ */
+void
+zdm_check_names(List *names, const char *argument)
+{
+	ListCell   *lc,
+			   *other;
+
+	foreach(lc, names)
+	{
+		char	   *name = lfirst(lc);
+
+		if (name == NULL || name[0] == '\0')
+			ereport(ERROR,
+					errcode(ERRCODE_INVALID_NAME),
+					errmsg("a name in \"%s\" is empty", argument),
+					errhint("Name the column."));
+		if (strlen(name) >= NAMEDATALEN)
+			ereport(ERROR,
+					errcode(ERRCODE_NAME_TOO_LONG),
+					errmsg("name \"%s\" in \"%s\" is longer than %d bytes",
+						   name, argument, NAMEDATALEN - 1),
+					errhint("Choose a shorter one."));
+		foreach(other, names)
+		{
+			if (other == lc)
+				break;
+			if (pg_strcasecmp(lfirst(other), name) == 0)
+				ereport(ERROR,
+						errcode(ERRCODE_DUPLICATE_COLUMN),
+						errmsg("\"%s\" names \"%s\" and \"%s\"", argument,
+							   (char *) lfirst(other), name),
+						errhint("Name each column once; names that differ in case alone are taken for one another by whoever does not quote them."));
+		}
+	}
+}

@@ -19,5 +19,6 @@ extern char *zdm_quote_relation(Oid relid);
 extern char *zdm_relation_label(Oid relid);
 extern char *zdm_default_name(const char *format,...) pg_attribute_printf(1, 2);
 extern char *zdm_names_text(List *names);
+extern void zdm_check_names(List *names, const char *argument);
 
 #endif							/* ZDM_IDENT_H */

@@ -9,6 +9,7 @@
 #define ZDM_STATEMENT_H
 
 #include "nodes/nodes.h"
+#include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "tcop/cmdtag.h"
 
@@ -24,7 +25,8 @@ typedef struct ZdmStatement
 	Oid			indexed;		/* CREATE INDEX: the table */
 	Oid			dropped;		/* DROP INDEX: the index */
 	Oid			altered;		/* DDL, in one transaction: the table ... */
-	LOCKMODE	lock;			/* ... and the lock on it */
+	List	   *with;			/* ... further ones (oids) ... */
+	LOCKMODE	lock;			/* ... and the lock on them */
 	char	   *sql;			/* what others see in pg_stat_activity */
 	CommandTag	tag;
 } ZdmStatement;

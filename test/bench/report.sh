@@ -56,23 +56,24 @@ report_worst()
 	bench_values "$1" "$2" | stats_quantile 1 | awk '{ printf "%.0f\n", $1 }'
 }
 
-# Ratio of a side's median to the median of the statement that sets both.
+# Ratio of a side's median to the median of the statement that sets both, or
+# of another side.
 report_to_both()
 {
-	report_ratio "$(bench_median "$1" "$2")" "$(bench_median "$1" both_names)"
+	report_ratio "$(bench_median "$1" "$2")" "$(bench_median "$1" "${3:-both_names}")"
 }
 
 # What a side adds to the statement that sets both: the median of the
 # differences within each run, in which both met the same machine.
 report_difference()
 {
-	paste <(bench_values "$1" "$2") <(bench_values "$1" both_names) |
+	paste <(bench_values "$1" "$2") <(bench_values "$1" "${3:-both_names}") |
 		awk '{ print $1 - $2 }' | stats_median
 }
 
 report_added()
 {
-	report_difference "$1" "$2" | awk '{ printf "%+.2f\n", $1 }'
+	report_difference "$1" "$2" "${3:-both_names}" | awk '{ printf "%+.2f\n", $1 }'
 }
 
 # What a side adds as a share of what another side adds.
@@ -112,6 +113,10 @@ report_side_name()
 		plpgsql_new) echo "PL/pgSQL trigger, new name set" ;;
 		path_old) echo "two PL/pgSQL triggers on search_path, old name set" ;;
 		path_new) echo "two PL/pgSQL triggers on search_path, new name set" ;;
+		split_both) echo "**all three columns set by the statement**, no trigger" ;;
+		split_again) echo "the same once more: the noise of this run" ;;
+		split_old) echo "**zdm**, the old column set" ;;
+		split_new) echo "**zdm**, both new columns set" ;;
 		one_update) echo "one UPDATE of the whole table" ;;
 		by_key) echo "batches of 1,000 by primary key" ;;
 		zdm_backfill) echo "**zdm.backfill**" ;;
@@ -139,6 +144,19 @@ report_targets_dual_write()
 	done
 }
 
+report_targets_expressions()
+{
+	local what side
+	for what in update insert; do
+		for side in old new; do
+			report_target "${what^^} of a split column, $side side set: time to the statement that sets both sides" \
+				"$(report_to_both "${what}_split_single" "split_$side" split_both)" "<=" 1.25
+			report_target "the same, pipelined" \
+				"$(report_to_both "${what}_split_pipeline" "split_$side" split_both)" "<=" 1.25
+		done
+	done
+}
+
 report_targets_stall()
 {
 	local side
@@ -154,6 +172,7 @@ report_targets()
 	echo "| | measured | target | |"
 	echo "| --- | ---: | ---: | --- |"
 	if bench_wanted dual_write; then report_targets_dual_write; fi
+	if bench_wanted expressions; then report_targets_expressions; fi
 	if bench_wanted backfill; then
 		report_target "backfill: rate to that of one UPDATE of the whole table" \
 			"$(report_ratio "$(bench_median backfill_rate zdm_backfill)" "$(bench_median backfill_rate one_update)")" ">=" 0.90
@@ -218,6 +237,35 @@ report_dual_write()
 		the statement itself. This form shows what a trigger costs best, and its ratios are less kind.
 	END
 	report_dual_table pipeline
+}
+
+report_expressions()
+{
+	local form what side
+	cat <<-END
+
+		## Dual write with expressions
+
+		A name in one column is split into two, \`left(name, 4)\` and \`substr(name, 5)\`, and put together again,
+		\`first_name || last_name\`. The measure is the application that sets all three columns, with values that it has
+		worked out itself; each side of zdm's sets one shape, and the trigger computes the other. Tables, runs and figures
+		are those of the dual write above.
+	END
+	for form in single pipeline; do
+		echo
+		[ "$form" = single ] && echo "### A round trip and a commit for every statement, with expressions" ||
+			echo "### Twenty statements in a pipeline, with expressions"
+		for what in update insert; do
+			echo
+			echo "| ${what^^}, microseconds a statement | median (middle half of the runs) | to both set | added to both set |"
+			echo "| --- | ---: | ---: | ---: |"
+			for side in "${SPLIT_SIDES[@]}"; do
+				echo "| $(report_side_name "$side") | $(report_spread "${what}_split_$form" "$side")" \
+					"| $(report_to_both "${what}_split_$form" "$side" split_both)" \
+					"| $(report_added "${what}_split_$form" "$side" split_both) |"
+			done
+		done
+	done
 }
 
 report_bulk()
@@ -324,6 +372,7 @@ report_write()
 	END
 	report_targets
 	if bench_wanted dual_write; then report_dual_write; fi
+	if bench_wanted expressions; then report_expressions; fi
 	if bench_wanted bulk; then report_bulk; fi
 	if bench_wanted backfill; then report_backfill; fi
 	if bench_wanted memory; then report_memory; fi

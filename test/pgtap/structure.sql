@@ -7,7 +7,7 @@ SELECT has_extension('zdm');
 SELECT has_schema('zdm');
 SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
-SELECT functions_are('zdm', ARRAY['rename_column', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
+SELECT functions_are('zdm', ARRAY['rename_column', 'change_column_type', 'split_column', 'merge_columns', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
                                   '_sync_columns', '_sync_row', '_guard']);
 
 -- the public functions: arguments with the names a user may write, results
@@ -16,6 +16,14 @@ SELECT is(pg_get_function_arguments('zdm.rename_column'::regproc),
           'relation regclass, old_name name, new_name name, strategy text DEFAULT ''dual_write''::text, migration text DEFAULT NULL::text',
           'rename_column''s arguments');
 SELECT function_returns('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text'], 'text');
+SELECT has_function('zdm', 'split_column', ARRAY['regclass', 'name', 'jsonb', 'text', 'text']);
+SELECT is(pg_get_function_arguments('zdm.split_column'::regproc),
+          'relation regclass, column_name name, "into" jsonb, down text, migration text DEFAULT NULL::text',
+          'split_column''s arguments');
+SELECT has_function('zdm', 'merge_columns', ARRAY['regclass', 'name[]', 'name', 'text', 'text', 'jsonb', 'text']);
+SELECT is(pg_get_function_arguments('zdm.merge_columns'::regproc),
+          'relation regclass, columns name[], new_name name, new_type text, up text, down jsonb, migration text DEFAULT NULL::text',
+          'merge_columns''s arguments');
 SELECT has_function('zdm', 'backfill', ARRAY['text']);
 SELECT is_procedure('zdm', 'backfill', ARRAY['text']);
 SELECT is(pg_get_function_arguments('zdm.backfill'::regproc), 'IN migration text', 'backfill''s arguments');

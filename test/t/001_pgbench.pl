@@ -6,12 +6,12 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 use ZdmLoad;
+use ZdmPgbench;
 
 my $migration = 'rename_users_name_to_full_name';
 my $rows = 30_000;
@@ -40,7 +40,7 @@ $node->safe_psql(
 	VACUUM ANALYZE users;
 ));
 
-# pgbench runs until it is asked to stop.  Rows are its own.
+# Rows are pgbench's own.
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my %column = (old => 'name', new => 'full_name');
 for my $version (keys %column)
@@ -62,44 +62,6 @@ DELETE FROM users WHERE id = :new_id;
 ));
 }
 
-sub pgbench_start
-{
-	my ($version) = @_;
-	my @run;
-
-	for my $protocol ('simple', 'prepared')
-	{
-		my $run = { name => "$version $protocol", output => '' };
-
-		$run->{handle} = IPC::Run::start(
-			[
-				'pgbench', '--no-vacuum', '--client=2', '--time=1000',
-				"--protocol=$protocol", "--file=$folder/$version.sql",
-				'--rate=250', $node->connstr('postgres')
-			],
-			'<', \undef, '>&', \$run->{output});
-		push @run, $run;
-	}
-	return @run;
-}
-
-# Its -T is an alarm clock, which we let ring.
-sub pgbench_stop
-{
-	for my $run (@_)
-	{
-		$run->{handle}->signal('ALRM');
-		$run->{handle}->finish;
-		is($run->{handle}->result(0), 0, "pgbench, $run->{name}: exit code")
-		  or diag($run->{output});
-		like($run->{output}, qr/number of failed transactions: 0 /,
-			"pgbench, $run->{name}: no transaction failed");
-		my ($done) = $run->{output} =~ /number of transactions actually processed: (\d+)/;
-		cmp_ok($done // 0, '>', 0, "pgbench, $run->{name}: $done transactions");
-	}
-	return;
-}
-
 my $load = ZdmLoad->new($node, workers => 3);
 note "seed $load->{seed}";
 
@@ -119,7 +81,7 @@ sub mismatches
 }
 
 $load->start;
-my @old = pgbench_start('old');
+my @old = pgbench_start($node, 'old', "$folder/old.sql", rate => 250);
 $load->progress(100);
 
 # The new version starts when the migration is ready, and is rolled back.
@@ -128,7 +90,7 @@ $load->names('old', 'new', 'filling');
 $load->progress(100);
 call("CALL zdm.backfill('$migration')");
 $load->names('old', 'new');
-my @new = pgbench_start('new');
+my @new = pgbench_start($node, 'new', "$folder/new.sql", rate => 250);
 $load->progress(200);
 is(mismatches(), 0, 'ready: in sync');
 
@@ -146,7 +108,7 @@ call("SELECT zdm.rename_column('users', 'name', 'full_name')", $migration);
 $load->names('old', 'new', 'filling');
 call("CALL zdm.backfill('$migration')");
 $load->names('old', 'new');
-@new = pgbench_start('new');
+@new = pgbench_start($node, 'new', "$folder/new.sql", rate => 250);
 $load->progress(100);
 call("SELECT zdm.contract('$migration', '1 day')", 'contracted');
 $load->progress(100);
@@ -173,7 +135,7 @@ $load->progress(100);
 is(mismatches(), 0, 'ready: in sync');
 $load->names('old');
 pgbench_stop(@new);
-@old = pgbench_start('old');
+@old = pgbench_start($node, 'old', "$folder/old.sql", rate => 250);
 call("SELECT zdm.contract('$migration')", 'finished');
 $load->progress(100);
 $load->stop;

@@ -84,6 +84,23 @@ query(
 ));
 $name{prices} = 'prices';
 
+# Columns split before the backfill, merged up to the quarantine.
+query(
+	$old_home, 'shop', q(
+	CREATE TABLE zzz.spans (id int PRIMARY KEY, span text);
+	INSERT INTO zzz.spans SELECT i, i || '/' || i + 1 FROM generate_series(1, 1000) i;
+	SELECT zdm.split_column('zzz.spans', 'span',
+		'{"a": {"type": "int", "up": "split_part(span, ''/'', 1)::int"}, "b": {"type": "int", "up": "split_part(span, ''/'', 2)::int"}}',
+		'a || ''/'' || b', migration => 'split');
+	CREATE TABLE aaa.bounds (id int PRIMARY KEY, a int, b int);
+	INSERT INTO aaa.bounds SELECT i, i, i + 1 FROM generate_series(1, 1000) i;
+	SELECT zdm.merge_columns('aaa.bounds', '{a,b}', 'bounds', 'int4range', 'int4range(a, b)',
+		'{"a": "lower(bounds)", "b": "upper(bounds)"}', migration => 'merge');
+));
+$name{$_} = $_ for ('split', 'merge');
+is(backfill($old_home, 'shop', 'merge'), 0, 'merge: backfilled');
+query($old_home, 'shop', "SELECT zdm.contract('merge', '1 day')");
+
 my $half = backfill_half($old_home, 'shop', 'half');
 is(backfill($old_home, 'shop', $_), 0, "$_: backfilled") for ('ready', 'contracted');
 query($old_home, 'shop', "SELECT zdm.contract('contracted', '1 day')");
@@ -105,7 +122,7 @@ $everything .= ' ORDER BY 1';
 my $status_before = query($old_home, 'shop', $status);
 my $events_before = query($old_home, 'shop', 'SELECT count(*) FROM zdm.events');
 my $before = query($old_home, 'shop', $everything);
-is(scalar(split /\n/, $status_before), 5, 'five migrations are in flight') or diag($status_before);
+is(scalar(split /\n/, $status_before), 7, 'seven migrations are in flight') or diag($status_before);
 
 # Two ways out of the old home, two ways into the new one.
 my @dump = ('--dbname', $old_home->connstr('shop'));
@@ -141,13 +158,19 @@ for my $db ('plain', 'custom')
 			3, "$db, $which: what is written is in sync");
 	}
 
-	is(backfill($new_home, $db, $_), 0, "$db, $_: the backfill goes on") for ('expanded', 'half', 'prices');
-	for my $which ('expanded', 'half', 'ready', 'contracted', 'prices')
+	is(backfill($new_home, $db, $_), 0, "$db, $_: the backfill goes on") for ('expanded', 'half', 'prices', 'split');
+	for my $which ('expanded', 'half', 'ready', 'contracted', 'prices', 'split', 'merge')
 	{
 		is(query($new_home, $db, "SELECT sum(mismatches) FROM zdm.verify('$which')"), 0, "$db, $which: in sync");
 	}
 	is(query($new_home, $db, 'SELECT count(*) FROM aaa.prices WHERE cent = id'), 1000, "$db: the expression came along");
-	is(query($new_home, $db, "SELECT zdm.contract('$_')"), 'finished', "$db, $_: on to the end") for ('half', 'ready', 'prices');
+	query($new_home, $db, 'UPDATE zzz.spans SET b = 0 WHERE id = 1; UPDATE aaa.bounds SET b = 9 WHERE id = 1');
+	is(query($new_home, $db, 'SELECT span FROM zzz.spans WHERE id = 1'), '1/0', "$db: a part of a split column is in sync");
+	is(query($new_home, $db, 'SELECT bounds FROM aaa.bounds WHERE id = 1'), '[1,9)', "$db: a part of a merged column is in sync");
+	is(query($new_home, $db, "SELECT zdm.contract('$_')"), 'finished', "$db, $_: on to the end") for ('half', 'ready', 'prices', 'split');
+	is(query($new_home, $db, "SELECT zdm.rollback('merge')"), 'rolled_back', "$db, merge: back from the quarantine");
+	is(query($new_home, $db, 'SELECT count(*) FROM zzz.spans WHERE a = id AND b = id + 1'), 999, "$db, split: nothing is lost");
+	is(query($new_home, $db, 'SELECT count(*) FROM aaa.bounds WHERE a = id AND b = id + 1'), 999, "$db, merge: nothing is lost");
 	is(query($new_home, $db, "SELECT zdm.contract('contracted', '0')"), 'finished', "$db, contracted: on to the end");
 	is(query($new_home, $db, "SELECT zdm.rollback('expanded')"), 'rolled_back', "$db, expanded: or back");
 	is(query($new_home, $db, $status), '', "$db: nothing is in flight");

@@ -212,6 +212,65 @@ same_schema(schema_of('direct'), $renamed, 'contract without a quarantine: as af
 same_schema(schema_of('quarantine'), $renamed, 'contract with a quarantine: as after the plain rename');
 same_schema(schema_of('back'), $original, 'rollback: as before');
 
+# A split and a merge: what a plain ADD COLUMN and DROP COLUMN make, with what
+# was granted on the old columns.
+my $shapes = q(
+	CREATE SCHEMA shop;
+	SET search_path = shop;
+	CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL DEFAULT 'x y', note text);
+	GRANT SELECT ON people TO writer;
+	GRANT SELECT (name), UPDATE (name) ON people TO reader WITH GRANT OPTION;
+	INSERT INTO people SELECT i, 'first ' || i FROM generate_series(1, 20) i;
+	CREATE TABLE spans (id int, since date, until date, note text) PARTITION BY LIST (id);
+	CREATE TABLE spans_1 PARTITION OF spans FOR VALUES IN (1);
+	CREATE TABLE spans_2 (gone int, until date, since date, note text, id int);
+	ALTER TABLE spans_2 DROP COLUMN gone;
+	ALTER TABLE spans ATTACH PARTITION spans_2 FOR VALUES IN (2);
+	GRANT SELECT (since, until), UPDATE (since) ON spans TO reader;
+	GRANT SELECT (since, until) ON spans_2 TO clerk;
+	INSERT INTO spans VALUES (1, '2026-01-01', '2026-02-01'), (2, '2026-01-01', NULL);
+);
+my %shape_call = (
+	split => q(zdm.split_column('shop.people', 'name',
+		'{"first": {"type": "varchar(30)", "up": "split_part(name, '' '', 1)"}, "last": {"type": "text", "up": "split_part(name, '' '', 2)"}}',
+		'concat_ws('' '', first, last)', 'split')),
+	merge => q(zdm.merge_columns('shop.spans', '{since,until}', 'during', 'daterange', 'daterange(since, until)',
+		'{"since": "lower(during)", "until": "upper(during)"}', 'merge')));
+for my $db ('shapes_plain', 'shapes_direct', 'shapes_quarantine', 'shapes_back')
+{
+	$node->safe_psql('postgres', "CREATE DATABASE $db");
+	$node->safe_psql($db, "CREATE EXTENSION zdm; $shapes");
+}
+my $shapes_before = schema_of('shapes_plain');
+$node->safe_psql('shapes_plain', q(
+	ALTER TABLE shop.people ADD COLUMN last text, ADD COLUMN first varchar(30), DROP COLUMN name;
+	GRANT SELECT (last, first), UPDATE (last, first) ON shop.people TO reader WITH GRANT OPTION;
+	ALTER TABLE shop.spans ADD COLUMN during daterange, DROP COLUMN since, DROP COLUMN until;
+	GRANT SELECT (during) ON shop.spans TO reader;
+	GRANT SELECT (during) ON shop.spans_2 TO clerk));
+my $shapes_after = schema_of('shapes_plain');
+for my $m ('split', 'merge')
+{
+	for my $db ('shapes_direct', 'shapes_quarantine', 'shapes_back')
+	{
+		zdm($db, "SELECT $shape_call{$m}", $m);
+		zdm($db, "CALL zdm.backfill('$m')");
+	}
+	zdm('shapes_direct', "SELECT zdm.contract('$m')", 'finished');
+	zdm('shapes_quarantine', "SELECT zdm.contract('$m', '1 day')", 'contracted');
+	zdm('shapes_quarantine', "SELECT zdm.contract('$m', '0')", 'finished');
+	zdm('shapes_back', "SELECT zdm.rollback('$m')", 'rolled_back');
+	zdm('shapes_back', "SELECT $shape_call{$m}", $m);
+	zdm('shapes_back', "SELECT zdm.rollback('$m')", 'rolled_back');
+	zdm('shapes_back', "SELECT $shape_call{$m}", $m);
+	zdm('shapes_back', "CALL zdm.backfill('$m')");
+	zdm('shapes_back', "SELECT zdm.contract('$m', '1 day')", 'contracted');
+	zdm('shapes_back', "SELECT zdm.rollback('$m')", 'rolled_back');
+}
+same_schema(schema_of('shapes_direct'), $shapes_after, 'split and merge: as after plain ADD and DROP COLUMN');
+same_schema(schema_of('shapes_quarantine'), $shapes_after, 'split and merge with a quarantine: the same');
+same_schema(schema_of('shapes_back'), $shapes_before, 'split and merge rolled back: as before');
+
 # What no dump shows: indexes that had to be built again, constraints checked
 # again, statistics lost.
 my $stats = "SELECT attname FROM pg_stats WHERE schemaname = 'shop' AND tablename = 'users' ORDER BY 1";
@@ -230,7 +289,7 @@ is($node->safe_psql('analyzed', $oids), $constraints, 'no constraint was made an
 like($node->safe_psql('analyzed', $stats), qr/^full_name$/m, 'the statistics stayed');
 
 # Nothing of zdm's outside of its own schema.
-for my $db ('direct', 'quarantine', 'back', 'analyzed')
+for my $db ('direct', 'quarantine', 'back', 'analyzed', 'shapes_direct', 'shapes_quarantine', 'shapes_back')
 {
 	is($node->safe_psql($db, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~zdm%'"), 0, "$db: no trigger");
 	is( $node->safe_psql($db, "SELECT count(*) FROM pg_depend d JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid"

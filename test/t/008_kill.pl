@@ -80,9 +80,39 @@ my %expression = (
 	plain => '',
 	load => { up => sub { return uc $_[0] } });
 
+# Two columns of one, and one of two: the application writes one of each pair,
+# the other follows.
+my %split = (
+	%expression,
+	name => 'a column that is split into two',
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text)),
+	expand => q(zdm.split_column(':t', 'name',
+		'{"label": {"type": "text", "up": "upper(left(name, 50))"}, "tail": {"type": "text", "up": "substr(name, 51)"}}',
+		'lower(label || coalesce(tail, ''''))')),
+	migration => 'split_:t_name',
+	plain => 'ALTER TABLE :t ADD COLUMN tail text, ADD COLUMN label text, DROP COLUMN name');
+
+my %merge = (
+	%expression,
+	name => 'two columns that are merged into one',
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text,
+			title text NOT NULL DEFAULT '')),
+	expand => q(zdm.merge_columns(':t', '{title,name}', 'label', 'text', 'upper(title || name)',
+		'{"title": "''''", "name": "lower(label)"}')),
+	migration => 'merge_:t_into_label',
+	plain => 'ALTER TABLE :t ADD COLUMN label text, DROP COLUMN title, DROP COLUMN name');
+
 ZdmHarness->new(
 	seed => $ENV{ZDM_SEED} // int(rand(1_000_000)),
 	kills => $ENV{ZDM_KILLS} // 20,
-	scenarios => [ \%plain, \%wide, \%partitioned, \%expression ])->run;
+	scenarios => [ \%plain, \%wide, \%partitioned, \%expression, \%split, \%merge ])->run;
 
 done_testing();

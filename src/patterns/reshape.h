@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * reshape.h
+ *	  Columns of one shape made of those of another, by expressions.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_PATTERNS_RESHAPE_H
+#define ZDM_PATTERNS_RESHAPE_H
+
+#include "patterns/pattern.h"
+
+/*
+ * What a call says: as the user wrote it, one for each of the migration's new
+ * (types, up) or old columns (down).
+ */
+typedef struct ZdmReshape
+{
+	List	   *types;			/* of char * */
+	List	   *up;
+	List	   *down;
+	List	   *up_names;		/* how errors call the expressions */
+	List	   *down_names;
+} ZdmReshape;
+
+extern void zdm_reshape_check(ZdmMigration *migration, Relation rel,
+							  ZdmReshape *reshape);
+extern List *zdm_reshape_expand(ZdmMigration *migration, Relation rel,
+								ZdmReshape *reshape);
+extern List *zdm_reshape_notes(ZdmMigration *migration, Relation rel,
+							   ZdmReshape *reshape);
+extern List *zdm_reshape_migrate(ZdmMigration *migration);
+extern List *zdm_reshape_contract(ZdmMigration *migration, bool quarantine);
+extern List *zdm_reshape_finish(ZdmMigration *migration);
+extern List *zdm_reshape_rollback(ZdmMigration *migration);
+extern List *zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase);
+extern List *zdm_reshape_twins(ZdmMigration *migration);
+extern void zdm_reshape_guard(ZdmMigration *migration, Relation rel);
+
+#endif							/* ZDM_PATTERNS_RESHAPE_H */

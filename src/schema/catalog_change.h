@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog_change.h
+ *	  Changes of the server's catalog that no statement makes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SCHEMA_CATALOG_CHANGE_H
+#define ZDM_SCHEMA_CATALOG_CHANGE_H
+
+#include "catalog/step.h"
+
+extern bool zdm_index_is_primary(Oid index);
+extern ZdmStep *zdm_primary_key_step(Oid relid, const char *constraint,
+									 bool primary);
+extern ZdmStep *zdm_identity_step(Oid relid, const char *from, const char *to);
+
+#endif							/* ZDM_SCHEMA_CATALOG_CHANGE_H */

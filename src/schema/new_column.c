@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * new_column.c
+ *	  A column that a migration adds, of a type that the user names.
+ *
+ * The type's name is looked up once, under the user's own search_path, and
+ * written into SQL as the server prints it under an empty one.  What ADD
+ * COLUMN would refuse, or rewrite the table for, is refused here, before any
+ * lock is asked for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/heap.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+
+#include "schema/new_column.h"
+#include "schema/table.h"
+#include "util/compat.h"
+
+/* For the context callback: whose type an error is in. */
+typedef struct TypeSource
+{
+	const char *column;
+	const char *type;
+} TypeSource;
+
+static void parse_type(ZdmNewColumn *column, const char *type);
+static void type_error(void *arg);
+
+/*
+ * A column of that name and type, which the table allows.
+ */
+ZdmNewColumn *
+zdm_new_column(Relation rel, const char *name, const char *type)
+{
+	ZdmNewColumn *column = palloc0_object(ZdmNewColumn);
+	AclResult	usage;
+
+	zdm_check_new_column(rel, name);
+	column->name = pstrdup(name);
+	parse_type(column, type);
+	CheckAttributeType(name, column->type.oid, column->type.collation,
+					   list_make1_oid(rel->rd_rel->reltype), 0);
+	usage = object_aclcheck(TypeRelationId, column->type.oid, GetUserId(), ACL_USAGE);
+	if (usage != ACLCHECK_OK)
+		aclcheck_error_type(usage, column->type.oid);
+	zdm_type_check(&column->type);
+	return column;
+}
+
+static void
+parse_type(ZdmNewColumn *column, const char *type)
+{
+	TypeSource	source = {.column = column->name,.type = type};
+	ErrorContextCallback callback = {
+		.callback = type_error,
+		.arg = &source,
+		.previous = error_context_stack,
+	};
+
+	error_context_stack = &callback;
+	zdm_type_parse(type, &column->type);
+	error_context_stack = callback.previous;
+}
+
+/*
+ * A position is one in the type's name, not in the statement that called us.
+ */
+static void
+type_error(void *arg)
+{
+	TypeSource *source = arg;
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(source->type);
+	}
+	errhint("Write the type as in CREATE TABLE; \\dT lists types.");
+	errcontext("type of column \"%s\" of a zdm migration", source->column);
+}
+
+/*
+ * ADD COLUMN clauses for columns (ZdmNewColumn *), for an ALTER TABLE.
+ */
+char *
+zdm_new_columns_sql(List *columns)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, columns)
+	{
+		ZdmNewColumn *column = lfirst(lc);
+
+		appendStringInfo(&sql, "%sADD COLUMN %s %s", sql.len ? ", " : "",
+						 quote_identifier(column->name), zdm_type_text(&column->type));
+	}
+	return sql.data;
+}
+
+/*
+ * A copy of a table's description that has the columns (ZdmNewColumn *), too.
+ */
+TupleDesc
+zdm_new_columns_description(TupleDesc desc, List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		ZdmNewColumn *column = lfirst(lc);
+
+		desc = zdm_description_with(desc, column->name, &column->type);
+	}
+	return desc;
+}

@@ -1,0 +1,417 @@
+/*-------------------------------------------------------------------------
+ *
+ * twin_promote.c
+ *	  A twin column takes the place of its column.
+ *
+ * By then the twin has indexes, constraints and foreign keys like the
+ * column's.  The promotion gives it the column's name, and them theirs; makes
+ * constraints of what so far are plain indexes; and moves what there can be
+ * only one of: default, sequence, NOT NULL, statistics target, comment, replica
+ * identity, clustering, policies, publications, extended statistics, triggers
+ * and views that name the column.  Each is read from the catalog, by the
+ * column's number.  Nothing here reads a row of the table.
+ *
+ * Text that the server gives for an object before, names the column; when it
+ * is run after, that name means the twin.  So no text is ever changed.
+ *
+ * With keep the column is left under the twin's name, with its own indexes and
+ * constraints under those of the twin's; so the same steps with the two
+ * exchanged are the way back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "catalog/index.h"
+#include "commands/comment.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "catalog/step.h"
+#include "schema/catalog_change.h"
+#include "schema/table.h"
+#include "schema/twin.h"
+#include "schema/twin_index.h"
+#include "schema/twin_move.h"
+#include "schema/twin_promote.h"
+#include "util/ident.h"
+#include "util/spi.h"
+
+/* The promotion of one table's twins, or of all. */
+typedef struct Promotion
+{
+	int64		migration;
+	List	   *pairs;
+	bool		keep;
+	ZdmPair    *pair;			/* whose indexes are looked at */
+	List	   *steps;
+} Promotion;
+
+static void give_names(Promotion *work, ZdmPair *pair);
+static void give_not_null(Promotion *work, ZdmPair *pair);
+static void give_indexes(Promotion *work, ZdmPair *pair);
+static void give_index(Promotion *work, Oid table, Oid source, Oid twin);
+static void give_constraint(Promotion *work, Oid table, Oid source, Oid twin);
+static void give_index_marks(Promotion *work, Oid table, Oid source, Oid twin,
+							 char *name);
+static void give_constraints(Promotion *work, Oid relid);
+static void drop_foreign_keys(Promotion *work, Oid relid);
+static void ddl(Promotion *work, Oid relid, const char *description, char *sql);
+
+/*
+ * The change that touches the catalog alone.
+ */
+List *
+zdm_retype_steps(Relation rel, const char *column, const ZdmType *type)
+{
+	return list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+							   "change the type, without reading the table",
+							   psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s%s",
+										zdm_quote_relation(RelationGetRelid(rel)),
+										quote_identifier(column), zdm_type_text(type),
+										zdm_collation_clause(type->collation))));
+}
+
+/*
+ * The steps that put the twins (the second of each pair) in the columns'
+ * places, and drop the columns, or keep them as twins.
+ */
+List *
+zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
+{
+	Promotion	work = {.migration = migration,.pairs = pairs,.keep = keep};
+	List	   *tables = zdm_pair_tables(pairs);
+	List	   *keyed = list_concat_unique_oid(list_copy(tables), zdm_foreign_key_tables(pairs));
+	List	   *after = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+		zdm_move_collect(pairs, lfirst_oid(lc), keep, &work.steps, &after);
+	if (!keep)
+	{
+		foreach(lc, keyed)
+			drop_foreign_keys(&work, lfirst_oid(lc));
+	}
+	foreach(lc, pairs)
+		give_names(&work, lfirst(lc));
+	foreach(lc, pairs)
+		give_not_null(&work, lfirst(lc));
+	foreach(lc, pairs)
+		give_indexes(&work, lfirst(lc));
+	foreach(lc, keyed)
+		give_constraints(&work, lfirst_oid(lc));
+	return list_concat(work.steps, after);
+}
+
+/*
+ * The steps that drop what is the second of each pair, with what zdm has put
+ * on it.
+ */
+List *
+zdm_twin_drop_steps(int64 migration, List *pairs)
+{
+	static const char *const sql =
+		"SELECT c.conname::text FROM pg_catalog.pg_constraint c"
+		" WHERE c.conrelid = $1 AND c.contype = 'f' AND c.conparentid = 0 ORDER BY 1";
+	Promotion	work = {.migration = migration,.pairs = pairs};
+	ListCell   *lc,
+			   *name;
+
+	foreach(lc, list_concat_unique_oid(zdm_pair_tables(pairs), zdm_foreign_key_tables(pairs)))
+	{
+		foreach(name, zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))))))
+		{
+			if (zdm_is_twin_name(lfirst(name), migration))
+				ddl(&work, lfirst_oid(lc), "drop a second foreign key",
+					psprintf("ALTER TABLE %s DROP CONSTRAINT %s", zdm_quote_relation(lfirst_oid(lc)),
+							 quote_identifier(lfirst(name))));
+		}
+	}
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		ddl(&work, pair->relation, "drop the second column",
+			psprintf("ALTER TABLE %s DROP COLUMN %s", zdm_quote_relation(pair->relation),
+					 quote_identifier(pair->to)));
+	}
+	return work.steps;
+}
+
+static void
+ddl(Promotion *work, Oid relid, const char *description, char *sql)
+{
+	work->steps = lappend(work->steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
+												   description, sql));
+}
+
+/*
+ * The name, and with keep the other one for the column.
+ */
+static void
+give_names(Promotion *work, ZdmPair *pair)
+{
+	char	   *table = zdm_quote_relation(pair->relation);
+	const char *from = quote_identifier(pair->from);
+	const char *to = quote_identifier(pair->to);
+	const char *aside = quote_identifier(zdm_twin_index_name(work->migration, pair->from));
+
+	if (!work->keep)
+	{
+		ddl(work, pair->relation, "drop the column",
+			psprintf("ALTER TABLE %s DROP COLUMN %s", table, from));
+		ddl(work, pair->relation, "give the second column its name",
+			psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, to, from));
+		return;
+	}
+	ddl(work, pair->relation, "set the second column aside",
+		psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, to, aside));
+	ddl(work, pair->relation, "give the column the second one's name",
+		psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, from, to));
+	ddl(work, pair->relation, "give the second column its name",
+		psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, aside, from));
+}
+
+/*
+ * The server takes the CHECK's word for it, and reads nothing.  The column has
+ * its new name by now.
+ */
+static void
+give_not_null(Promotion *work, ZdmPair *pair)
+{
+	char	   *name = zdm_twin_not_null_name(work->migration, pair->from);
+	HeapTuple	tuple = SearchSysCacheAttName(pair->relation, pair->from);
+	bool		notnull;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "column \"%s\" does not exist", pair->from);
+	notnull = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
+	ReleaseSysCache(tuple);
+	if (!notnull)
+		return;
+	ddl(work, pair->relation, "make it NOT NULL",
+		psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
+				 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
+	if (work->migration == 0 ||
+		OidIsValid(get_relation_constraint_oid(pair->relation, name, true)))
+		ddl(work, pair->relation, "drop the CHECK that stood for it",
+			psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
+					 zdm_quote_relation(pair->relation), quote_identifier(name)));
+}
+
+static void
+give_indexes(Promotion *work, ZdmPair *pair)
+{
+	ListCell   *lc;
+
+	work->pair = pair;
+	foreach(lc, zdm_twin_index_sources(pair->relation, pair->from, pair->to))
+	{
+		Oid			table = IndexGetRelation(lfirst_oid(lc), false);
+		char	   *name = zdm_twin_index_name(work->migration, get_rel_name(lfirst_oid(lc)));
+
+		give_index(work, table, lfirst_oid(lc), zdm_twin_index_named(table, name));
+	}
+}
+
+/*
+ * The twin's index, which does not exist in a dry run, takes the source's
+ * name and its marks; so do those of the partitions.
+ */
+static void
+give_index(Promotion *work, Oid table, Oid source, Oid twin)
+{
+	char	   *name = get_rel_name(source);
+	char	   *schema = get_namespace_name(get_rel_namespace(source));
+	char	   *twin_name = OidIsValid(twin) ? get_rel_name(twin) :
+		zdm_twin_index_name(work->migration, name);
+	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
+	ListCell   *lc,
+			   *item;
+
+	if (OidIsValid(get_index_constraint(source)))
+	{
+		give_constraint(work, table, source, twin);
+		return;
+	}
+	if (work->keep)
+		ddl(work, table, "set the column's index aside",
+			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, name),
+					 quote_identifier(aside)));
+	ddl(work, table, "give the second column's index its name",
+		psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, twin_name),
+				 quote_identifier(name)));
+	if (work->keep)
+		ddl(work, table, "keep the column's index for a rollback",
+			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, aside),
+					 quote_identifier(twin_name)));
+	give_index_marks(work, table, source, twin, name);
+	if (!OidIsValid(twin))
+		return;
+	foreach(lc, find_inheritance_children(source, NoLock))
+	{
+		Oid			part = IndexGetRelation(lfirst_oid(lc), false);
+
+		foreach(item, find_inheritance_children(twin, NoLock))
+		{
+			if (IndexGetRelation(lfirst_oid(item), false) == part)
+				give_index(work, part, lfirst_oid(lc), lfirst_oid(item));
+		}
+	}
+}
+
+/*
+ * A primary key, or a unique constraint: the twin has so far only the index
+ * of it, or, on the way back from a quarantine, the constraint.
+ */
+static void
+give_constraint(Promotion *work, Oid table, Oid source, Oid twin)
+{
+	char	   *quoted = zdm_quote_relation(table);
+	char	   *name = get_rel_name(source);
+	char	   *twin_name = OidIsValid(twin) ? get_rel_name(twin) :
+		zdm_twin_index_name(work->migration, name);
+	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
+	bool		bare = !OidIsValid(twin) || !OidIsValid(get_index_constraint(twin));
+	bool		primary = zdm_index_is_primary(source);
+
+	if (work->keep && primary)
+		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, false));
+	if (work->keep)
+		ddl(work, table, "set the column's constraint aside",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(name),
+					 quote_identifier(aside)));
+	if (bare)
+		ddl(work, table, "make the second column's index its constraint",
+			psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s USING INDEX %s", quoted, quote_identifier(name),
+					 primary ? "PRIMARY KEY" : "UNIQUE", quote_identifier(twin_name)));
+	else
+		ddl(work, table, "give the second column's constraint its name",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(twin_name),
+					 quote_identifier(name)));
+	if (!bare && primary)
+		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, true));
+	if (work->keep)
+		ddl(work, table, "keep the column's constraint for a rollback",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(aside),
+					 quote_identifier(twin_name)));
+	give_index_marks(work, table, source, twin, name);
+}
+
+/*
+ * The names of its columns, comments, statistics targets, clustering, replica
+ * identity.
+ */
+static void
+give_index_marks(Promotion *work, Oid table, Oid source, Oid twin, char *name)
+{
+	char	   *index = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)), name);
+	Oid			constraint = get_index_constraint(source);
+	char	   *comment = GetComment(source, RelationRelationId, 0);
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(source));
+	FormData_pg_index form;
+	ListCell   *lc;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for index %u", source);
+	memcpy(&form, GETSTRUCT(tuple), offsetof(FormData_pg_index, indkey));
+	ReleaseSysCache(tuple);
+	if (get_attnum(twin, work->pair->to) > 0)
+		ddl(work, table, "give the index's column its name",
+			psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", index, quote_identifier(work->pair->to),
+					 quote_identifier(work->pair->from)));
+	if (comment != NULL)
+		ddl(work, table, "copy an index's comment",
+			psprintf("COMMENT ON INDEX %s IS %s", index, quote_literal_cstr(comment)));
+	comment = OidIsValid(constraint) ? GetComment(constraint, ConstraintRelationId, 0) : NULL;
+	if (comment != NULL)
+		ddl(work, table, "copy a constraint's comment",
+			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
+					 zdm_quote_relation(table), quote_literal_cstr(comment)));
+	foreach(lc, zdm_query_strings("SELECT pg_catalog.format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget)"
+								  " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attstattarget >= 0",
+								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(source)))))
+		ddl(work, table, "copy an index's statistics target",
+			psprintf("ALTER INDEX %s %s", index, (char *) lfirst(lc)));
+	if (form.indisclustered)
+		ddl(work, table, "mark the index for CLUSTER",
+			psprintf("ALTER TABLE %s CLUSTER ON %s", zdm_quote_relation(table), quote_identifier(name)));
+	if (form.indisreplident)
+		ddl(work, table, "make the index the replica identity",
+			psprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", zdm_quote_relation(table),
+					 quote_identifier(name)));
+}
+
+/*
+ * CHECK constraints and foreign keys of a table: the twin's take the names.
+ * With keep, the others take theirs; without, they have gone already.
+ */
+static void
+give_constraints(Promotion *work, Oid relid)
+{
+	static const char *const sql =
+		"SELECT DISTINCT c.conname::text FROM pg_catalog.pg_constraint c"
+		" WHERE c.conrelid = $4 AND c.contype IN ('c', 'f') AND c.conparentid = 0 AND c.conislocal"
+		" AND EXISTS (SELECT FROM " ZDM_PAIRS_SQL " JOIN pg_catalog.pg_attribute a"
+		" ON a.attrelid = p.rel AND a.attname = p.col"
+		" WHERE (c.conrelid = p.rel AND a.attnum = ANY (c.conkey))"
+		" OR (c.confrelid = p.rel AND a.attnum = ANY (c.confkey))) ORDER BY 1";
+	char	   *table = zdm_quote_relation(relid);
+	ListCell   *lc;
+
+	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(work->pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)))))
+	{
+		char	   *name = lfirst(lc);
+		char	   *twin = zdm_twin_index_name(work->migration, name);
+		char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
+		Oid			source = get_relation_constraint_oid(relid, name, false);
+		char	   *comment = GetComment(source, ConstraintRelationId, 0);
+
+		if (zdm_is_twin_name(name, 0))
+			continue;
+		if (work->keep)
+			ddl(work, relid, "set the column's constraint aside",
+				psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
+						 quote_identifier(aside)));
+		ddl(work, relid, "give the second column's constraint its name",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(twin),
+					 quote_identifier(name)));
+		if (work->keep)
+			ddl(work, relid, "keep the column's constraint for a rollback",
+				psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(aside),
+						 quote_identifier(twin)));
+		if (comment != NULL)
+			ddl(work, relid, "copy a constraint's comment",
+				psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name), table,
+						 quote_literal_cstr(comment)));
+	}
+}
+
+/*
+ * Foreign keys and CHECKs would go with the column, but a key that others
+ * refer to would not.
+ */
+static void
+drop_foreign_keys(Promotion *work, Oid relid)
+{
+	static const char *const sql =
+		"SELECT DISTINCT c.conname::text FROM pg_catalog.pg_constraint c"
+		" WHERE c.conrelid = $4 AND c.contype IN ('c', 'f') AND c.conparentid = 0 AND c.conislocal"
+		" AND EXISTS (SELECT FROM " ZDM_PAIRS_SQL " JOIN pg_catalog.pg_attribute a"
+		" ON a.attrelid = p.rel AND a.attname = p.col"
+		" WHERE (c.conrelid = p.rel AND a.attnum = ANY (c.conkey))"
+		" OR (c.confrelid = p.rel AND a.attnum = ANY (c.confkey))) ORDER BY 1";
+	ListCell   *lc;
+
+	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(work->pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)))))
+		ddl(work, relid, "drop the column's constraint",
+			psprintf("ALTER TABLE %s DROP CONSTRAINT %s", zdm_quote_relation(relid),
+					 quote_identifier(lfirst(lc))));
+}

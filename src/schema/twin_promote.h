@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * twin_promote.h
+ *	  A twin column takes the place of its column.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SCHEMA_TWIN_PROMOTE_H
+#define ZDM_SCHEMA_TWIN_PROMOTE_H
+
+#include "schema/retype.h"
+#include "schema/twin_constraint.h"
+
+extern List *zdm_retype_steps(Relation rel, const char *column,
+							  const ZdmType *type);
+extern List *zdm_promote_steps(int64 migration, List *pairs, bool keep,
+							   bool recreate_views);
+extern List *zdm_twin_drop_steps(int64 migration, List *pairs);
+
+#endif							/* ZDM_SCHEMA_TWIN_PROMOTE_H */
