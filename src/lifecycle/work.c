@@ -33,6 +33,7 @@
 #include "backfill/batch.h"
 #include "backfill/verify.h"
 #include "catalog/event.h"
+#include "catalog/sync_rule.h"
 #include "lifecycle/migrate.h"
 #include "schema/table.h"
 #include "util/compat.h"
@@ -218,6 +219,10 @@ start_again(ZdmMigrate *migrate)
 		zdm_event(migration, "info", "restarted",
 				  psprintf("table %s has new storage and is visited from its start",
 						   RelationGetRelationName(rel)));
+		if (zdm_sync_rules_forget_age(migration->id, zdm_root_table(relid)))
+			zdm_event(migration, "warning", "rows look alike",
+					  psprintf("table %s was written anew: what is NULL counts as not filled, also where a statement meant it",
+							   RelationGetRelationName(rel)));
 	}
 	relation_close(rel, NoLock);
 	return ZDM_WORKED;

@@ -374,6 +374,15 @@ zdm_check_free_columns(Oid relid, List *columns)
 }
 
 /*
+ * The table, or the partitioned one that it is a part of.
+ */
+Oid
+zdm_root_table(Oid relid)
+{
+	return get_rel_relispartition(relid) ? llast_oid(get_partition_ancestors(relid)) : relid;
+}
+
+/*
  * The table and, where it is partitioned, all below it.  No locks are taken:
  * the caller has them, or looks again once he has.
  */

@@ -19,6 +19,7 @@ extern bool zdm_trigger_changes_row(const Trigger *trigger);
 extern void zdm_check_column(Relation rel, const char *name);
 extern void zdm_check_new_column(Relation rel, const char *name);
 extern void zdm_check_free_columns(Oid relid, List *columns);
+extern Oid	zdm_root_table(Oid relid);
 extern List *zdm_table_and_partitions(Oid relid);
 extern List *zdm_storage_relations(Oid relid);
 extern List *zdm_migration_tables(ZdmMigration *migration);

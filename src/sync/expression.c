@@ -8,6 +8,7 @@
  * function, operator and type with its schema.  From then on it means the
  * same in every session.  It may use what a generated column's expression may
  * use: immutable or, other than there, stable functions of the row's columns.
+ * What fills a column may be volatile, too: it is evaluated once for a row.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,6 +41,7 @@ typedef struct ExpressionSource
 
 static void expression_error(void *arg);
 static Node *raw_expression(const char *sql, const char *argument);
+static char *stored_text(Relation rel, Node *expr);
 static void check_columns(Relation rel, Node *expr, const char *argument,
 						  List *allowed);
 
@@ -52,13 +54,24 @@ Node *
 zdm_expression_parse(Relation rel, const char *sql, const char *argument,
 					 AttrNumber target)
 {
+	return zdm_expression_parse_as(rel, sql, argument,
+								   TupleDescAttr(RelationGetDescr(rel), target - 1));
+}
+
+/*
+ * The same for a column that need not be one of the table's yet: of attr, its
+ * name, type and modifier are used.
+ */
+Node *
+zdm_expression_parse_as(Relation rel, const char *sql, const char *argument,
+						Form_pg_attribute attr)
+{
 	ExpressionSource source = {.sql = sql,.argument = argument};
 	ErrorContextCallback callback = {
 		.callback = expression_error,
 		.arg = &source,
 		.previous = error_context_stack,
 	};
-	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), target - 1);
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *nsitem;
 	Node	   *expr;
@@ -156,9 +169,6 @@ zdm_expression_check(Relation rel, const char *sql, const char *argument,
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), target);
 	Node	   *expr = zdm_expression_parse(rel, sql, argument, attnum);
-	ZdmIdentity saved;
-	List	   *context;
-	char	   *result;
 
 	check_columns(rel, expr, argument, allowed);
 	if (contain_volatile_functions(expr))
@@ -168,6 +178,28 @@ zdm_expression_check(Relation rel, const char *sql, const char *argument,
 				errdetail("The expression is evaluated by every writer and again by the backfill and the verification; all must find the same value: %s",
 						  sql),
 				errhint("Use immutable or stable functions of the row's columns."));
+	return stored_text(rel, expr);
+}
+
+/*
+ * The same for an expression that fills a column, described by attr as above.
+ */
+char *
+zdm_expression_check_fill(Relation rel, const char *sql, const char *argument,
+						  Form_pg_attribute attr)
+{
+	Node	   *expr = zdm_expression_parse_as(rel, sql, argument, attr);
+
+	check_columns(rel, expr, argument, NIL);
+	return stored_text(rel, expr);
+}
+
+static char *
+stored_text(Relation rel, Node *expr)
+{
+	ZdmIdentity saved;
+	List	   *context;
+	char	   *result;
 
 	zdm_pin_path(&saved);
 	zdm_pin_style();

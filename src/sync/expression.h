@@ -13,8 +13,13 @@
 
 extern Node *zdm_expression_parse(Relation rel, const char *text,
 								  const char *argument, AttrNumber target);
+extern Node *zdm_expression_parse_as(Relation rel, const char *sql,
+									 const char *argument, Form_pg_attribute attr);
 extern char *zdm_expression_check(Relation rel, const char *text,
 								  const char *argument, const char *target,
 								  List *allowed);
+extern char *zdm_expression_check_fill(Relation rel, const char *sql,
+									   const char *argument,
+									   Form_pg_attribute attr);
 
 #endif							/* ZDM_SYNC_EXPRESSION_H */

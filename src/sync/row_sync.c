@@ -42,6 +42,11 @@
  * row not yet backfilled) is looked at only when no other rule has anything to
  * say.
  *
+ * Rules that fill or compute a column (fill.c) come last: once nothing else
+ * changes any more, a NULL that is left is filled, which the other rules then
+ * see as they see everything that was written, and in the end what is computed
+ * is computed.
+ *
  * Values are compared by their binary image.  A TOASTed value that neither
  * side touched is the same pointer on both and is not fetched.
  *
@@ -58,6 +63,7 @@
 #include "utils/rel.h"
 
 #include "sync/arbiter.h"
+#include "sync/fill.h"
 #include "sync/row_sync.h"
 #include "sync/written.h"
 #include "util/spi.h"
@@ -92,6 +98,15 @@ typedef struct Decision
 	bool		by_default;
 } Decision;
 
+/* What is looked at in one go through the rules; each after the ones above. */
+typedef enum Stage
+{
+	WRITTEN,
+	DEFAULTS,
+	FILLS,
+	COMPUTED
+} Stage;
+
 typedef struct DefaultAttempt
 {
 	RowUnderWay *way;
@@ -100,12 +115,15 @@ typedef struct DefaultAttempt
 } DefaultAttempt;
 
 static void apply_rules(RowUnderWay *way);
+static Decision decide(RowUnderWay *way, ZdmRule *rule, Stage stage);
 static void note_settled(RowUnderWay *way, const ZdmSide *side);
 static bool apply_default(RowUnderWay *way, ZdmSide *side);
 static void attempt_default(void *arg);
 static void sync_error(void *arg);
 static Decision decide_update(RowUnderWay *way, ZdmRule *rule);
 static Decision decide_insert(RowUnderWay *way, ZdmRule *rule);
+static Decision decide_fill(RowUnderWay *way, ZdmRule *rule);
+static void check_computed(RowUnderWay *way, const ZdmColumn *column);
 static bool side_changed(RowUnderWay *way, const ZdmSide *side);
 static bool side_in_set_list(RowUnderWay *way, const ZdmSide *side);
 static bool side_given(RowUnderWay *way, ZdmSide *side);
@@ -117,6 +135,7 @@ static bool agree(RowUnderWay *way, ZdmRule *rule);
 static bool apply(RowUnderWay *way, ZdmSide *side);
 static bool same_image(const ZdmColumn *column, Datum a, bool a_null,
 					   Datum b, bool b_null);
+static void form_whole(RowUnderWay *way);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
 /*
@@ -142,10 +161,12 @@ zdm_row_sync(TriggerData *trigdata)
 	set = way.set = zdm_rules_get(trigdata->tg_relation);
 	if (set->count == 0)
 		return tuple;
-	if (!update)
+	if (!update && set->has_sync)
 		zdm_written_by_insert(trigdata->tg_relation, set->ancestors,
 							  &way.written);
 	apply_rules(&way);
+	if (!update && set->has_others && !way.modified)
+		form_whole(&way);
 	return way.modified ? result_tuple(&way, tuple) : tuple;
 }
 
@@ -177,7 +198,8 @@ apply_rules(RowUnderWay *way)
 {
 	ZdmRuleSet *set = way->set;
 	Bitmapset  *applied = NULL;
-	bool		defaults = set->count == 1;
+	Stage		last = set->has_others ? COMPUTED : DEFAULTS;
+	Stage		stage = set->count == 1 ? last : WRITTEN;
 	bool		again;
 	int			uses;
 	ErrorContextCallback callback = {
@@ -200,9 +222,8 @@ apply_rules(RowUnderWay *way)
 
 			if (set->count > 1 && bms_is_member(i, applied))
 				continue;
-			decision = way->before ? decide_update(way, rule) : decide_insert(way, rule);
-			if (decision.direction == LEAVE ||
-				(decision.by_default && !defaults))
+			decision = decide(way, rule, stage);
+			if (decision.direction == LEAVE)
 				continue;
 			side = decision.direction == UP ? &rule->new : &rule->old;
 			changed = decision.by_default ? apply_default(way, side) : apply(way, side);
@@ -214,14 +235,34 @@ apply_rules(RowUnderWay *way)
 			{
 				applied = bms_add_member(applied, i);
 				again = true;
-				defaults = false;
+				stage = WRITTEN;
 			}
 		}
-		if (!again && !defaults)
-			again = defaults = true;
+		if (!again && stage < last)
+		{
+			again = true;
+			stage++;
+		}
 	} while (again);
 	zdm_rules_release(uses);
 	error_context_stack = callback.previous;
+}
+
+/*
+ * What a rule asks for in this stage.
+ */
+static Decision
+decide(RowUnderWay *way, ZdmRule *rule, Stage stage)
+{
+	Decision	decision = {.direction = LEAVE};
+
+	if (rule->kind == ZDM_RULE_SYNC)
+		decision = way->before ? decide_update(way, rule) : decide_insert(way, rule);
+	else if (stage >= (rule->kind == ZDM_RULE_COMPUTE ? COMPUTED : FILLS))
+		return decide_fill(way, rule);
+	if (decision.by_default && stage < DEFAULTS)
+		decision.direction = LEAVE;
+	return decision;
 }
 
 /*
@@ -275,10 +316,16 @@ sync_error(void *arg)
 	RowUnderWay *way = arg;
 	ZdmRule    *rule = way->rule;
 
-	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback(%s))",
-			   rule->migration, RelationGetRelationName(way->rel),
-			   rule->old.columns[0].name, rule->new.columns[0].name,
-			   quote_literal_cstr(rule->migration));
+	if (rule->kind != ZDM_RULE_SYNC)
+		errcontext("zdm migration \"%s\" on table \"%s\", which %s column \"%s\" (to end it: SELECT zdm.rollback(%s))",
+				   rule->migration, RelationGetRelationName(way->rel),
+				   rule->kind == ZDM_RULE_COMPUTE ? "computes" : "fills",
+				   rule->new.columns[0].name, quote_literal_cstr(rule->migration));
+	else
+		errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns \"%s\" and \"%s\" in sync (to end it: SELECT zdm.rollback(%s))",
+				   rule->migration, RelationGetRelationName(way->rel),
+				   rule->old.columns[0].name, rule->new.columns[0].name,
+				   quote_literal_cstr(rule->migration));
 }
 
 static Decision
@@ -342,6 +389,65 @@ decide_insert(RowUnderWay *way, ZdmRule *rule)
 			decision.direction = old_null && !new_null ? DOWN : UP;
 	}
 	return decision;
+}
+
+/*
+ * A rule without an old side.  Where an UPDATE leaves a column as it found it,
+ * setting it is a courtesy.
+ */
+static Decision
+decide_fill(RowUnderWay *way, ZdmRule *rule)
+{
+	Decision	decision = {.direction = LEAVE,.by_default = true};
+
+	for (int i = 0; i < rule->new.count; i++)
+	{
+		const ZdmColumn *column = &rule->new.columns[i];
+		bool		was_null = false;
+
+		if (!zdm_fill_applies(rule, column, way->before, way->row, way->updated_cols))
+			continue;
+		if (rule->kind == ZDM_RULE_COMPUTE)
+			check_computed(way, column);
+		if (way->before != NULL)
+			(void) slot_getattr(way->before, column->attnum, &was_null);
+		decision.direction = UP;
+		decision.by_default &= was_null;
+	}
+	return decision;
+}
+
+/*
+ * Nobody gives a value to a column that is to be a generated one, as nobody
+ * will be able to then.
+ */
+static void
+check_computed(RowUnderWay *way, const ZdmColumn *column)
+{
+	Datum		given,
+				before,
+				should;
+	bool		given_null,
+				before_null = true,
+				should_null;
+
+	given = slot_getattr(way->row, column->attnum, &given_null);
+	if (given_null)
+		return;
+	if (way->before != NULL)
+	{
+		before = slot_getattr(way->before, column->attnum, &before_null);
+		if (same_image(column, given, given_null, before, before_null))
+			return;
+	}
+	should = zdm_value_compute(&column->value, way->set, way->row, &should_null);
+	if (!same_image(column, given, given_null, should, should_null))
+		ereport(ERROR,
+				errcode(ERRCODE_GENERATED_ALWAYS),
+				errmsg("cannot give column \"%s\" of table \"%s\" another value than its expression's",
+					   column->name, RelationGetRelationName(way->rel)),
+				errdetail("The column is to become a generated column."),
+				errhint("Leave the column out of the statement."));
 }
 
 /*
@@ -518,8 +624,15 @@ apply(RowUnderWay *way, ZdmSide *side)
 		Datum		is;
 		bool		is_null;
 
-		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
 		is = slot_getattr(way->row, column->attnum, &is_null);
+		if (way->rule->kind != ZDM_RULE_SYNC &&
+			!zdm_fill_applies(way->rule, column, way->before, way->row, way->updated_cols))
+		{
+			values[i] = is;
+			nulls[i] = is_null;
+			continue;
+		}
+		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
 		if (!same_image(column, is, is_null, values[i], nulls[i]))
 			differs = true;
 	}
@@ -571,6 +684,19 @@ same_image(const ZdmColumn *column, Datum a, bool a_null, Datum b, bool b_null)
 			return true;
 	}
 	return datum_image_eq(a, b, column->typbyval, column->typlen);
+}
+
+/*
+ * An INSERT may bring a tuple of another table as it is, which may be one that
+ * lacks columns: stored, it would look older than it is.
+ */
+static void
+form_whole(RowUnderWay *way)
+{
+	if (zdm_stored_columns(way->row) == way->row->tts_tupleDescriptor->natts)
+		return;
+	slot_getallattrs(way->row);
+	way->modified = true;
 }
 
 /*

@@ -314,6 +314,11 @@ compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source, ZdmRule *rule)
 		return false;
 	}
 	zdm_migration_scan(source->migration, &rule->migration, &state);
+	rule->kind = source->kind;
+	if (rule->kind == ZDM_RULE_SYNC)
+		set->has_sync = true;
+	else
+		set->has_others = true;
 	rule->backfilling = state == ZDM_EXPANDED;
 	rule->new_leads = state == ZDM_CONTRACTED;
 	compile_values(set, rel, &rule->new, source->up, "up");

@@ -11,6 +11,8 @@
 #include "nodes/execnodes.h"
 #include "utils/rel.h"
 
+#include "catalog/sync_rule.h"
+
 /*
  * How one column's value is made from the other side.  Most are a plain copy
  * of one column; then source is its number and state is NULL.
@@ -48,6 +50,7 @@ typedef struct ZdmSide
 typedef struct ZdmRule
 {
 	char	   *migration;
+	ZdmRuleKind kind;
 	ZdmSide		old;			/* each value by down */
 	ZdmSide		new;			/* each value by up */
 	bool		backfilling;	/* rows may not be backfilled yet */
@@ -63,6 +66,8 @@ typedef struct ZdmRuleSet
 	Oid			role;			/* whose rights the expressions were checked
 								 * for */
 	bool		has_expressions;
+	bool		has_sync;		/* rules of kind ZDM_RULE_SYNC */
+	bool		has_others;
 	MemoryContext cxt;
 	List	   *ancestors;		/* oids, where the table is a partition */
 	int			count;
