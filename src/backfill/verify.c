@@ -25,6 +25,7 @@
 #include "portability/instr_time.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -333,4 +334,38 @@ side_equal(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * How many rows of a table, with its partitions, hold NULL in a column, and
+ * the keys (char *) of the first of them.
+ */
+int64
+zdm_null_rows(Oid relid, const char *column, List **sample)
+{
+	int64		result = 0;
+	ListCell   *lc;
+
+	*sample = NIL;
+	foreach(lc, zdm_storage_relations(relid))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
+		TupleTableSlot *row = table_slot_create(rel, NULL);
+		TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+
+		while (table_scan_getnextslot(scan, ForwardScanDirection, row))
+		{
+			bool		isnull;
+
+			CHECK_FOR_INTERRUPTS();
+			(void) slot_getattr(row, attnum, &isnull);
+			if (isnull && result++ < ZDM_VERIFY_SAMPLE)
+				*sample = lappend(*sample, zdm_row_key(rel, row));
+		}
+		table_endscan(scan);
+		ExecDropSingleTupleTableSlot(row);
+		table_close(rel, NoLock);
+	}
+	return result;
 }

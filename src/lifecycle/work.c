@@ -35,6 +35,7 @@
 #include "catalog/event.h"
 #include "catalog/sync_rule.h"
 #include "lifecycle/migrate.h"
+#include "lifecycle/registry.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -74,6 +75,7 @@ zdm_work_once(ZdmMigrate *migrate)
 	ZdmOutcome	outcome;
 	ZdmRange   *range;
 	char	   *reason;
+	bool		verify_first;
 
 	migrate->pause_ms = 0;
 	zdm_set_local("synchronous_commit", "off");
@@ -99,8 +101,8 @@ zdm_work_once(ZdmMigrate *migrate)
 			if (table_is_busy(migrate))
 				return ZDM_WAITED;
 			/* Others write the step, too: let go of it before any work. */
-			(void) zdm_migrate_enter_step(migrate, ZDM_STEP_BACKFILL);
-			return ZDM_WORKED;
+			if (zdm_migrate_enter_step(migrate, ZDM_STEP_BACKFILL))
+				return ZDM_WORKED;
 		}
 		range = zdm_range_claim(migration->id, ZDM_RANGE_BLOCKS, NULL);
 		if (range != NULL)
@@ -127,11 +129,17 @@ zdm_work_once(ZdmMigrate *migrate)
 		return outcome;
 	if (migrate->task != NULL && migrate->task->kind != ZDM_TASK_RUN)
 		return ZDM_STOPPED;		/* the rest is another's */
-	outcome = zdm_ddl_step(migrate);
-	if (outcome != ZDM_NOTHING_LEFT)
-		return outcome;
+	verify_first = zdm_pattern(migration->pattern)->verify_first;
+	if (!verify_first)
+	{
+		outcome = zdm_ddl_step(migrate);
+		if (outcome != ZDM_NOTHING_LEFT)
+			return outcome;
+	}
 
-	if (zdm_migrate_enter_step(migrate, ZDM_STEP_VERIFY))
+	/* Once the DDL that comes after it has begun, it was done. */
+	if (!(verify_first && migrate->step_kind == ZDM_STEP_DDL) &&
+		zdm_migrate_enter_step(migrate, ZDM_STEP_VERIFY))
 	{
 		begin_verification(migrate);
 		return ZDM_WORKED;
@@ -141,6 +149,8 @@ zdm_work_once(ZdmMigrate *migrate)
 		return work_on(migrate, range, ZDM_RANGE_VERIFY);
 	if (zdm_range_left(migration->id, ZDM_RANGE_VERIFY))
 		return wait_idle(migrate);
+	if (verify_first && zdm_ranges_mismatches(migration->id) == 0)
+		return zdm_ddl_step(migrate);
 	return ZDM_NOTHING_LEFT;
 }
 

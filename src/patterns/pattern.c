@@ -13,6 +13,9 @@
 #include "utils/builtins.h"
 
 #include "patterns/pattern.h"
+#include "schema/not_null.h"
+#include "schema/table.h"
+#include "util/ident.h"
 
 ZdmNote *
 zdm_note(bool warn, const char *format,...)
@@ -46,4 +49,31 @@ zdm_hint_rollback(ZdmMigration *migration)
 {
 	return errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
 				   quote_literal_cstr(migration->name));
+}
+
+/*
+ * A migration that is ready to make a column mandatory without a scan must
+ * stay so.
+ */
+void
+zdm_guard_not_null(ZdmMigration *migration, const char *column)
+{
+	if (migration->state == ZDM_READY && !zdm_not_null_proved(migration, column))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("the check of column \"%s\" of table \"%s\" is needed by migration \"%s\"",
+					   column, zdm_relation_label(migration->relation), migration->name),
+				errdetail("Without it, making the column NOT NULL would read the whole table under an exclusive lock."),
+				zdm_hint_rollback(migration));
+}
+
+/*
+ * What a rule reads must keep its name and type as long as it is there.
+ */
+void
+zdm_check_fill(ZdmMigration *migration)
+{
+	zdm_check_read_columns(migration->rules, migration->relation,
+						   list_make2(pstrdup(zdm_set_not_null_pattern.name),
+									  pstrdup(zdm_drop_not_null_pattern.name)));
 }

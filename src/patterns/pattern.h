@@ -51,6 +51,16 @@ typedef struct ZdmPattern
 	 * transaction of its own and as its table's owner.  NULL: there is none.
 	 */
 	List	   *(*statements) (ZdmMigration *migration);
+	bool		verify_first;	/* and then these, where nothing was found */
+
+	/*
+	 * Before a rollback that needs something proved, which takes a scan: the
+	 * steps that make it provable.  They are run in the call's transaction,
+	 * the migration goes back to its migrate phase for what statements()
+	 * returns then, and once it is ready the same call goes ahead.  NIL:
+	 * nothing is needed (any more).  NULL: never.
+	 */
+	List	   *(*prepare_rollback) (ZdmMigration *migration);
 
 	/* What others have attached (char *) to what the phase would drop. */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
@@ -74,9 +84,14 @@ typedef struct ZdmNote
 extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
 extern int	zdm_hint_rollback(ZdmMigration *migration);
+extern void zdm_check_fill(ZdmMigration *migration);
+extern void zdm_guard_not_null(ZdmMigration *migration, const char *column);
 
 /* One line for each pattern; lifecycle/registry.c has the list. */
 extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
+extern const ZdmPattern zdm_add_column_pattern;
+extern const ZdmPattern zdm_set_not_null_pattern;
+extern const ZdmPattern zdm_drop_not_null_pattern;
 
 #endif							/* ZDM_PATTERNS_PATTERN_H */

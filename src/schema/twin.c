@@ -45,7 +45,6 @@
 static Form_pg_attribute column_attribute(Relation rel, const char *column);
 static bool accepts_null(Oid type, Oid owner);
 static void check_null(void *arg);
-static bool is_constrained(Oid domain);
 static char *twin_type(Form_pg_attribute attr);
 static char *twin_default(Relation rel, const char *column);
 static char *collation_clause(Oid collation);
@@ -170,8 +169,8 @@ default_steps(Relation rel, const char *column, const char *twin)
  * the type cache would plan the constraints' expressions, and so might run a
  * user's functions as whoever we are.
  */
-static bool
-is_constrained(Oid domain)
+bool
+zdm_domain_is_constrained(Oid domain)
 {
 	return zdm_query_strings("WITH RECURSIVE d AS ("
 							 " SELECT t.oid, t.typbasetype, t.typnotnull FROM pg_catalog.pg_type t"
@@ -191,7 +190,7 @@ twin_type(Form_pg_attribute attr)
 	ZdmIdentity saved;
 	char	   *result;
 
-	if (get_typtype(type) == TYPTYPE_DOMAIN && is_constrained(type))
+	if (get_typtype(type) == TYPTYPE_DOMAIN && zdm_domain_is_constrained(type))
 		type = getBaseTypeAndTypmod(type, &typmod);
 	zdm_pin_path(&saved);
 	result = format_type_with_typemod(type, typmod);

@@ -14,6 +14,7 @@
 extern void zdm_twin_check(Relation rel, const char *column);
 extern List *zdm_twin_add_steps(Relation rel, const char *column,
 								const char *twin);
+extern bool zdm_domain_is_constrained(Oid domain);
 extern bool zdm_twin_fits(Relation rel, const char *column, const char *twin);
 extern List *zdm_twin_attachments(int64 migration, Oid relid,
 								  const char *column, const char *twin);

@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
@@ -22,9 +23,11 @@
 #include "parser/parse_expr.h"
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
+#include "parser/parse_type.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/ruleutils.h"
 
 #include "sync/expression.h"
@@ -40,6 +43,7 @@ typedef struct ExpressionSource
 } ExpressionSource;
 
 static void expression_error(void *arg);
+static void type_error(void *arg);
 static Node *raw_expression(const char *sql, const char *argument);
 static char *stored_text(Relation rel, Node *expr);
 static void check_columns(Relation rel, Node *expr, const char *argument,
@@ -249,4 +253,67 @@ check_columns(Relation rel, Node *expr, const char *argument, List *allowed)
 					errdetail("A generated column is computed after the sync trigger has run."),
 					errhint("Write the generated column's own expression instead."));
 	}
+}
+
+/*
+ * The type that an argument names, by the server's own parser.
+ */
+void
+zdm_type_parse(const char *text, const char *argument, Oid *type, int32 *typmod)
+{
+	ExpressionSource source = {.sql = text,.argument = argument};
+	ErrorContextCallback callback = {
+		.callback = type_error,
+		.arg = &source,
+		.previous = error_context_stack,
+	};
+
+	error_context_stack = &callback;
+	zdm_parse_type(text, type, typmod);
+	error_context_stack = callback.previous;
+	if (get_typtype(*type) == TYPTYPE_PSEUDO)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				errmsg("%s is a pseudo-type", format_type_be(*type)),
+				errhint("Give a type that a column can have."));
+}
+
+/*
+ * The parser has told of the text itself; the position would be one in the
+ * statement that called us.
+ */
+static void
+type_error(void *arg)
+{
+	ExpressionSource *source = arg;
+
+	if (geterrposition() > 0)
+		errposition(0);
+	errcontext("argument \"%s\" of a zdm migration", source->argument);
+}
+
+/*
+ * The names (char *) of the columns that a stored expression refers to.
+ */
+List *
+zdm_expression_columns(Relation rel, const char *sql)
+{
+	ParseState *pstate = make_parsestate(NULL);
+	ParseNamespaceItem *nsitem;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL,
+										   false, true);
+	addNSItemToQuery(pstate, nsitem, true, true, true);
+	foreach(lc, pull_var_clause(transformExpr(pstate, raw_expression(sql, "up"),
+											  EXPR_KIND_GENERATED_COLUMN), 0))
+	{
+		AttrNumber	attnum = lfirst_node(Var, lc)->varattno;
+
+		if (attnum > 0)
+			result = lappend(result, pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname)));
+	}
+	free_parsestate(pstate);
+	return result;
 }

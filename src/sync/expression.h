@@ -15,6 +15,9 @@ extern Node *zdm_expression_parse(Relation rel, const char *text,
 								  const char *argument, AttrNumber target);
 extern Node *zdm_expression_parse_as(Relation rel, const char *sql,
 									 const char *argument, Form_pg_attribute attr);
+extern void zdm_type_parse(const char *text, const char *argument, Oid *type,
+						   int32 *typmod);
+extern List *zdm_expression_columns(Relation rel, const char *sql);
 extern char *zdm_expression_check(Relation rel, const char *text,
 								  const char *argument, const char *target,
 								  List *allowed);

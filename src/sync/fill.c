@@ -33,8 +33,14 @@
 #include "access/sysattr.h"
 #include "executor/tuptable.h"
 
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
 #include "sync/fill.h"
 #include "sync/row_sync.h"
+
+/* A backend logs NULLs of one rule at most so often. */
+#define NOTE_EVERY_MS	60000
 
 /*
  * How many columns the table had when the row was stored.
@@ -94,18 +100,8 @@ zdm_fill_satisfied(const ZdmRule *rule, ZdmRuleSet *set, TupleTableSlot *row)
 	if (rule->kind == ZDM_RULE_COMPUTE)
 		return zdm_side_matches(&rule->new, set, row);
 	for (int i = 0; i < rule->new.count; i++)
-	{
-		const ZdmColumn *column = &rule->new.columns[i];
-		bool		isnull = false;
-
-		if (!zdm_fill_applies(rule, column, row, row, NULL))
-			continue;
-		/* A default may well be NULL. */
-		if (rule->kind != ZDM_RULE_FILL)
-			(void) zdm_value_compute(&column->value, set, row, &isnull);
-		if (!isnull)
+		if (zdm_fill_applies(rule, &rule->new.columns[i], row, row, NULL))
 			return false;
-	}
 	return true;
 }
 
@@ -131,4 +127,25 @@ zdm_fill_possible(const ZdmRule *rule, ZdmRuleSet *set, TupleTableSlot *row)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * A NULL is stored that the rule could not fill: whoever wants the column to
+ * be mandatory finds in the server's log who writes it.  Nowhere else: what
+ * runs in somebody's transaction writes nothing for us, and takes no lock.
+ */
+void
+zdm_fill_note_null(ZdmRule *rule, Relation rel)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(rule->noted, now, NOTE_EVERY_MS))
+		return;
+	rule->noted = now;
+	ereport(LOG_SERVER_ONLY,
+			errmsg("NULL was written to column \"%s\" of table \"%s\", which migration \"%s\" is to make mandatory",
+				   rule->new.columns[0].name, RelationGetRelationName(rel), rule->migration),
+			errdetail("By user %s, application \"%s\". No more is logged by this session for %d s.",
+					  GetUserNameFromId(GetUserId(), true), application_name,
+					  NOTE_EVERY_MS / 1000));
 }

@@ -227,6 +227,8 @@ apply_rules(RowUnderWay *way)
 				continue;
 			side = decision.direction == UP ? &rule->new : &rule->old;
 			changed = decision.by_default ? apply_default(way, side) : apply(way, side);
+			if (rule->kind == ZDM_RULE_FILL && !changed && way->migration == NULL)
+				zdm_fill_note_null(rule, way->rel);
 			if (set->count == 1)
 				continue;
 			if (!decision.by_default)
@@ -633,7 +635,9 @@ apply(RowUnderWay *way, ZdmSide *side)
 			continue;
 		}
 		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
-		if (!same_image(column, is, is_null, values[i], nulls[i]))
+		/* A default may well be NULL: then, too, the row has got it. */
+		if (way->rule->kind == ZDM_RULE_FILL_OLDER ||
+			!same_image(column, is, is_null, values[i], nulls[i]))
 			differs = true;
 	}
 	if (!differs)

@@ -8,6 +8,7 @@
 #ifndef ZDM_SYNC_RULE_H
 #define ZDM_SYNC_RULE_H
 
+#include "datatype/timestamp.h"
 #include "nodes/execnodes.h"
 #include "utils/rel.h"
 
@@ -55,6 +56,7 @@ typedef struct ZdmRule
 	ZdmSide		new;			/* each value by up */
 	bool		backfilling;	/* rows may not be backfilled yet */
 	bool		new_leads;		/* the new side holds the original column */
+	TimestampTz noted;			/* when a NULL that stayed was logged last */
 } ZdmRule;
 
 /*
