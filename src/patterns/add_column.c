@@ -336,6 +336,12 @@ type_now(ZdmMigration *migration)
 }
 
 static List *
+take_back(ZdmMigration *migration)
+{
+	return zdm_not_null_give_up_steps(migration, column(migration));
+}
+
+static List *
 contract(ZdmMigration *migration, bool quarantine)
 {
 	ZdmSyncRule *rule = the_rule(migration);
@@ -472,6 +478,7 @@ const ZdmPattern zdm_add_column_pattern = {
 	.migrate = migrate,
 	.statements = statements,
 	.verify_first = true,
+	.take_back = take_back,
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,

@@ -54,6 +54,12 @@ typedef struct ZdmPattern
 	bool		verify_first;	/* and then these, where nothing was found */
 
 	/*
+	 * Where one of them finds rows that the verification has not: the DDL
+	 * that takes them back, before it looks again.  NULL: the migration fails.
+	 */
+	List	   *(*take_back) (ZdmMigration *migration);
+
+	/*
 	 * Before a rollback that needs something proved, which takes a scan: the
 	 * steps that make it provable.  They are run in the call's transaction,
 	 * the migration goes back to its migrate phase for what statements()

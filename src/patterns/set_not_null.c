@@ -97,6 +97,12 @@ statements(ZdmMigration *migration)
 }
 
 static List *
+take_back(ZdmMigration *migration)
+{
+	return zdm_not_null_give_up_steps(migration, column(migration));
+}
+
+static List *
 contract(ZdmMigration *migration, bool quarantine)
 {
 	List	   *steps = zdm_not_null_set_steps(migration, column(migration), NULL);
@@ -163,6 +169,7 @@ const ZdmPattern zdm_set_not_null_pattern = {
 	.migrate = migrate,
 	.statements = statements,
 	.verify_first = true,
+	.take_back = take_back,
 	.contract = contract,
 	.finish = zdm_sync_remove_steps,
 	.rollback = rollback,
