@@ -349,14 +349,15 @@ static bool
 prepare_rollback(ZdmMigration *migration)
 {
 	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
-	int64		waited;
+	List	   *steps;
 
-	if (pattern->prepare_rollback == NULL || pattern->prepare_rollback(migration) == NIL)
+	if (pattern->prepare_rollback == NULL)
 		return false;
-	if (zdm_explaining())
+	/* Not again under the lock: it may read the whole table. */
+	steps = pattern->prepare_rollback(migration);
+	if (steps == NIL || zdm_explaining())
 		return false;
-	waited = lock_tables(migration);
-	run_steps(migration, ZDM_ROLLBACK, pattern->prepare_rollback(migration), waited);
+	run_steps(migration, ZDM_ROLLBACK, steps, lock_tables(migration));
 	zdm_migration_set_rolling_back(migration);
 	zdm_event(migration, "info", "rolling back", NULL);
 	zdm_migration_set_state(migration, ZDM_EXPANDED);

@@ -401,21 +401,10 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	return result;
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
-	if (get_attnum(migration->relation, column(migration)) == InvalidAttrNumber)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_IN_USE),
-				errmsg("column \"%s\" of table \"%s\" is needed by migration \"%s\"",
-					   column(migration), RelationGetRelationName(rel), migration->name),
-				zdm_hint_rollback(migration));
+	zdm_guard_column(migration, column(migration));
 	if (needs_proof(migration))
 		zdm_guard_not_null(migration, column(migration));
 }
@@ -458,14 +447,10 @@ notes(ZdmMigration *migration, Relation rel)
 								  name));
 	if (migration->rules != NIL)
 		result = lappend(result, rule_note(the_rule(migration), name));
-	result = lappend(result,
-					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
-	result = lappend(result,
-					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
+	result = list_concat(result, zdm_notes_of_new_column());
 	if (migration->rules == NIL)
 		return result;
-	result = lappend(result,
-					 zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again"));
+	result = lappend(result, zdm_note_conflicts());
 	return lappend(result,
 				   zdm_note(false, "the new version may start once the state is ready: before, rows that were not backfilled read NULL in %s",
 							name));
@@ -483,7 +468,7 @@ const ZdmPattern zdm_add_column_pattern = {
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
-	.twins = twins,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

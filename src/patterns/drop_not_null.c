@@ -183,27 +183,10 @@ rollback(ZdmMigration *migration)
 					   zdm_not_null_set_steps(migration, column(migration), constraint));
 }
 
-static List *
-attached(ZdmMigration *migration, ZdmPhase phase)
-{
-	return NIL;
-}
-
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
-	if (get_attnum(migration->relation, column(migration)) == InvalidAttrNumber)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_IN_USE),
-				errmsg("column \"%s\" of table \"%s\" is needed by migration \"%s\"",
-					   column(migration), RelationGetRelationName(rel), migration->name),
-				zdm_hint_rollback(migration));
+	zdm_guard_column(migration, column(migration));
 	if (zdm_rolling_back(migration))
 		zdm_guard_not_null(migration, column(migration));
 }
@@ -229,8 +212,8 @@ const ZdmPattern zdm_drop_not_null_pattern = {
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,
-	.attached = attached,
-	.twins = twins,
+	.attached = zdm_nothing_attached,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

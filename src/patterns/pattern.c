@@ -11,6 +11,7 @@
 
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "patterns/pattern.h"
 #include "schema/not_null.h"
@@ -76,4 +77,49 @@ zdm_check_fill(ZdmMigration *migration)
 	zdm_check_read_columns(migration->rules, migration->relation,
 						   list_make2(pstrdup(zdm_set_not_null_pattern.name),
 									  pstrdup(zdm_drop_not_null_pattern.name)));
+}
+
+/*
+ * What every added column means for statements that name none.
+ */
+List *
+zdm_notes_of_new_column(void)
+{
+	return list_make2(zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"),
+					  zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
+}
+
+ZdmNote *
+zdm_note_conflicts(void)
+{
+	return zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again");
+}
+
+/*
+ * For patterns without second columns.
+ */
+List *
+zdm_no_twins(ZdmMigration *migration)
+{
+	return NIL;
+}
+
+/*
+ * For patterns that drop nothing.
+ */
+List *
+zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase)
+{
+	return NIL;
+}
+
+void
+zdm_guard_column(ZdmMigration *migration, const char *column)
+{
+	if (get_attnum(migration->relation, column) == InvalidAttrNumber)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("column \"%s\" of table \"%s\" is needed by migration \"%s\"",
+					   column, zdm_relation_label(migration->relation), migration->name),
+				zdm_hint_rollback(migration));
 }

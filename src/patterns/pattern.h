@@ -55,12 +55,14 @@ typedef struct ZdmPattern
 
 	/*
 	 * Where one of them finds rows that the verification has not: the DDL
-	 * that takes them back, before it looks again.  NULL: the migration fails.
+	 * that takes them back, before it looks again.  NULL: the migration
+	 * fails.
 	 */
 	List	   *(*take_back) (ZdmMigration *migration);
 
 	/*
-	 * Before a rollback that needs something proved, which takes a scan: the
+	 * Before a rollback that needs something proved, which takes a scan:
+	 * called without a lock, and may look at every row itself; returns the
 	 * steps that make it provable.  They are run in the call's transaction,
 	 * the migration goes back to its migrate phase for what statements()
 	 * returns then, and once it is ready the same call goes ahead.  NIL:
@@ -89,7 +91,13 @@ typedef struct ZdmNote
 
 extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
+extern List *zdm_notes_of_new_column(void);
+extern ZdmNote *zdm_note_conflicts(void);
+
+extern List *zdm_no_twins(ZdmMigration *migration);
+extern List *zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase);
 extern int	zdm_hint_rollback(ZdmMigration *migration);
+extern void zdm_guard_column(ZdmMigration *migration, const char *column);
 extern void zdm_check_fill(ZdmMigration *migration);
 extern void zdm_guard_not_null(ZdmMigration *migration, const char *column);
 

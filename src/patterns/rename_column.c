@@ -309,17 +309,13 @@ notes(ZdmMigration *migration, Relation rel)
 		result = lappend(result,
 						 zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
 								  quote_identifier(from), zdm_names_text(functions)));
-	result = lappend(result,
-					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
-	result = lappend(result,
-					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
+	result = list_concat(result, zdm_notes_of_new_column());
 	if (indexes != NULL)
 		result = lappend(result, indexes);
 	result = lappend(result,
 					 zdm_note(false, "column %s shows no NOT NULL, no identity and no volatile default in the catalog; what %s demands holds for what is written to either",
 							  quote_identifier(to), quote_identifier(from)));
-	result = lappend(result,
-					 zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again"));
+	result = lappend(result, zdm_note_conflicts());
 	return lappend(result,
 				   zdm_note(false, "the new version may start once the state is ready: before, rows that were not backfilled read NULL in %s",
 							quote_identifier(to)));

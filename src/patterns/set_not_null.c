@@ -120,18 +120,6 @@ rollback(ZdmMigration *migration)
 	return list_concat(steps, zdm_not_null_give_up_steps(migration, column(migration)));
 }
 
-static List *
-attached(ZdmMigration *migration, ZdmPhase phase)
-{
-	return NIL;
-}
-
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
@@ -155,8 +143,7 @@ notes(ZdmMigration *migration, Relation rel)
 		result = lappend(result,
 						 zdm_note(false, "after the verification and until contract, a table that is attached as a partition needs the same CHECK (%s IS NOT NULL), as it will need NOT NULL afterwards",
 								  name));
-	result = lappend(result,
-					 zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again"));
+	result = lappend(result, zdm_note_conflicts());
 	return lappend(result,
 				   zdm_note(false, "a version that relies on a value in %s may start once the state is ready: before, rows that were not filled read NULL",
 							name));
@@ -173,8 +160,8 @@ const ZdmPattern zdm_set_not_null_pattern = {
 	.contract = contract,
 	.finish = zdm_sync_remove_steps,
 	.rollback = rollback,
-	.attached = attached,
-	.twins = twins,
+	.attached = zdm_nothing_attached,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

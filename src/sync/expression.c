@@ -259,9 +259,9 @@ check_columns(Relation rel, Node *expr, const char *argument, List *allowed)
  * The type that an argument names, by the server's own parser.
  */
 void
-zdm_type_parse(const char *text, const char *argument, Oid *type, int32 *typmod)
+zdm_type_parse(const char *sql, const char *argument, Oid *type, int32 *typmod)
 {
-	ExpressionSource source = {.sql = text,.argument = argument};
+	ExpressionSource source = {.sql = sql,.argument = argument};
 	ErrorContextCallback callback = {
 		.callback = type_error,
 		.arg = &source,
@@ -269,7 +269,7 @@ zdm_type_parse(const char *text, const char *argument, Oid *type, int32 *typmod)
 	};
 
 	error_context_stack = &callback;
-	zdm_parse_type(text, type, typmod);
+	zdm_parse_type(sql, type, typmod);
 	error_context_stack = callback.previous;
 	if (get_typtype(*type) == TYPTYPE_PSEUDO)
 		ereport(ERROR,
@@ -300,14 +300,15 @@ zdm_expression_columns(Relation rel, const char *sql)
 {
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *nsitem;
+	Node	   *expr;
 	List	   *result = NIL;
 	ListCell   *lc;
 
 	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL,
 										   false, true);
 	addNSItemToQuery(pstate, nsitem, true, true, true);
-	foreach(lc, pull_var_clause(transformExpr(pstate, raw_expression(sql, "up"),
-											  EXPR_KIND_GENERATED_COLUMN), 0))
+	expr = transformExpr(pstate, raw_expression(sql, "up"), EXPR_KIND_GENERATED_COLUMN);
+	foreach(lc, pull_var_clause(expr, 0))
 	{
 		AttrNumber	attnum = lfirst_node(Var, lc)->varattno;
 

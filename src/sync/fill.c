@@ -42,6 +42,9 @@
 /* A backend logs NULLs of one rule at most so often. */
 #define NOTE_EVERY_MS	60000
 
+static void check_computed(const ZdmColumn *column, ZdmRuleSet *set,
+						   TupleTableSlot *before, TupleTableSlot *row);
+
 /*
  * How many columns the table had when the row was stored.
  */
@@ -89,6 +92,65 @@ zdm_fill_applies(const ZdmRule *rule, const ZdmColumn *column,
 	if (rule->kind == ZDM_RULE_FILL_OLDER)
 		return zdm_stored_columns(before) < column->attnum;
 	return rule->backfilling && is_null(column, before);
+}
+
+/*
+ * Whether the rule is to set any column of the row.  courtesy: only columns
+ * that an UPDATE leaves as it found them.
+ */
+bool
+zdm_fill_asked_for(const ZdmRule *rule, ZdmRuleSet *set, TupleTableSlot *before,
+				   TupleTableSlot *row, const Bitmapset *named, bool *courtesy)
+{
+	bool		result = false;
+
+	*courtesy = true;
+	for (int i = 0; i < rule->new.count; i++)
+	{
+		const ZdmColumn *column = &rule->new.columns[i];
+
+		if (!zdm_fill_applies(rule, column, before, row, named))
+			continue;
+		if (rule->kind == ZDM_RULE_COMPUTE)
+			check_computed(column, set, before, row);
+		result = true;
+		*courtesy &= before != NULL && is_null(column, before);
+	}
+	return result;
+}
+
+/*
+ * Nobody gives a value to a column that is to be a generated one, as nobody
+ * will be able to then.
+ */
+static void
+check_computed(const ZdmColumn *column, ZdmRuleSet *set, TupleTableSlot *before,
+			   TupleTableSlot *row)
+{
+	Datum		given,
+				was,
+				should;
+	bool		given_null,
+				was_null,
+				should_null;
+
+	given = slot_getattr(row, column->attnum, &given_null);
+	if (given_null)
+		return;
+	if (before != NULL)
+	{
+		was = slot_getattr(before, column->attnum, &was_null);
+		if (zdm_same_image(column, given, given_null, was, was_null))
+			return;
+	}
+	should = zdm_value_compute(&column->value, set, row, &should_null);
+	if (!zdm_same_image(column, given, given_null, should, should_null))
+		ereport(ERROR,
+				errcode(ERRCODE_GENERATED_ALWAYS),
+				errmsg("cannot give column \"%s\" another value than its expression's",
+					   column->name),
+				errdetail("The column is to become a generated column."),
+				errhint("Leave the column out of the statement."));
 }
 
 /*

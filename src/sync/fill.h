@@ -15,6 +15,9 @@
 extern bool zdm_fill_applies(const ZdmRule *rule, const ZdmColumn *column,
 							 TupleTableSlot *before, TupleTableSlot *row,
 							 const Bitmapset *named);
+extern bool zdm_fill_asked_for(const ZdmRule *rule, ZdmRuleSet *set,
+							   TupleTableSlot *before, TupleTableSlot *row,
+							   const Bitmapset *named, bool *courtesy);
 extern bool zdm_fill_satisfied(const ZdmRule *rule, ZdmRuleSet *set,
 							   TupleTableSlot *row);
 extern bool zdm_fill_possible(const ZdmRule *rule, ZdmRuleSet *set,

@@ -122,8 +122,6 @@ static void attempt_default(void *arg);
 static void sync_error(void *arg);
 static Decision decide_update(RowUnderWay *way, ZdmRule *rule);
 static Decision decide_insert(RowUnderWay *way, ZdmRule *rule);
-static Decision decide_fill(RowUnderWay *way, ZdmRule *rule);
-static void check_computed(RowUnderWay *way, const ZdmColumn *column);
 static bool side_changed(RowUnderWay *way, const ZdmSide *side);
 static bool side_in_set_list(RowUnderWay *way, const ZdmSide *side);
 static bool side_given(RowUnderWay *way, ZdmSide *side);
@@ -133,8 +131,6 @@ static bool asks_for_default(RowUnderWay *way, const ZdmSide *named,
 							 const ZdmSide *other);
 static bool agree(RowUnderWay *way, ZdmRule *rule);
 static bool apply(RowUnderWay *way, ZdmSide *side);
-static bool same_image(const ZdmColumn *column, Datum a, bool a_null,
-					   Datum b, bool b_null);
 static void form_whole(RowUnderWay *way);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
@@ -227,7 +223,7 @@ apply_rules(RowUnderWay *way)
 				continue;
 			side = decision.direction == UP ? &rule->new : &rule->old;
 			changed = decision.by_default ? apply_default(way, side) : apply(way, side);
-			if (rule->kind == ZDM_RULE_FILL && !changed && way->migration == NULL)
+			if (rule->kind == ZDM_RULE_FILL && !changed && !decision.by_default)
 				zdm_fill_note_null(rule, way->rel);
 			if (set->count == 1)
 				continue;
@@ -260,8 +256,10 @@ decide(RowUnderWay *way, ZdmRule *rule, Stage stage)
 
 	if (rule->kind == ZDM_RULE_SYNC)
 		decision = way->before ? decide_update(way, rule) : decide_insert(way, rule);
-	else if (stage >= (rule->kind == ZDM_RULE_COMPUTE ? COMPUTED : FILLS))
-		return decide_fill(way, rule);
+	else if (stage >= (rule->kind == ZDM_RULE_COMPUTE ? COMPUTED : FILLS) &&
+			 zdm_fill_asked_for(rule, way->set, way->before, way->row,
+								way->updated_cols, &decision.by_default))
+		decision.direction = UP;
 	if (decision.by_default && stage < DEFAULTS)
 		decision.direction = LEAVE;
 	return decision;
@@ -292,7 +290,7 @@ apply_default(RowUnderWay *way, ZdmSide *side)
 	ErrorData  *error;
 
 	for (int i = 0; i < side->count; i++)
-		expressions |= side->columns[i].value.state != NULL;
+		expressions |= side->columns[i].value.state != NULL && !side->columns[i].value.constant;
 	if (!expressions || way->before == NULL ||
 		(way->migration != NULL && strcmp(way->migration, way->rule->migration) == 0))
 		return apply(way, side);
@@ -394,65 +392,6 @@ decide_insert(RowUnderWay *way, ZdmRule *rule)
 }
 
 /*
- * A rule without an old side.  Where an UPDATE leaves a column as it found it,
- * setting it is a courtesy.
- */
-static Decision
-decide_fill(RowUnderWay *way, ZdmRule *rule)
-{
-	Decision	decision = {.direction = LEAVE,.by_default = true};
-
-	for (int i = 0; i < rule->new.count; i++)
-	{
-		const ZdmColumn *column = &rule->new.columns[i];
-		bool		was_null = false;
-
-		if (!zdm_fill_applies(rule, column, way->before, way->row, way->updated_cols))
-			continue;
-		if (rule->kind == ZDM_RULE_COMPUTE)
-			check_computed(way, column);
-		if (way->before != NULL)
-			(void) slot_getattr(way->before, column->attnum, &was_null);
-		decision.direction = UP;
-		decision.by_default &= was_null;
-	}
-	return decision;
-}
-
-/*
- * Nobody gives a value to a column that is to be a generated one, as nobody
- * will be able to then.
- */
-static void
-check_computed(RowUnderWay *way, const ZdmColumn *column)
-{
-	Datum		given,
-				before,
-				should;
-	bool		given_null,
-				before_null = true,
-				should_null;
-
-	given = slot_getattr(way->row, column->attnum, &given_null);
-	if (given_null)
-		return;
-	if (way->before != NULL)
-	{
-		before = slot_getattr(way->before, column->attnum, &before_null);
-		if (same_image(column, given, given_null, before, before_null))
-			return;
-	}
-	should = zdm_value_compute(&column->value, way->set, way->row, &should_null);
-	if (!same_image(column, given, given_null, should, should_null))
-		ereport(ERROR,
-				errcode(ERRCODE_GENERATED_ALWAYS),
-				errmsg("cannot give column \"%s\" of table \"%s\" another value than its expression's",
-					   column->name, RelationGetRelationName(way->rel)),
-				errdetail("The column is to become a generated column."),
-				errhint("Leave the column out of the statement."));
-}
-
-/*
  * Whether any column of the side differs from the row before, or was set by
  * another rule.
  */
@@ -469,7 +408,7 @@ side_changed(RowUnderWay *way, const ZdmSide *side)
 
 		before = slot_getattr(way->before, column->attnum, &before_null);
 		now = slot_getattr(way->row, column->attnum, &now_null);
-		if (!same_image(column, before, before_null, now, now_null))
+		if (!zdm_same_image(column, before, before_null, now, now_null))
 			return true;
 	}
 	return false;
@@ -538,7 +477,7 @@ differs_from_default(RowUnderWay *way, ZdmColumn *column)
 		return isnull;
 	if (!zdm_column_initial(column, way->set, way->row, &initial, &initial_null))
 		return !isnull;
-	return !same_image(column, value, isnull, initial, initial_null);
+	return !zdm_same_image(column, value, isnull, initial, initial_null);
 }
 
 /*
@@ -603,7 +542,7 @@ zdm_side_matches(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
 
 		is = slot_getattr(row, column->attnum, &is_null);
 		should = zdm_value_compute(&column->value, set, row, &should_null);
-		if (!same_image(column, is, is_null, should, should_null))
+		if (!zdm_same_image(column, is, is_null, should, should_null))
 			return false;
 	}
 	return true;
@@ -637,7 +576,7 @@ apply(RowUnderWay *way, ZdmSide *side)
 		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
 		/* A default may well be NULL: then, too, the row has got it. */
 		if (way->rule->kind == ZDM_RULE_FILL_OLDER ||
-			!same_image(column, is, is_null, values[i], nulls[i]))
+			!zdm_same_image(column, is, is_null, values[i], nulls[i]))
 			differs = true;
 	}
 	if (!differs)
@@ -671,8 +610,8 @@ apply(RowUnderWay *way, ZdmSide *side)
  * Compare two values of a column bit by bit.  Two references to one TOASTed
  * value are equal without being followed.
  */
-static bool
-same_image(const ZdmColumn *column, Datum a, bool a_null, Datum b, bool b_null)
+bool
+zdm_same_image(const ZdmColumn *column, Datum a, bool a_null, Datum b, bool b_null)
 {
 	if (a_null || b_null)
 		return a_null == b_null;

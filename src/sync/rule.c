@@ -369,8 +369,9 @@ compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side, List *texts,
 			column->value.source = ((Var *) bare)->varattno;
 		else
 		{
+			column->value.constant = IsA(bare, Const);
 			column->value.state = ExecInitExpr(expression_planner((Expr *) expr), NULL);
-			set->has_expressions = true;
+			set->has_expressions |= !column->value.constant;
 		}
 		column->value.same_as = same_value(expr, rel, column->attnum);
 	}

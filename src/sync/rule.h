@@ -22,6 +22,7 @@ typedef struct ZdmValue
 {
 	AttrNumber	source;
 	ExprState  *state;
+	bool		constant;		/* the state's, which cannot fail */
 	AttrNumber	same_as;		/* the column that it equals, of the same type
 								 * but for domains; or 0 */
 } ZdmValue;

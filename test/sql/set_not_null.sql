@@ -13,6 +13,13 @@ SET search_path = zdm_set_not_null;
 CREATE TABLE users (id integer PRIMARY KEY, name text, email text, n integer);
 INSERT INTO users VALUES (1, 'ada', 'ada@x'), (2, 'bob', NULL), (3, NULL, NULL);
 
+-- a dry run of it, and of its siblings
+SELECT phase, description, sql, lock_mode, blocks FROM zdm.explain($$zdm.set_not_null('users', 'email', 'name')$$);
+SELECT phase, description, sql, lock_mode FROM zdm.explain($$zdm.add_column('users', 'key', 'uuid', default_value => 'gen_random_uuid()', not_null => true)$$);
+SELECT phase, description, sql, lock_mode FROM zdm.explain($$zdm.add_column('users', 'at', 'timestamptz', default_value => 'now()')$$);
+SELECT phase, description, sql, lock_mode FROM zdm.explain($$zdm.drop_not_null('users', 'id')$$);
+SELECT count(*) FROM zdm.status;
+
 -- expand
 SELECT zdm.set_not_null('users', 'email', $$coalesce(name, 'user' || id) || '@none'$$);
 SELECT zdm.set_not_null('users', 'email', $$coalesce(name, 'user' || id) || '@none'$$);
