@@ -229,7 +229,8 @@ apply_rules(RowUnderWay *way)
 				continue;
 			if (!decision.by_default)
 				note_settled(way, side);
-			if (changed || !decision.by_default)
+			/* What filled nothing may do so after another rule. */
+			if (changed || (!decision.by_default && rule->kind == ZDM_RULE_SYNC))
 			{
 				applied = bms_add_member(applied, i);
 				again = true;

@@ -24,6 +24,7 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
@@ -284,10 +285,20 @@ order_rules(ZdmRuleSet *set)
 	}
 }
 
-/* Whether one rule makes a column that the other starts from. */
+/*
+ * Whether one rule makes a column that the other starts from.  One that fills
+ * is, the other way round, to find filled what it reads.
+ */
 static bool
 feeds(const ZdmRule *from, const ZdmRule *to)
 {
+	if (from->kind != ZDM_RULE_SYNC && to->kind != ZDM_RULE_SYNC)
+	{
+		for (int i = 0; i < to->new.count; i++)
+			if (bms_is_member(to->new.columns[i].attnum - FirstLowInvalidHeapAttributeNumber,
+							  from->new.reads))
+				return true;
+	}
 	for (int i = 0; i < from->new.count; i++)
 		for (int j = 0; j < to->old.count; j++)
 			if (from->new.columns[i].attnum == to->old.columns[j].attnum)
@@ -363,6 +374,7 @@ compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side, List *texts,
 												argument, column->attnum);
 		Node	   *bare = expr;
 
+		pull_varattnos(expr, 1, &side->reads);
 		while (IsA(bare, RelabelType))
 			bare = (Node *) ((RelabelType *) bare)->arg;
 		if (IsA(bare, Var) && ((Var *) bare)->varattno > 0)

@@ -47,6 +47,8 @@ typedef struct ZdmSide
 {
 	int			count;
 	ZdmColumn  *columns;
+	Bitmapset  *reads;			/* what its values are made from, offset by
+								 * FirstLowInvalidHeapAttributeNumber */
 } ZdmSide;
 
 typedef struct ZdmRule

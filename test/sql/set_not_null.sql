@@ -135,6 +135,16 @@ SELECT zdm.set_not_null('read', 'c', 'd');
 SELECT zdm.set_not_null('read', 'c', 'id::text');
 SELECT zdm.rollback(migration) FROM zdm.status ORDER BY 1;
 
+-- one that is filled from another that is filled, whichever came first
+CREATE TABLE links (id integer PRIMARY KEY, a text, b text, c text);
+SELECT zdm.set_not_null('links', 'c', $$coalesce(b, 'too early') || '>c'$$, 'lc');
+SELECT zdm.set_not_null('links', 'b', $$coalesce(a, 'too early') || '>b'$$, 'lb');
+SELECT zdm.set_not_null('links', 'a', $$'a'$$, 'la');
+INSERT INTO links (id) VALUES (1) RETURNING *;
+INSERT INTO links (id, b) VALUES (2, 'own') RETURNING *;
+UPDATE links SET a = NULL, b = NULL, c = NULL WHERE id = 2 RETURNING *;
+SELECT zdm.rollback(migration) FROM zdm.status ORDER BY 1;
+
 -- partitions
 CREATE TABLE parted (id integer, v text, k integer) PARTITION BY LIST (k);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
