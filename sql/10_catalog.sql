@@ -73,13 +73,16 @@ CREATE TABLE zdm.sync_rule (
     up text[] NOT NULL,
     down text[] NOT NULL,
     down_or_null boolean NOT NULL DEFAULT false,
+    kind name NOT NULL DEFAULT 'sync'
+        CHECK (kind IN ('sync', 'fill', 'fill_older', 'fill_unnamed', 'compute')),
+    CHECK (kind = 'sync' OR cardinality(old_columns) = 0),
     CHECK (cardinality(old_columns) = cardinality(down)),
     CHECK (cardinality(new_columns) = cardinality(up)),
     PRIMARY KEY (migration_id, rule)
 );
 CREATE INDEX sync_rule_relation ON zdm.sync_rule (relation);
 COMMENT ON TABLE zdm.sync_rule IS
-'what keeps the old and the new columns of a table equal while a migration is in flight';
+'what keeps the old and the new columns of a table equal, or fills a column, while a migration is in flight';
 
 CREATE TABLE zdm.backfill_range (
     migration_id bigint NOT NULL,

@@ -82,7 +82,9 @@ SELECT m.name AS migration,
                  format(CASE WHEN m.paused THEN 'SELECT zdm.resume(%L)'
                              WHEN p.workers > 0 THEN 'CALL zdm.wait(%L)'
                              ELSE 'SELECT zdm.start(%L)' END, m.name)
-            WHEN 'ready' THEN format('SELECT zdm.contract(%L)', m.name)
+            WHEN 'ready' THEN
+                 format(CASE WHEN m.arguments ? '_rolling_back' THEN 'SELECT zdm.rollback(%L)'
+                             ELSE 'SELECT zdm.contract(%L)' END, m.name)
             WHEN 'contracted' THEN format('SELECT zdm.finish(%L)', m.name)
        END AS next_command,
        m.created_at

@@ -5,9 +5,10 @@
  *
  * Their search_path is pinned here, but for some that pin it inside: backfill
  * and wait (a SET clause would take their right to commit), explain, _sync_columns
- * and the patterns of 32_type_functions.sql (the expressions in their arguments
- * are the user's, resolved under his path once and stored qualified), and
- * _sync_row (once per compilation instead of once per row).
+ * and the patterns of 31_column_functions.sql and 32_type_functions.sql with
+ * expressions in their arguments (these are the user's, resolved under his path
+ * once and stored qualified), and _sync_row (once per compilation instead of
+ * once per row).
  */
 
 -- patterns

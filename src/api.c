@@ -38,6 +38,9 @@ PG_FUNCTION_INFO_V1(zdm__sync_columns);
 PG_FUNCTION_INFO_V1(zdm_change_column_type);
 PG_FUNCTION_INFO_V1(zdm_split_column);
 PG_FUNCTION_INFO_V1(zdm_merge_columns);
+PG_FUNCTION_INFO_V1(zdm_add_column);
+PG_FUNCTION_INFO_V1(zdm_set_not_null);
+PG_FUNCTION_INFO_V1(zdm_drop_not_null);
 PG_FUNCTION_INFO_V1(zdm_start);
 PG_FUNCTION_INFO_V1(zdm_pause);
 PG_FUNCTION_INFO_V1(zdm_resume);
@@ -156,6 +159,68 @@ zdm__sync_columns(PG_FUNCTION_ARGS)
 	rule->down = zdm_strings_from_array(PG_GETARG_DATUM(4));
 	migration->rules = list_make1(rule);
 	migration->name = text_argument(fcinfo, 5);
+	return expand_result(migration);
+}
+
+/*
+ * A migration of one column of a table: the first two arguments.
+ */
+static ZdmMigration *
+column_migration(FunctionCallInfo fcinfo, const char *pattern)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "column_name");
+	migration->pattern = pstrdup(pattern);
+	migration->strategy = pstrdup("in_place");
+	migration->relation = PG_GETARG_OID(0);
+	migration->new_columns = list_make1(name_argument(fcinfo, 1));
+	zdm_check_caller(migration->relation);
+	return migration;
+}
+
+Datum
+zdm_add_column(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = column_migration(fcinfo, "add_column");
+
+	require(fcinfo, 2, "type");
+	require(fcinfo, 4, "not_null");
+	zdm_set_argument(migration, "type", text_argument(fcinfo, 2));
+	zdm_set_argument(migration, "default_value", text_argument(fcinfo, 3));
+	zdm_set_argument(migration, "not_null", PG_GETARG_BOOL(4) ? "true" : NULL);
+	zdm_set_argument(migration, "fill", text_argument(fcinfo, 5));
+	zdm_set_argument(migration, "generated", text_argument(fcinfo, 6));
+	migration->name = text_argument(fcinfo, 7);
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("add_%s_%s", zdm_relation_label(migration->relation),
+										   (char *) linitial(migration->new_columns));
+	return expand_result(migration);
+}
+
+Datum
+zdm_set_not_null(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = column_migration(fcinfo, "set_not_null");
+
+	zdm_set_argument(migration, "fill", text_argument(fcinfo, 2));
+	migration->name = text_argument(fcinfo, 3);
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("set_%s_%s_not_null", zdm_relation_label(migration->relation),
+										   (char *) linitial(migration->new_columns));
+	return expand_result(migration);
+}
+
+Datum
+zdm_drop_not_null(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = column_migration(fcinfo, "drop_not_null");
+
+	migration->name = text_argument(fcinfo, 2);
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("drop_%s_%s_not_null", zdm_relation_label(migration->relation),
+										   (char *) linitial(migration->new_columns));
 	return expand_result(migration);
 }
 

@@ -80,6 +80,7 @@ typedef struct Batch
 	LockTupleMode lock_mode;	/* what changing the new columns needs */
 	ZdmConstraints *constraints;	/* on the new columns */
 	SPIPlanPtr	plan;			/* with zdm.fire_user_triggers */
+	List	   *plan_columns;	/* attribute numbers of its parameters */
 	MemoryContext row_cxt;
 	instr_time	start;
 	bool		careful;		/* a subtransaction for each row */
@@ -244,6 +245,7 @@ batch_begin(Batch *batch)
 		batch->lock_mode = LockTupleExclusive;
 	batch->constraints = zdm_constraints_on(rel, written, batch->estate, batch->relinfo);
 	zdm_set_config("lock_timeout", psprintf("%d", ROW_LOCK_WAIT_MS), GUC_ACTION_SAVE);
+	batch->plan_columns = NIL;
 	batch->plan = zdm_fire_user_triggers ? prepare_update(batch) : NULL;
 }
 
@@ -467,14 +469,28 @@ store_new_row(Batch *batch)
 }
 
 /*
- * The same by a statement, with the table's triggers.
+ * The same by a statement, with the table's triggers.  It is given the values
+ * that were computed: an expression may be one that is evaluated once a row.
  */
 static bool
 store_by_sql(Batch *batch)
 {
-	Datum		value = PointerGetDatum(&batch->old_row->tts_tid);
+	int			count = list_length(batch->plan_columns);
+	Datum	   *values = palloc_array(Datum, count + 1);
+	char	   *nulls = palloc_array(char, count + 1);
+	ListCell   *lc;
 
-	if (SPI_execute_plan(batch->plan, &value, NULL, false, 0) != SPI_OK_UPDATE)
+	values[0] = PointerGetDatum(&batch->old_row->tts_tid);
+	nulls[0] = ' ';
+	foreach(lc, batch->plan_columns)
+	{
+		int			i = foreach_current_index(lc) + 1;
+		bool		isnull;
+
+		values[i] = slot_getattr(batch->new_row, (AttrNumber) lfirst_int(lc), &isnull);
+		nulls[i] = isnull ? 'n' : ' ';
+	}
+	if (SPI_execute_plan(batch->plan, values, nulls, false, 0) != SPI_OK_UPDATE)
 		elog(ERROR, "unexpected result of a backfill's UPDATE");
 	return SPI_processed > 0;
 }
@@ -482,34 +498,37 @@ store_by_sql(Batch *batch)
 static SPIPlanPtr
 prepare_update(Batch *batch)
 {
-	StringInfoData sql,
-				missing;
-	Oid			type = TIDOID;
+	TupleDesc	desc = RelationGetDescr(batch->rel);
+	Oid		   *types = palloc_array(Oid, desc->natts + 1);
+	StringInfoData sql;
+	int			params = 1;
 	SPIPlanPtr	plan;
-	ListCell   *lc;
 
+	types[0] = TIDOID;
 	initStringInfo(&sql);
-	initStringInfo(&missing);
-	foreach(lc, batch->migration->rules)
+	for (int i = 0; i < batch->set->count; i++)
 	{
-		ZdmSyncRule *rule = lfirst(lc);
+		ZdmRule    *rule = &batch->set->rules[i];
 
-		for (int i = 0; i < list_length(rule->new_columns); i++)
+		if (strcmp(rule->migration, batch->migration->name) != 0)
+			continue;
+		for (int j = 0; j < rule->new.count; j++)
 		{
-			const char *column = quote_identifier(list_nth(rule->new_columns, i));
+			ZdmColumn  *column = &rule->new.columns[j];
 
-			appendStringInfo(&sql, "%s %s = %s", sql.len ? "," : "", column,
-							 (char *) list_nth(rule->up, i));
-			appendStringInfo(&missing, " AND %s IS NULL", column);
+			batch->plan_columns = lappend_int(batch->plan_columns, column->attnum);
+			types[params++] = TupleDescAttr(desc, column->attnum - 1)->atttypid;
+			appendStringInfo(&sql, "%s %s = $%d", sql.len ? "," : "",
+							 quote_identifier(column->name), params);
 		}
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	zdm_set_constraints_immediate();
-	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET%s WHERE ctid OPERATOR(pg_catalog.=) $1%s",
+	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET%s WHERE ctid OPERATOR(pg_catalog.=) $1",
 								zdm_quote_relation(RelationGetRelid(batch->rel)),
-								sql.data, missing.data),
-					   1, &type);
+								sql.data),
+					   params, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed");
 	return plan;

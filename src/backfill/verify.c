@@ -25,6 +25,7 @@
 #include "portability/instr_time.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -34,6 +35,7 @@
 #include "backfill/verify.h"
 #include "catalog/sync_rule.h"
 #include "schema/table.h"
+#include "sync/fill.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
@@ -46,6 +48,7 @@ typedef struct Comparison
 	ZdmRule    *rule;
 	TupleTableSlot *row;
 	bool		equal;
+	bool		possible;		/* that a backfill makes it so */
 } Comparison;
 
 static char *check_label(ZdmMigration *migration, Relation rel);
@@ -55,6 +58,8 @@ static bool is_unfilled(ZdmRuleSet *set, const char *migration,
 						TupleTableSlot *row);
 static void compare_new(void *arg);
 static void compare_old(void *arg);
+static void compare_fill(void *arg);
+static void look_at_fill(void *arg);
 static bool side_equal(const ZdmSide *side, ZdmRuleSet *set,
 					   TupleTableSlot *row);
 
@@ -103,10 +108,16 @@ check_label(ZdmMigration *migration, Relation rel)
 	{
 		ZdmSyncRule *rule = lfirst(lc);
 
-		if (rule->relation == relid)
-			appendStringInfo(&label, "%s%s = %s", label.len ? ", " : "",
-							 zdm_names_text(rule->new_columns),
-							 zdm_names_text(rule->old_columns));
+		if (rule->relation != relid)
+			continue;
+		appendStringInfo(&label, "%s%s", label.len ? ", " : "",
+						 zdm_names_text(rule->new_columns));
+		if (rule->kind == ZDM_RULE_SYNC)
+			appendStringInfo(&label, " = %s", zdm_names_text(rule->old_columns));
+		else if (rule->kind == ZDM_RULE_COMPUTE)
+			appendStringInfo(&label, " = %s", (char *) linitial(rule->up));
+		else
+			appendStringInfoString(&label, rule->kind == ZDM_RULE_FILL ? " is not null" : " is filled");
 	}
 	return label.data;
 }
@@ -201,8 +212,16 @@ is_unfilled(ZdmRuleSet *set, const char *migration, TupleTableSlot *row)
 {
 	for (int i = 0; i < set->count; i++)
 	{
-		if (strcmp(set->rules[i].migration, migration) == 0 &&
-			!zdm_side_is_null(&set->rules[i].new, row))
+		Comparison	comparison = {.set = set,.rule = &set->rules[i],.row = row,.possible = true};
+		ErrorData  *error;
+
+		if (strcmp(comparison.rule->migration, migration) != 0)
+			continue;
+		if (comparison.rule->kind != ZDM_RULE_SYNC)
+			(void) zdm_attempt(look_at_fill, &comparison, &error);
+		else
+			comparison.possible = zdm_side_is_null(&comparison.rule->new, row);
+		if (!comparison.possible)
 			return false;
 	}
 	return true;
@@ -223,6 +242,19 @@ row_matches(ZdmRuleSet *set, const char *migration, TupleTableSlot *row)
 
 		if (strcmp(comparison.rule->migration, migration) != 0)
 			continue;
+		if (comparison.rule->kind == ZDM_RULE_FILL)
+		{
+			if (!zdm_fill_satisfied(comparison.rule, set, row))
+				return false;
+			continue;
+		}
+		if (comparison.rule->kind != ZDM_RULE_SYNC)
+		{
+			(void) zdm_attempt(compare_fill, &comparison, &error);
+			if (!comparison.equal)
+				return false;
+			continue;
+		}
 		for (int j = 0; j < comparison.rule->new.count; j++)
 			plain &= comparison.rule->new.columns[j].value.state == NULL;
 		if (plain)
@@ -255,6 +287,24 @@ compare_old(void *arg)
 								   comparison->row);
 }
 
+static void
+compare_fill(void *arg)
+{
+	Comparison *comparison = arg;
+
+	comparison->equal = zdm_fill_satisfied(comparison->rule, comparison->set,
+										   comparison->row);
+}
+
+static void
+look_at_fill(void *arg)
+{
+	Comparison *comparison = arg;
+
+	comparison->possible = zdm_fill_satisfied(comparison->rule, comparison->set, comparison->row) ||
+		zdm_fill_possible(comparison->rule, comparison->set, comparison->row);
+}
+
 static bool
 side_equal(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
 {
@@ -284,4 +334,38 @@ side_equal(const ZdmSide *side, ZdmRuleSet *set, TupleTableSlot *row)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * How many rows of a table, with its partitions, hold NULL in a column, and
+ * the keys (char *) of the first of them.
+ */
+int64
+zdm_null_rows(Oid relid, const char *column, List **sample)
+{
+	int64		result = 0;
+	ListCell   *lc;
+
+	*sample = NIL;
+	foreach(lc, zdm_storage_relations(relid))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
+		TupleTableSlot *row = table_slot_create(rel, NULL);
+		TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+
+		while (table_scan_getnextslot(scan, ForwardScanDirection, row))
+		{
+			bool		isnull;
+
+			CHECK_FOR_INTERRUPTS();
+			(void) slot_getattr(row, attnum, &isnull);
+			if (isnull && result++ < ZDM_VERIFY_SAMPLE)
+				*sample = lappend(*sample, zdm_row_key(rel, row));
+		}
+		table_endscan(scan);
+		ExecDropSingleTupleTableSlot(row);
+		table_close(rel, NoLock);
+	}
+	return result;
 }

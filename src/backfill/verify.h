@@ -27,6 +27,7 @@ typedef struct ZdmVerification
 	int			most_unfilled;	/* stop at a block's end with this many */
 } ZdmVerification;
 
+extern int64 zdm_null_rows(Oid relid, const char *column, List **sample);
 extern void zdm_verify_tables(ZdmMigration *migration,
 							  Tuplestorestate *store, TupleDesc desc);
 extern void zdm_verify_blocks(ZdmMigration *migration, Relation rel,

@@ -20,7 +20,10 @@ typedef enum ZdmState
 	ZDM_ROLLED_BACK
 } ZdmState;
 
-/* An argument of the call that is a pattern's own; no value where it is NULL. */
+/*
+ * An argument of the call that is a pattern's own; no value where it is NULL.
+ * One whose name begins with _ was not given, but found on the way.
+ */
 typedef struct ZdmArgument
 {
 	char	   *name;
@@ -72,6 +75,8 @@ extern const char *zdm_state_name(ZdmState state);
 extern void zdm_set_argument(ZdmMigration *migration, const char *name,
 							 const char *value);
 extern const char *zdm_argument(const ZdmMigration *migration, const char *name);
+extern bool zdm_rolling_back(const ZdmMigration *migration);
+extern void zdm_migration_set_rolling_back(ZdmMigration *migration);
 extern bool zdm_same_arguments(const ZdmMigration *a, const ZdmMigration *b);
 extern void zdm_migration_insert(ZdmMigration *migration);
 extern ZdmMigration *zdm_migration_find(const char *name);

@@ -36,12 +36,31 @@ enum
 	COL_NEW_COLUMNS,
 	COL_UP,
 	COL_DOWN,
-	COL_DOWN_OR_NULL
+	COL_DOWN_OR_NULL,
+	COL_KIND
 };
 
+static const char *const kind_names[] = {
+	[ZDM_RULE_SYNC] = "sync",
+	[ZDM_RULE_FILL] = "fill",
+	[ZDM_RULE_FILL_OLDER] = "fill_older",
+	[ZDM_RULE_FILL_UNNAMED] = "fill_unnamed",
+	[ZDM_RULE_COMPUTE] = "compute",
+};
+
+static ZdmRuleKind kind_from_name(const char *name);
 static List *scan_rules(AttrNumber column, RegProcedure equals, Datum value,
 						const char *index);
 static int	compare_rules(const ListCell *a, const ListCell *b);
+
+static ZdmRuleKind
+kind_from_name(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(kind_names); i++)
+		if (strcmp(kind_names[i], name) == 0)
+			return (ZdmRuleKind) i;
+	elog(ERROR, "unknown kind of sync rule \"%s\"", name);
+}
 
 void
 zdm_sync_rule_insert(int64 migration, int number, ZdmSyncRule *rule)
@@ -51,8 +70,8 @@ zdm_sync_rule_insert(int64 migration, int number, ZdmSyncRule *rule)
 	zdm_catalog_begin(&saved);
 	zdm_execute(SPI_OK_INSERT,
 				"INSERT INTO zdm.sync_rule (migration_id, rule, relation,"
-				" old_columns, new_columns, up, down, down_or_null)"
-				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+				" old_columns, new_columns, up, down, down_or_null, kind)"
+				" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
 						 ZDM_ARG(INT4OID, Int32GetDatum(number)),
 						 ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(rule->relation)),
@@ -60,7 +79,8 @@ zdm_sync_rule_insert(int64 migration, int number, ZdmSyncRule *rule)
 						 zdm_arg_names(rule->new_columns),
 						 zdm_arg_texts(rule->up),
 						 zdm_arg_texts(rule->down),
-						 ZDM_ARG(BOOLOID, BoolGetDatum(rule->down_or_null))));
+						 ZDM_ARG(BOOLOID, BoolGetDatum(rule->down_or_null)),
+						 zdm_arg_name(kind_names[rule->kind])));
 	zdm_catalog_end(&saved);
 	zdm_sync_rules_changed(rule->relation);
 }
@@ -78,6 +98,29 @@ zdm_sync_rules_delete(int64 migration)
 	zdm_catalog_end(&saved);
 	foreach(lc, rules)
 		zdm_sync_rules_changed(((ZdmSyncRule *) lfirst(lc))->relation);
+}
+
+/*
+ * The rows of a table have been written anew, and with it went the mark of
+ * those that were stored before a column was added.  Returns whether a rule
+ * went by it.
+ */
+bool
+zdm_sync_rules_forget_age(int64 migration, Oid relid)
+{
+	ZdmIdentity saved;
+	uint64		changed;
+
+	zdm_catalog_begin(&saved);
+	changed = zdm_execute(SPI_OK_UPDATE,
+						  "UPDATE zdm.sync_rule SET kind = 'fill_unnamed'"
+						  " WHERE migration_id = $1 AND relation = $2 AND kind = 'fill_older'",
+						  ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
+								   ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(relid))));
+	zdm_catalog_end(&saved);
+	if (changed > 0)
+		zdm_sync_rules_changed(relid);
+	return changed > 0;
 }
 
 /*
@@ -152,6 +195,7 @@ scan_rules(AttrNumber column, RegProcedure equals, Datum value,
 		rule->up = zdm_strings_from_array(heap_getattr(tuple, COL_UP, desc, &isnull));
 		rule->down = zdm_strings_from_array(heap_getattr(tuple, COL_DOWN, desc, &isnull));
 		rule->down_or_null = DatumGetBool(heap_getattr(tuple, COL_DOWN_OR_NULL, desc, &isnull));
+		rule->kind = kind_from_name(NameStr(*DatumGetName(heap_getattr(tuple, COL_KIND, desc, &isnull))));
 		result = lappend(result, rule);
 	}
 	systable_endscan(scan);

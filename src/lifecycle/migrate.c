@@ -35,6 +35,7 @@
 #include "catalog/event.h"
 #include "catalog/range.h"
 #include "catalog/step.h"
+#include "catalog/sync_rule.h"
 #include "lifecycle/background.h"
 #include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
@@ -59,6 +60,7 @@ static bool prepare(ZdmMigrate *migrate);
 static void leave_step(ZdmMigrate *migrate, const char *error);
 static void rows_failed(ZdmMigrate *migrate);
 static bool become_ready(ZdmMigrate *migrate);
+static void rows_lack_value(ZdmMigrate *migrate, int64 rows);
 static void progress_line(ZdmMigrate *migrate);
 
 /*
@@ -122,8 +124,10 @@ migrate_in_session(ZdmMigration *migration)
 	if (outcome == ZDM_WORKED)
 		ereport(NOTICE,
 				errmsg("migration \"%s\" is ready", migration->name),
-				errhint("Start the new version; when no old one runs any more: SELECT zdm.contract(%s);",
-						quote_literal_cstr(migration->name)));
+				zdm_rolling_back(migration)
+				? errhint("SELECT zdm.rollback(%s);", quote_literal_cstr(migration->name))
+				: errhint("Start the new version; when no old one runs any more: SELECT zdm.contract(%s);",
+						  quote_literal_cstr(migration->name)));
 }
 
 void
@@ -302,7 +306,8 @@ prepare(ZdmMigrate *migrate)
 	{
 		ereport(NOTICE,
 				errmsg("migration \"%s\" is ready already", migration->name),
-				errhint("SELECT zdm.contract(%s);", quote_literal_cstr(migration->name)));
+				errhint(zdm_rolling_back(migration) ? "SELECT zdm.rollback(%s);" : "SELECT zdm.contract(%s);",
+						quote_literal_cstr(migration->name)));
 		return false;
 	}
 	zdm_migration_set_error(migration->id, NULL);
@@ -312,24 +317,28 @@ prepare(ZdmMigrate *migrate)
 
 /*
  * Record that the migrate phase goes on with its step of that kind.  Returns
- * false where it is in it already.
+ * false where it is in it already, or has none.
  */
 bool
 zdm_migrate_enter_step(ZdmMigrate *migrate, ZdmStepKind kind)
 {
 	ZdmMigration *migration = migrate->migration;
+	char	   *description = NULL;
 	ListCell   *lc;
 
 	if (migrate->step != 0 && migrate->step_kind == kind)
 		return false;
-	leave_step(migrate, NULL);
 	foreach(lc, zdm_pattern(migration->pattern)->migrate(migration))
 	{
 		ZdmStep    *step = lfirst(lc);
 
 		if (step->kind == kind)
-			migrate->step = zdm_step_number(migration, ZDM_MIGRATE, step->description);
+			description = step->description;
 	}
+	if (description == NULL)
+		return false;
+	leave_step(migrate, NULL);
+	migrate->step = zdm_step_number(migration, ZDM_MIGRATE, description);
 	migrate->step_kind = kind;
 	zdm_step_started(migration, migrate->step, 0);
 	return true;
@@ -425,12 +434,9 @@ become_ready(ZdmMigrate *migrate)
 	if (zdm_cover_partitions(migration) ||
 		zdm_range_left(migration->id, ZDM_RANGE_VERIFY))
 		return false;
-	if (zdm_ddl_left(migration))
-	{
-		migrate->statements_run = false;
-		return false;
-	}
 	mismatches = zdm_ranges_mismatches(migration->id);
+	if (mismatches > 0 && ((ZdmSyncRule *) linitial(migration->rules))->kind == ZDM_RULE_FILL)
+		rows_lack_value(migrate, mismatches);
 	if (mismatches > 0)
 	{
 		zdm_ranges_verify_again(migration->id);
@@ -441,10 +447,32 @@ become_ready(ZdmMigrate *migrate)
 						 psprintf("SELECT * FROM zdm.verify(%s); correct these rows, then SELECT zdm.start(%s) or CALL zdm.backfill again.",
 								  quote_literal_cstr(migration->name), quote_literal_cstr(migration->name)));
 	}
+	if (zdm_ddl_left(migration))
+	{
+		migrate->statements_run = false;
+		return false;
+	}
 	leave_step(migrate, NULL);
 	zdm_steps_ended(migration, ZDM_MIGRATE);
 	zdm_migration_set_state(migration, ZDM_READY);
 	return true;
+}
+
+static void
+rows_lack_value(ZdmMigrate *migrate, int64 rows)
+{
+	ZdmMigration *migration = migrate->migration;
+	char	   *name = quote_literal_cstr(migration->name);
+
+	zdm_ranges_verify_again(migration->id);
+	zdm_migrate_fail(migrate, ERRCODE_NOT_NULL_VIOLATION,
+					 psprintf(INT64_FORMAT " %s of migration \"%s\" %s NULL in column \"%s\"",
+							  rows, rows == 1 ? "row" : "rows", migration->name,
+							  rows == 1 ? "holds" : "hold",
+							  (char *) linitial(((ZdmSyncRule *) linitial(migration->rules))->new_columns)),
+					 "There is no fill, or it gives NULL there.",
+					 psprintf("SELECT * FROM zdm.verify(%s); give these rows a value, then SELECT zdm.start(%s) or CALL zdm.backfill again.",
+							  name, name));
 }
 
 /*

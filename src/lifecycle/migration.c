@@ -54,6 +54,9 @@ bool		zdm_own_ddl = false;
 static bool expanded_before(ZdmMigration *migration);
 static void ready_at_once(ZdmMigration *migration);
 static void start_backfill(ZdmMigration *migration);
+static void order_workers(ZdmMigration *migration);
+static bool prepare_rollback(ZdmMigration *migration);
+static bool record_migrate(const ZdmPattern *pattern, ZdmMigration *migration);
 static void check_name(const char *name);
 static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
 static void warn_of(const ZdmPattern *pattern, ZdmMigration *migration);
@@ -85,7 +88,6 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	List	   *steps;
 	List	   *locked;
 	int64		waited = 0;
-	ListCell   *lc;
 
 	migration->build_indexes = zdm_build_indexes;
 	zdm_check_caller(migration->relation);
@@ -119,14 +121,16 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	zdm_event(migration, "info", "expanding", NULL);
 	run_steps(migration, ZDM_EXPAND, steps, waited);
 	make_ranges(migration);
-	steps = pattern->migrate(migration);
-	foreach(lc, steps)
-		(void) zdm_step_record(migration, ZDM_MIGRATE, lfirst(lc));
-	zdm_migration_set_state(migration, steps == NIL ? ZDM_READY : ZDM_EXPANDED);
-	if (steps == NIL)
-		ready_at_once(migration);
-	else
+	if (record_migrate(pattern, migration))
+	{
+		zdm_migration_set_state(migration, ZDM_EXPANDED);
 		start_backfill(migration);
+	}
+	else
+	{
+		zdm_migration_set_state(migration, ZDM_READY);
+		ready_at_once(migration);
+	}
 	return migration->name;
 }
 
@@ -147,23 +151,29 @@ ready_at_once(ZdmMigration *migration)
 static void
 start_backfill(ZdmMigration *migration)
 {
-	ZdmOrder	order = {
-		.workers = zdm_backfill_workers,
-		.fire_user_triggers = zdm_fire_user_triggers,
-	};
 	char	   *name = quote_literal_cstr(migration->name);
 
-	if (zdm_auto_start)
-	{
-		zdm_migration_order(migration, &order);
-		zdm_background_ask(migration, true);
-	}
+	order_workers(migration);
 	ereport(NOTICE,
 			errmsg("migration \"%s\" is expanded: both versions can use table \"%s\"",
 				   migration->name, zdm_relation_label(migration->relation)),
 			zdm_auto_start
 			? errhint("The backfill starts in the background when you commit. Then CALL zdm.wait(%s);", name)
 			: errhint("Commit, then SELECT zdm.start(%s); or CALL zdm.backfill(%s);", name, name));
+}
+
+static void
+order_workers(ZdmMigration *migration)
+{
+	ZdmOrder	order = {
+		.workers = zdm_backfill_workers,
+		.fire_user_triggers = zdm_fire_user_triggers,
+	};
+
+	if (!zdm_auto_start)
+		return;
+	zdm_migration_order(migration, &order);
+	zdm_background_ask(migration, true);
 }
 
 static void
@@ -274,7 +284,8 @@ zdm_lifecycle_contract(const char *name, Interval *quarantine)
 	if (migration->state == ZDM_CONTRACTED)
 		wrong_state(migration, "contract it",
 					psprintf("SELECT zdm.finish(%s);", quote_literal_cstr(name)));
-	if (migration->state != ZDM_READY)
+	/* A rollback that has begun can be given up at any time. */
+	if (migration->state != ZDM_READY && !zdm_rolling_back(migration))
 		wrong_state(migration, "contract it",
 					psprintf("SELECT zdm.start(%s); then CALL zdm.wait(%s);",
 							 quote_literal_cstr(name), quote_literal_cstr(name)));
@@ -325,9 +336,57 @@ zdm_lifecycle_rollback(const char *name)
 {
 	ZdmMigration *migration = begin_transition(name);
 
+	if (prepare_rollback(migration))
+		return migration->state;
 	if (change_tables(migration, ZDM_ROLLBACK, false))
 		end_migration(migration, ZDM_ROLLED_BACK);
 	return migration->state;
+}
+
+/*
+ * Whether a rollback has to wait for something to be proved, which the migrate
+ * phase does now.
+ */
+static bool
+prepare_rollback(ZdmMigration *migration)
+{
+	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	List	   *steps;
+
+	if (pattern->prepare_rollback == NULL)
+		return false;
+	/* Not again under the lock: it may read the whole table. */
+	steps = pattern->prepare_rollback(migration);
+	if (steps == NIL || zdm_explaining())
+		return false;
+	run_steps(migration, ZDM_ROLLBACK, steps, lock_tables(migration));
+	zdm_migration_set_rolling_back(migration);
+	zdm_event(migration, "info", "rolling back", NULL);
+	zdm_migration_set_state(migration, ZDM_EXPANDED);
+	record_migrate(pattern, migration);
+	order_workers(migration);
+	ereport(NOTICE,
+			errmsg("the rollback of migration \"%s\" waits until every row is checked", migration->name),
+			zdm_auto_start
+			? errhint("That starts in the background when you commit. Then CALL zdm.wait(%s); and the same call again.",
+					  quote_literal_cstr(migration->name))
+			: errhint("Commit, then SELECT zdm.start(%s); and, when it is ready, the same call again.",
+					  quote_literal_cstr(migration->name)));
+	return true;
+}
+
+/*
+ * Record the steps of the migrate phase.  Returns whether there are any.
+ */
+static bool
+record_migrate(const ZdmPattern *pattern, ZdmMigration *migration)
+{
+	List	   *steps = pattern->migrate(migration);
+	ListCell   *lc;
+
+	foreach(lc, steps)
+		(void) zdm_step_record(migration, ZDM_MIGRATE, lfirst(lc));
+	return steps != NIL;
 }
 
 /*

@@ -15,6 +15,9 @@ static const ZdmPattern *const patterns[] = {
 	&zdm_sync_columns_pattern,
 	&zdm_split_column_pattern,
 	&zdm_merge_columns_pattern,
+	&zdm_set_not_null_pattern,
+	&zdm_drop_not_null_pattern,
+	&zdm_add_column_pattern,
 };
 
 const ZdmPattern *

@@ -69,6 +69,7 @@ static void do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work);
 static void set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work);
 static ZdmOutcome ask_for_worker(ZdmMigrate *migrate);
 static void run_ddl(ZdmMigrate *migrate);
+static bool take_back(ZdmMigrate *migrate, ErrorData *error);
 static void run_as_owner(void *arg);
 static bool is_worth_vacuum(Oid relid);
 static bool is_due(ZdmMigrate *migrate, Oid relid);
@@ -381,7 +382,8 @@ run_ddl(ZdmMigrate *migrate)
 
 	zdm_migrate_begin(migrate);
 	zdm_set_local("lock_timeout", psprintf("%d", Max(1, patience)));
-	if (!zdm_attempt(run_as_owner, migrate->statement, &error))
+	if (!zdm_attempt(run_as_owner, migrate->statement, &error) &&
+		!take_back(migrate, error))
 	{
 		if (migrate->task != NULL || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 			error->sqlerrcode == ERRCODE_QUERY_CANCELED)
@@ -392,6 +394,36 @@ run_ddl(ZdmMigrate *migrate)
 						 "What is done is kept: run the same call again when the reason is gone.");
 	}
 	zdm_migrate_commit(migrate);
+}
+
+/*
+ * Rows that were committed since the verification, or before it by somebody
+ * whom it did not see, are found again by the next one, which names them.
+ */
+static bool
+take_back(ZdmMigrate *migrate, ErrorData *error)
+{
+	ZdmMigration *migration = migrate->migration;
+	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	ListCell   *lc;
+
+	if (pattern->take_back == NULL || error->sqlerrcode != ERRCODE_CHECK_VIOLATION)
+		return false;
+	foreach(lc, pattern->take_back(migration))
+	{
+		ZdmStep    *step = lfirst(lc);
+		ZdmStatement statement = {
+			.altered = migration->relation,
+			.lock = step->lock,
+			.sql = step->sql,
+		};
+
+		run_as_owner(&statement);
+	}
+	zdm_ranges_verify_again(migration->id);
+	zdm_event(migration, "warning", "looking again", error->message);
+	migrate->step_kind = ZDM_STEP_BACKFILL;
+	return true;
 }
 
 static void

@@ -33,7 +33,9 @@
 #include "backfill/batch.h"
 #include "backfill/verify.h"
 #include "catalog/event.h"
+#include "catalog/sync_rule.h"
 #include "lifecycle/migrate.h"
+#include "lifecycle/registry.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -73,6 +75,7 @@ zdm_work_once(ZdmMigrate *migrate)
 	ZdmOutcome	outcome;
 	ZdmRange   *range;
 	char	   *reason;
+	bool		verify_first;
 
 	migrate->pause_ms = 0;
 	zdm_set_local("synchronous_commit", "off");
@@ -98,8 +101,8 @@ zdm_work_once(ZdmMigrate *migrate)
 			if (table_is_busy(migrate))
 				return ZDM_WAITED;
 			/* Others write the step, too: let go of it before any work. */
-			(void) zdm_migrate_enter_step(migrate, ZDM_STEP_BACKFILL);
-			return ZDM_WORKED;
+			if (zdm_migrate_enter_step(migrate, ZDM_STEP_BACKFILL))
+				return ZDM_WORKED;
 		}
 		range = zdm_range_claim(migration->id, ZDM_RANGE_BLOCKS, NULL);
 		if (range != NULL)
@@ -126,11 +129,17 @@ zdm_work_once(ZdmMigrate *migrate)
 		return outcome;
 	if (migrate->task != NULL && migrate->task->kind != ZDM_TASK_RUN)
 		return ZDM_STOPPED;		/* the rest is another's */
-	outcome = zdm_ddl_step(migrate);
-	if (outcome != ZDM_NOTHING_LEFT)
-		return outcome;
+	verify_first = zdm_pattern(migration->pattern)->verify_first;
+	if (!verify_first)
+	{
+		outcome = zdm_ddl_step(migrate);
+		if (outcome != ZDM_NOTHING_LEFT)
+			return outcome;
+	}
 
-	if (zdm_migrate_enter_step(migrate, ZDM_STEP_VERIFY))
+	/* Once the DDL that comes after it has begun, it was done. */
+	if (!(verify_first && migrate->step_kind == ZDM_STEP_DDL) &&
+		zdm_migrate_enter_step(migrate, ZDM_STEP_VERIFY))
 	{
 		begin_verification(migrate);
 		return ZDM_WORKED;
@@ -140,6 +149,8 @@ zdm_work_once(ZdmMigrate *migrate)
 		return work_on(migrate, range, ZDM_RANGE_VERIFY);
 	if (zdm_range_left(migration->id, ZDM_RANGE_VERIFY))
 		return wait_idle(migrate);
+	if (verify_first && zdm_ranges_mismatches(migration->id) == 0)
+		return zdm_ddl_step(migrate);
 	return ZDM_NOTHING_LEFT;
 }
 
@@ -218,6 +229,10 @@ start_again(ZdmMigrate *migrate)
 		zdm_event(migration, "info", "restarted",
 				  psprintf("table %s has new storage and is visited from its start",
 						   RelationGetRelationName(rel)));
+		if (zdm_sync_rules_forget_age(migration->id, zdm_root_table(relid)))
+			zdm_event(migration, "warning", "rows look alike",
+					  psprintf("table %s was written anew: what is NULL counts as not filled, also where a statement meant it",
+							   RelationGetRelationName(rel)));
 	}
 	relation_close(rel, NoLock);
 	return ZDM_WORKED;

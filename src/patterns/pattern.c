@@ -18,6 +18,7 @@
 
 #include "patterns/pattern.h"
 #include "schema/depend.h"
+#include "schema/not_null.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"
@@ -178,7 +179,69 @@ zdm_notes_of_stars(ZdmMigration *migration)
 List *
 zdm_notes_of_backfill(ZdmMigration *migration)
 {
-	return list_make2(zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again"),
+	return list_make2(zdm_note_conflicts(),
 					  zdm_note(false, "the new version may start once the state is ready: before, rows that were not backfilled read NULL in %s",
 							   zdm_column_list(migration->new_columns)));
+}
+
+/*
+ * A migration that is ready to make a column mandatory without a scan must
+ * stay so.
+ */
+void
+zdm_guard_not_null(ZdmMigration *migration, const char *column)
+{
+	if (migration->state == ZDM_READY && !zdm_not_null_proved(migration, column))
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("the check of column \"%s\" of table \"%s\" is needed by migration \"%s\"",
+					   column, zdm_relation_label(migration->relation), migration->name),
+				errdetail("Without it, making the column NOT NULL would read the whole table under an exclusive lock."),
+				zdm_hint_rollback(migration));
+}
+
+/*
+ * What a rule reads must keep its name and type as long as it is there.
+ */
+void
+zdm_check_fill(ZdmMigration *migration)
+{
+	zdm_check_read_columns(migration->rules, migration->relation,
+						   list_make2(pstrdup(zdm_set_not_null_pattern.name),
+									  pstrdup(zdm_drop_not_null_pattern.name)));
+}
+
+ZdmNote *
+zdm_note_conflicts(void)
+{
+	return zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again");
+}
+
+/*
+ * For patterns without second columns.
+ */
+List *
+zdm_no_twins(ZdmMigration *migration)
+{
+	return NIL;
+}
+
+/*
+ * For patterns that drop nothing.
+ */
+List *
+zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase)
+{
+	return NIL;
+}
+
+void
+zdm_guard_column(ZdmMigration *migration, const char *column)
+{
+	if (get_attnum(migration->relation, column) == InvalidAttrNumber)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("column \"%s\" of table \"%s\" is needed by migration \"%s\"",
+					   column, zdm_relation_label(migration->relation), migration->name),
+				zdm_hint_rollback(migration));
 }

@@ -51,6 +51,24 @@ typedef struct ZdmPattern
 	 * transaction of its own and as its table's owner.  NULL: there is none.
 	 */
 	List	   *(*statements) (ZdmMigration *migration);
+	bool		verify_first;	/* and then these, where nothing was found */
+
+	/*
+	 * Where one of them finds rows that the verification has not: the DDL
+	 * that takes them back, before it looks again.  NULL: the migration
+	 * fails.
+	 */
+	List	   *(*take_back) (ZdmMigration *migration);
+
+	/*
+	 * Before a rollback that needs something proved, which takes a scan:
+	 * called without a lock, and may look at every row itself; returns the
+	 * steps that make it provable.  They are run in the call's transaction,
+	 * the migration goes back to its migrate phase for what statements()
+	 * returns then, and once it is ready the same call goes ahead.  NIL:
+	 * nothing is needed (any more).  NULL: never.
+	 */
+	List	   *(*prepare_rollback) (ZdmMigration *migration);
 
 	/* What others have attached (char *) to what the phase would drop. */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
@@ -75,10 +93,16 @@ extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(
 
 extern List *zdm_notes_of_others(ZdmMigration *migration, Relation rel);
 extern List *zdm_notes_of_stars(ZdmMigration *migration);
+extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);
 extern char *zdm_column_list(List *columns);
 
+extern List *zdm_no_twins(ZdmMigration *migration);
+extern List *zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase);
 extern int	zdm_hint_rollback(ZdmMigration *migration);
+extern void zdm_guard_column(ZdmMigration *migration, const char *column);
+extern void zdm_check_fill(ZdmMigration *migration);
+extern void zdm_guard_not_null(ZdmMigration *migration, const char *column);
 
 /* One line for each pattern; lifecycle/registry.c has the list. */
 extern const ZdmPattern zdm_change_column_type_pattern;
@@ -86,5 +110,8 @@ extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
 extern const ZdmPattern zdm_split_column_pattern;
 extern const ZdmPattern zdm_merge_columns_pattern;
+extern const ZdmPattern zdm_add_column_pattern;
+extern const ZdmPattern zdm_set_not_null_pattern;
+extern const ZdmPattern zdm_drop_not_null_pattern;
 
 #endif							/* ZDM_PATTERNS_PATTERN_H */

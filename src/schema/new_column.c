@@ -28,7 +28,6 @@ typedef struct TypeSource
 	const char *type;
 } TypeSource;
 
-static void parse_type(ZdmNewColumn *column, const char *type);
 static void type_error(void *arg);
 
 /*
@@ -42,7 +41,7 @@ zdm_new_column(Relation rel, const char *name, const char *type)
 
 	zdm_check_new_column(rel, name);
 	column->name = pstrdup(name);
-	parse_type(column, type);
+	zdm_new_column_type(name, type, &column->type);
 	CheckAttributeType(name, column->type.oid, column->type.collation,
 					   list_make1_oid(rel->rd_rel->reltype), 0);
 	usage = object_aclcheck(TypeRelationId, column->type.oid, GetUserId(), ACL_USAGE);
@@ -52,10 +51,13 @@ zdm_new_column(Relation rel, const char *name, const char *type)
 	return column;
 }
 
-static void
-parse_type(ZdmNewColumn *column, const char *type)
+/*
+ * The type that the user gives a column.
+ */
+void
+zdm_new_column_type(const char *column, const char *text, ZdmType *type)
 {
-	TypeSource	source = {.column = column->name,.type = type};
+	TypeSource	source = {.column = column,.type = text};
 	ErrorContextCallback callback = {
 		.callback = type_error,
 		.arg = &source,
@@ -63,7 +65,7 @@ parse_type(ZdmNewColumn *column, const char *type)
 	};
 
 	error_context_stack = &callback;
-	zdm_type_parse(type, &column->type);
+	zdm_type_parse(text, type);
 	error_context_stack = callback.previous;
 }
 

@@ -21,6 +21,8 @@ typedef struct ZdmNewColumn
 
 extern ZdmNewColumn *zdm_new_column(Relation rel, const char *name,
 									const char *type);
+extern void zdm_new_column_type(const char *column, const char *text,
+								ZdmType *type);
 extern char *zdm_new_columns_sql(List *columns);
 extern TupleDesc zdm_new_columns_description(TupleDesc desc, List *columns);
 

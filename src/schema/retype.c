@@ -82,7 +82,7 @@ zdm_type_check(const ZdmType *type)
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("type %s is a domain with constraints", format_type_be(type->oid)),
 				errdetail("To add a column of such a type, the server rewrites the table under a lock."),
-				errhint("Change the column to %s, and give it the domain's constraints as its own.",
+				errhint("Name type %s, and give the column the domain's constraints as its own.",
 						format_type_be(getBaseType(type->oid))));
 }
 

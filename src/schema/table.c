@@ -36,6 +36,7 @@
 #include "catalog/migration.h"
 #include "catalog/sync_rule.h"
 #include "schema/table.h"
+#include "sync/expression.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -45,6 +46,10 @@ static void check_kind(Relation rel);
 static void check_inheritance(Relation rel);
 static void check_triggers(Relation rel);
 static void check_storage(Relation rel);
+static List *columns_of(ZdmMigration *migration, Oid relid);
+static List *columns_read(List *rules, Oid relid);
+static char *first_common(List *strings, List *others);
+static int	hint_finish(ZdmMigration *migration);
 static bool is_partition_key(Relation rel, AttrNumber attnum);
 
 /*
@@ -90,6 +95,25 @@ zdm_check_writable(void)
 }
 
 /*
+ * Whether this is a table, with its partitions, that the caller can change.
+ */
+void
+zdm_check_shape(Relation rel)
+{
+	ListCell   *lc;
+
+	check_kind(rel);
+	check_inheritance(rel);
+	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
+	{
+		if (lfirst_oid(lc) != RelationGetRelid(rel) &&
+			!object_ownercheck(RelationRelationId, lfirst_oid(lc), GetUserId()))
+			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE,
+						   get_rel_name(lfirst_oid(lc)));
+	}
+}
+
+/*
  * Whether rows of this table can be kept in sync and backfilled.
  */
 void
@@ -98,18 +122,12 @@ zdm_check_table(Relation rel)
 	List	   *relids;
 	ListCell   *lc;
 
-	check_kind(rel);
-	check_inheritance(rel);
+	zdm_check_shape(rel);
 	relids = zdm_table_and_partitions(RelationGetRelid(rel));
 	foreach(lc, relids)
 	{
-		Relation	part;
+		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
 
-		if (lfirst_oid(lc) != RelationGetRelid(rel) &&
-			!object_ownercheck(RelationRelationId, lfirst_oid(lc), GetUserId()))
-			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE,
-						   get_rel_name(lfirst_oid(lc)));
-		part = table_open(lfirst_oid(lc), AccessShareLock);
 		if (part->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
 			ereport(ERROR,
 					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -250,13 +268,12 @@ check_storage(Relation rel)
 }
 
 /*
- * Whether the column exists and can be one side of a sync rule.
+ * The number of the column, which must exist and be a user's.
  */
-void
-zdm_check_column(Relation rel, const char *name)
+AttrNumber
+zdm_check_user_column(Relation rel, const char *name)
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
-	Form_pg_attribute attr;
 
 	if (attnum == InvalidAttrNumber)
 		ereport(ERROR,
@@ -269,6 +286,18 @@ zdm_check_column(Relation rel, const char *name)
 				errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 				errmsg("\"%s\" is a system column", name),
 				errhint("Only columns of users can be migrated."));
+	return attnum;
+}
+
+/*
+ * Whether the column exists and can be one side of a sync rule.
+ */
+void
+zdm_check_column(Relation rel, const char *name)
+{
+	AttrNumber	attnum = zdm_check_user_column(rel, name);
+	Form_pg_attribute attr;
+
 	attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 	if (attr->attgenerated)
 		ereport(ERROR,
@@ -339,38 +368,160 @@ zdm_check_new_column(Relation rel, const char *name)
 }
 
 /*
- * Refuse columns that another migration in flight works on.
+ * Refuse columns that another migration in flight works on, or reads: those
+ * are in its expressions by their names.
  */
 void
 zdm_check_free_columns(Oid relid, List *columns)
 {
-	List	   *rules = zdm_sync_rules_on(list_make1_oid(relid));
-	ListCell   *lc,
-			   *name,
-			   *taken;
+	ListCell   *lc;
 
-	foreach(lc, rules)
+	zdm_check_single_migration(relid, columns);
+	foreach(lc, zdm_migrations_on(relid))
 	{
-		ZdmSyncRule *rule = lfirst(lc);
-		List	   *both = list_concat_copy(rule->old_columns, rule->new_columns);
+		ZdmMigration *migration = lfirst(lc);
+		char	   *common = first_common(columns, columns_read(migration->rules, relid));
 
-		foreach(name, columns)
-			foreach(taken, both)
-		{
-			char	   *migration;
-			ZdmState	state;
+		if (common != NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("column \"%s\" of table \"%s\" is in an expression of migration \"%s\"",
+						   common, zdm_relation_label(relid), migration->name),
+					hint_finish(migration));
+	}
+}
 
-			if (strcmp(lfirst(name), lfirst(taken)) != 0)
-				continue;
-			zdm_migration_scan(rule->migration, &migration, &state);
+/*
+ * The same for a migration that leaves the columns' names and types as they
+ * are, which others may read.
+ */
+void
+zdm_check_single_migration(Oid relid, List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_migrations_on(relid))
+	{
+		ZdmMigration *migration = lfirst(lc);
+		char	   *common = first_common(columns, columns_of(migration, relid));
+
+		if (common != NULL)
 			ereport(ERROR,
 					errcode(ERRCODE_OBJECT_IN_USE),
 					errmsg("column \"%s\" of table \"%s\" is in migration \"%s\" already",
-						   (char *) lfirst(name), zdm_relation_label(relid), migration),
-					errhint("Finish that one first, or SELECT zdm.rollback(%s);",
-							quote_literal_cstr(migration)));
+						   common, zdm_relation_label(relid), migration->name),
+					hint_finish(migration));
+	}
+}
+
+/*
+ * Refuse rules that read columns which another migration may rename or drop.
+ * Those of patterns (char *) leave them as they are.
+ */
+void
+zdm_check_read_columns(List *rules, Oid relid, List *patterns)
+{
+	List	   *read = columns_read(rules, relid);
+	ListCell   *lc;
+
+	foreach(lc, zdm_migrations_on(relid))
+	{
+		ZdmMigration *migration = lfirst(lc);
+		char	   *common = first_common(read, columns_of(migration, relid));
+
+		if (common != NULL && first_common(list_make1(migration->pattern), patterns) == NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("the expression refers to column \"%s\" of table \"%s\", which is in migration \"%s\"",
+						   common, zdm_relation_label(relid), migration->name),
+					hint_finish(migration));
+	}
+}
+
+static int
+hint_finish(ZdmMigration *migration)
+{
+	return errhint("Finish that one first, or SELECT zdm.rollback(%s);",
+				   quote_literal_cstr(migration->name));
+}
+
+/*
+ * The first string of one list that is in the other, or NULL.
+ */
+static char *
+first_common(List *strings, List *others)
+{
+	ListCell   *lc,
+			   *other;
+
+	foreach(lc, strings)
+		foreach(other, others)
+	{
+		if (strcmp(lfirst(lc), lfirst(other)) == 0)
+			return lfirst(lc);
+	}
+	return NULL;
+}
+
+/*
+ * The columns of a table that the expressions of rules read, where those are
+ * more than copies of the other side.
+ */
+static List *
+columns_read(List *rules, Oid relid)
+{
+	Relation	rel = relation_open(relid, AccessShareLock);
+	List	   *result = NIL;
+	ZdmIdentity saved;
+	ListCell   *lc,
+			   *text;
+
+	zdm_pin_path(&saved);
+	foreach(lc, rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+
+		if (rule->relation != relid)
+			continue;
+		foreach(text, list_concat_copy(rule->up, rule->down))
+			result = list_concat(result, zdm_expression_columns(rel, lfirst(text)));
+	}
+	zdm_unbecome(&saved);
+	relation_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
+ * The columns of a table that a migration works on.
+ */
+static List *
+columns_of(ZdmMigration *migration, Oid relid)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (migration->relation == relid)
+		result = list_concat_copy(migration->old_columns, migration->new_columns);
+	foreach(lc, migration->rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+
+		if (rule->relation == relid)
+		{
+			result = list_concat(result, rule->old_columns);
+			result = list_concat(result, rule->new_columns);
 		}
 	}
+	return result;
+}
+
+/*
+ * The table, or the partitioned one that it is a part of.
+ */
+Oid
+zdm_root_table(Oid relid)
+{
+	return get_rel_relispartition(relid) ? llast_oid(get_partition_ancestors(relid)) : relid;
 }
 
 /*

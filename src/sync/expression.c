@@ -8,6 +8,7 @@
  * function, operator and type with its schema.  From then on it means the
  * same in every session.  It may use what a generated column's expression may
  * use: immutable or, other than there, stable functions of the row's columns.
+ * What fills a column may be volatile, too: it is evaluated once for a row.
  *
  *-------------------------------------------------------------------------
  */
@@ -44,6 +45,7 @@ static Node *finish_parse(ParseState *pstate, Node *expr, Form_pg_attribute targ
 static Node *find_column(ParseState *pstate, ColumnRef *ref);
 static void expression_error(void *arg);
 static Node *raw_expression(const char *sql, const char *argument);
+static char *stored_text(Relation rel, Node *expr);
 static void check_columns(TupleDesc desc, Node *expr, const char *argument,
 						  List *allowed);
 static void check_volatile(Node *expr, const char *sql, const char *argument);
@@ -56,6 +58,18 @@ static void check_volatile(Node *expr, const char *sql, const char *argument);
 Node *
 zdm_expression_parse(Relation rel, const char *sql, const char *argument,
 					 AttrNumber target)
+{
+	return zdm_expression_parse_for(rel, sql, argument,
+									TupleDescAttr(RelationGetDescr(rel), target - 1));
+}
+
+/*
+ * The same for a column that need not be one of the table's yet: of attr, its
+ * name, type and modifier are used.
+ */
+Node *
+zdm_expression_parse_for(Relation rel, const char *sql, const char *argument,
+						 Form_pg_attribute attr)
 {
 	ExpressionSource source = {.sql = sql,.argument = argument};
 	ErrorContextCallback callback = {
@@ -75,8 +89,7 @@ zdm_expression_parse(Relation rel, const char *sql, const char *argument,
 
 	expr = transformExpr(pstate, raw_expression(sql, argument),
 						 EXPR_KIND_GENERATED_COLUMN);
-	expr = finish_parse(pstate, expr, TupleDescAttr(RelationGetDescr(rel), target - 1),
-						argument);
+	expr = finish_parse(pstate, expr, attr, argument);
 	error_context_stack = callback.previous;
 	return expr;
 }
@@ -251,12 +264,33 @@ zdm_expression_check(Relation rel, const char *sql, const char *argument,
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), target);
 	Node	   *expr = zdm_expression_parse(rel, sql, argument, attnum);
+
+	check_columns(RelationGetDescr(rel), expr, argument, allowed);
+	check_volatile(expr, sql, argument);
+	return stored_text(rel, expr);
+}
+
+/*
+ * The same for an expression that fills a column, described by attr as above,
+ * which may be volatile.
+ */
+char *
+zdm_expression_check_fill(Relation rel, const char *sql, const char *argument,
+						  Form_pg_attribute attr)
+{
+	Node	   *expr = zdm_expression_parse_for(rel, sql, argument, attr);
+
+	check_columns(RelationGetDescr(rel), expr, argument, NIL);
+	return stored_text(rel, expr);
+}
+
+static char *
+stored_text(Relation rel, Node *expr)
+{
 	ZdmIdentity saved;
 	List	   *context;
 	char	   *result;
 
-	check_columns(RelationGetDescr(rel), expr, argument, allowed);
-	check_volatile(expr, sql, argument);
 	zdm_pin_path(&saved);
 	zdm_pin_style();
 	context = deparse_context_for(RelationGetRelationName(rel),
@@ -331,4 +365,31 @@ check_columns(TupleDesc desc, Node *expr, const char *argument, List *allowed)
 					errdetail("A generated column is computed after the sync trigger has run."),
 					errhint("Write the generated column's own expression instead."));
 	}
+}
+
+/*
+ * The names (char *) of the columns that a stored expression refers to.
+ */
+List *
+zdm_expression_columns(Relation rel, const char *sql)
+{
+	ParseState *pstate = make_parsestate(NULL);
+	ParseNamespaceItem *nsitem;
+	Node	   *expr;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	nsitem = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL,
+										   false, true);
+	addNSItemToQuery(pstate, nsitem, true, true, true);
+	expr = transformExpr(pstate, raw_expression(sql, "up"), EXPR_KIND_GENERATED_COLUMN);
+	foreach(lc, pull_var_clause(expr, 0))
+	{
+		AttrNumber	attnum = lfirst_node(Var, lc)->varattno;
+
+		if (attnum > 0)
+			result = lappend(result, pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname)));
+	}
+	free_parsestate(pstate);
+	return result;
 }

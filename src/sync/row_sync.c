@@ -42,6 +42,11 @@
  * row not yet backfilled) is looked at only when no other rule has anything to
  * say.
  *
+ * Rules that fill or compute a column (fill.c) come last: once nothing else
+ * changes any more, a NULL that is left is filled, which the other rules then
+ * see as they see everything that was written, and in the end what is computed
+ * is computed.
+ *
  * Values are compared by their binary image.  A TOASTed value that neither
  * side touched is the same pointer on both and is not fetched.
  *
@@ -57,6 +62,7 @@
 #include "utils/rel.h"
 
 #include "sync/arbiter.h"
+#include "sync/fill.h"
 #include "sync/row_sync.h"
 #include "sync/written.h"
 #include "util/spi.h"
@@ -91,6 +97,15 @@ typedef struct Decision
 	bool		by_default;
 } Decision;
 
+/* What is looked at in one go through the rules; each after the ones above. */
+typedef enum Stage
+{
+	WRITTEN,
+	DEFAULTS,
+	FILLS,
+	COMPUTED
+} Stage;
+
 typedef struct DefaultAttempt
 {
 	RowUnderWay *way;
@@ -102,6 +117,7 @@ static void apply_rules(RowUnderWay *way);
 static bool is_partial(RowUnderWay *way, const ZdmRule *rule);
 static void fill_rest(RowUnderWay *way, ZdmRule *rule);
 static bool is_written(RowUnderWay *way, const ZdmColumn *column);
+static Decision decide(RowUnderWay *way, ZdmRule *rule, Stage stage);
 static void note_settled(RowUnderWay *way, const ZdmSide *side);
 static bool apply_default(RowUnderWay *way, ZdmSide *side);
 static void attempt_default(void *arg);
@@ -119,6 +135,7 @@ static bool agree(RowUnderWay *way, ZdmRule *rule);
 static bool apply(RowUnderWay *way, ZdmSide *side);
 static void set_column(RowUnderWay *way, AttrNumber attnum, Datum value,
 					   bool isnull);
+static void form_whole(RowUnderWay *way);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
 /*
@@ -144,10 +161,12 @@ zdm_row_sync(TriggerData *trigdata)
 	set = way.set = zdm_rules_get(trigdata->tg_relation);
 	if (set->count == 0)
 		return tuple;
-	if (!update)
+	if (!update && set->has_sync)
 		zdm_written_by_insert(trigdata->tg_relation, set->ancestors,
 							  &way.written);
 	apply_rules(&way);
+	if (!update && set->has_others && !way.modified)
+		form_whole(&way);
 	return way.modified ? result_tuple(&way, tuple) : tuple;
 }
 
@@ -179,7 +198,8 @@ apply_rules(RowUnderWay *way)
 {
 	ZdmRuleSet *set = way->set;
 	Bitmapset  *applied = NULL;
-	bool		defaults = set->count == 1;
+	Stage		last = set->has_others ? COMPUTED : DEFAULTS;
+	Stage		stage = set->count == 1 ? last : WRITTEN;
 	bool		again;
 	int			uses;
 	ErrorContextCallback callback = {
@@ -202,27 +222,32 @@ apply_rules(RowUnderWay *way)
 
 			if (set->count > 1 && bms_is_member(i, applied))
 				continue;
-			decision = way->before ? decide_update(way, rule) : decide_insert(way, rule);
-			if (decision.direction == LEAVE ||
-				(decision.by_default && !defaults))
+			decision = decide(way, rule, stage);
+			if (decision.direction == LEAVE)
 				continue;
 			if (decision.direction == DOWN && is_partial(way, rule))
 				fill_rest(way, rule);
 			side = decision.direction == UP ? &rule->new : &rule->old;
 			changed = decision.by_default ? apply_default(way, side) : apply(way, side);
+			if (rule->kind == ZDM_RULE_FILL && !changed && !decision.by_default)
+				zdm_fill_note_null(rule, way->rel);
 			if (set->count == 1)
 				continue;
 			if (!decision.by_default)
 				note_settled(way, side);
-			if (changed || !decision.by_default)
+			/* What filled nothing may do so after another rule. */
+			if (changed || (!decision.by_default && rule->kind == ZDM_RULE_SYNC))
 			{
 				applied = bms_add_member(applied, i);
 				again = true;
-				defaults = false;
+				stage = WRITTEN;
 			}
 		}
-		if (!again && !defaults)
-			again = defaults = true;
+		if (!again && stage < last)
+		{
+			again = true;
+			stage++;
+		}
 	} while (again);
 	zdm_rules_release(uses);
 	error_context_stack = callback.previous;
@@ -275,6 +300,25 @@ is_written(RowUnderWay *way, const ZdmColumn *column)
 }
 
 /*
+ * What a rule asks for in this stage.
+ */
+static Decision
+decide(RowUnderWay *way, ZdmRule *rule, Stage stage)
+{
+	Decision	decision = {.direction = LEAVE};
+
+	if (rule->kind == ZDM_RULE_SYNC)
+		decision = way->before ? decide_update(way, rule) : decide_insert(way, rule);
+	else if (stage >= (rule->kind == ZDM_RULE_COMPUTE ? COMPUTED : FILLS) &&
+			 zdm_fill_asked_for(rule, way->set, way->before, way->row,
+								way->updated_cols, &decision.by_default))
+		decision.direction = UP;
+	if (decision.by_default && stage < DEFAULTS)
+		decision.direction = LEAVE;
+	return decision;
+}
+
+/*
  * What follows from something that was written counts as written for the
  * other rules, also where the value happens to be the same.
  */
@@ -299,7 +343,7 @@ apply_default(RowUnderWay *way, ZdmSide *side)
 	ErrorData  *error;
 
 	for (int i = 0; i < side->count; i++)
-		expressions |= side->columns[i].value.state != NULL;
+		expressions |= side->columns[i].value.state != NULL && !side->columns[i].value.constant;
 	if (!expressions || way->before == NULL ||
 		(way->migration != NULL && strcmp(way->migration, way->rule->migration) == 0))
 		return apply(way, side);
@@ -325,10 +369,16 @@ sync_error(void *arg)
 	RowUnderWay *way = arg;
 	ZdmRule    *rule = way->rule;
 
-	errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns %s and %s in sync (to end it: SELECT zdm.rollback(%s))",
-			   rule->migration, RelationGetRelationName(way->rel),
-			   zdm_side_names(&rule->old), zdm_side_names(&rule->new),
-			   quote_literal_cstr(rule->migration));
+	if (rule->kind != ZDM_RULE_SYNC)
+		errcontext("zdm migration \"%s\" on table \"%s\", which %s column %s (to end it: SELECT zdm.rollback(%s))",
+				   rule->migration, RelationGetRelationName(way->rel),
+				   rule->kind == ZDM_RULE_COMPUTE ? "computes" : "fills",
+				   zdm_side_names(&rule->new), quote_literal_cstr(rule->migration));
+	else
+		errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns %s and %s in sync (to end it: SELECT zdm.rollback(%s))",
+				   rule->migration, RelationGetRelationName(way->rel),
+				   zdm_side_names(&rule->old), zdm_side_names(&rule->new),
+				   quote_literal_cstr(rule->migration));
 }
 
 static Decision
@@ -529,9 +579,18 @@ apply(RowUnderWay *way, ZdmSide *side)
 		Datum		is;
 		bool		is_null;
 
-		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
 		is = slot_getattr(way->row, column->attnum, &is_null);
-		if (!zdm_same_image(column, is, is_null, values[i], nulls[i]))
+		if (way->rule->kind != ZDM_RULE_SYNC &&
+			!zdm_fill_applies(way->rule, column, way->before, way->row, way->updated_cols))
+		{
+			values[i] = is;
+			nulls[i] = is_null;
+			continue;
+		}
+		values[i] = zdm_value_compute(&column->value, way->set, way->row, &nulls[i]);
+		/* A default may well be NULL: then, too, the row has got it. */
+		if (way->rule->kind == ZDM_RULE_FILL_OLDER ||
+			!zdm_same_image(column, is, is_null, values[i], nulls[i]))
 			differs = true;
 	}
 	if (!differs)
@@ -565,6 +624,19 @@ set_column(RowUnderWay *way, AttrNumber attnum, Datum value, bool isnull)
 	work->tts_isnull[attnum - 1] = isnull;
 	if (way->set->count > 1)
 		way->changed = bms_add_member(way->changed, attnum);
+	way->modified = true;
+}
+
+/*
+ * An INSERT may bring a tuple of another table as it is, which may be one that
+ * lacks columns: stored, it would look older than it is.
+ */
+static void
+form_whole(RowUnderWay *way)
+{
+	if (zdm_stored_columns(way->row) == way->row->tts_tupleDescriptor->natts)
+		return;
+	slot_getallattrs(way->row);
 	way->modified = true;
 }
 

@@ -24,6 +24,7 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/partition.h"
@@ -293,10 +294,20 @@ order_rules(ZdmRuleSet *set)
 	}
 }
 
-/* Whether one rule makes a column that the other starts from. */
+/*
+ * Whether one rule makes a column that the other starts from.  One that fills
+ * is, the other way round, to find filled what it reads.
+ */
 static bool
 feeds(const ZdmRule *from, const ZdmRule *to)
 {
+	if (from->kind != ZDM_RULE_SYNC && to->kind != ZDM_RULE_SYNC)
+	{
+		for (int i = 0; i < to->new.count; i++)
+			if (bms_is_member(to->new.columns[i].attnum - FirstLowInvalidHeapAttributeNumber,
+							  from->new.reads))
+				return true;
+	}
 	for (int i = 0; i < from->new.count; i++)
 		for (int j = 0; j < to->old.count; j++)
 			if (from->new.columns[i].attnum == to->old.columns[j].attnum)
@@ -323,6 +334,11 @@ compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source, ZdmRule *rule)
 		return false;
 	}
 	zdm_migration_scan(source->migration, &rule->migration, &state);
+	rule->kind = source->kind;
+	if (rule->kind == ZDM_RULE_SYNC)
+		set->has_sync = true;
+	else
+		set->has_others = true;
 	rule->backfilling = state == ZDM_EXPANDED;
 	rule->new_leads = state == ZDM_CONTRACTED;
 	compile_values(set, rel, &rule->new, source->up, "up");
@@ -369,14 +385,16 @@ compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side, List *texts,
 												argument, column->attnum);
 		Node	   *bare = expr;
 
+		pull_varattnos(expr, 1, &side->reads);
 		while (IsA(bare, RelabelType))
 			bare = (Node *) ((RelabelType *) bare)->arg;
 		if (IsA(bare, Var) && ((Var *) bare)->varattno > 0)
 			column->value.source = ((Var *) bare)->varattno;
 		else
 		{
+			column->value.constant = IsA(bare, Const);
 			column->value.state = ExecInitExpr(expression_planner((Expr *) expr), NULL);
-			set->has_expressions = true;
+			set->has_expressions |= !column->value.constant;
 		}
 		column->value.same_as = same_value(expr, rel, column->attnum);
 	}

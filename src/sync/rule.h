@@ -8,8 +8,11 @@
 #ifndef ZDM_SYNC_RULE_H
 #define ZDM_SYNC_RULE_H
 
+#include "datatype/timestamp.h"
 #include "nodes/execnodes.h"
 #include "utils/rel.h"
+
+#include "catalog/sync_rule.h"
 
 /*
  * How one column's value is made from the other side.  Most are a plain copy
@@ -20,6 +23,7 @@ typedef struct ZdmValue
 	AttrNumber	source;
 	ExprState  *state;
 	bool		or_null;		/* NULL where the expression fails */
+	bool		constant;		/* the state's, which cannot fail */
 	AttrNumber	same_as;		/* the column that it equals, of the same type
 								 * but for domains; or 0 */
 } ZdmValue;
@@ -44,15 +48,19 @@ typedef struct ZdmSide
 {
 	int			count;
 	ZdmColumn  *columns;
+	Bitmapset  *reads;			/* what its values are made from, offset by
+								 * FirstLowInvalidHeapAttributeNumber */
 } ZdmSide;
 
 typedef struct ZdmRule
 {
 	char	   *migration;
+	ZdmRuleKind kind;
 	ZdmSide		old;			/* each value by down */
 	ZdmSide		new;			/* each value by up */
 	bool		backfilling;	/* rows may not be backfilled yet */
 	bool		new_leads;		/* the new side holds the original column */
+	TimestampTz noted;			/* when a NULL that stayed was logged last */
 } ZdmRule;
 
 /*
@@ -64,6 +72,8 @@ typedef struct ZdmRuleSet
 	Oid			role;			/* whose rights the expressions were checked
 								 * for */
 	bool		has_expressions;
+	bool		has_sync;		/* rules of kind ZDM_RULE_SYNC */
+	bool		has_others;
 	MemoryContext cxt;
 	List	   *ancestors;		/* oids, where the table is a partition */
 	int			count;

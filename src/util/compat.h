@@ -211,6 +211,13 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 	PortalRun(portal, FETCH_ALL, true, true, dest, dest, NULL)
 #endif
 
+/* Generated columns that are computed when they are read came with 18. */
+#if PG_VERSION_NUM >= 180000
+#define ZDM_HAVE_VIRTUAL_COLUMNS true
+#else
+#define ZDM_HAVE_VIRTUAL_COLUMNS false
+#endif
+
 /* Deferrable primary keys are asked for explicitly since 18. */
 #if PG_VERSION_NUM >= 180000
 #define zdm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, true)

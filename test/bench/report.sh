@@ -186,6 +186,7 @@ report_targets()
 	if bench_wanted bloat; then report_targets_bloat; fi
 	if bench_wanted growth; then report_targets_growth; fi
 	if bench_wanted stall; then report_targets_stall; fi
+	if bench_wanted columns; then report_targets_columns; fi
 }
 
 report_count()
@@ -358,6 +359,37 @@ report_stall()
 	done
 }
 
+report_targets_columns()
+{
+	local change
+	for change in "${COLUMNS_CHANGES[@]}"; do
+		report_target "$(columns_title "$change"): longest strong lock on $(report_count "$COLUMNS_ROWS") rows" \
+			"$(report_median "columns_lock_$change" zdm 1)" "<=" 50 " ms"
+	done
+}
+
+report_columns()
+{
+	local change
+	cat <<-END
+
+		## The longest strong lock of a change of a column
+
+		A table of $(report_count "$COLUMNS_ROWS") rows that nobody else uses. Another session looks every millisecond for locks on it that are
+		stronger than SHARE UPDATE EXCLUSIVE; the figure is the longest time for which one transaction was seen with one.
+		zdm's side is the whole migration, the other one the plain statements.
+
+		| milliseconds | zdm: longest lock | plain: longest lock | zdm: whole migration | plain: whole change |
+		| --- | ---: | ---: | ---: | ---: |
+	END
+	for change in "${COLUMNS_CHANGES[@]}"; do
+		echo "| $(columns_title "$change") | **$(report_median "columns_lock_$change" zdm 1)**" \
+			"| $(report_median "columns_lock_$change" plain 1)" \
+			"| $(report_count "$(report_median "columns_duration_$change" zdm 0)")" \
+			"| $(report_count "$(report_median "columns_duration_$change" plain 0)") |"
+	done
+}
+
 report_write()
 {
 	cat <<-END
@@ -381,4 +413,5 @@ report_write()
 	if bench_wanted bloat; then report_bloat; fi
 	if bench_wanted growth; then report_growth; fi
 	if bench_wanted stall; then report_stall; fi
+	if bench_wanted columns; then report_columns; fi
 }

@@ -109,6 +109,21 @@ SELECT zdm.contract('e');
 -- under the user's own path it is his own, which is volatile
 SELECT zdm._sync_columns('zdm_hostile_path.t', '{b}', '{n}', ARRAY['pg_catalog.length(lower(b))'], ARRAY['n'], 'e');
 
+-- columns that come and change: the type is the server's where it is named so
+SELECT zdm.add_column('t', 'added', 'pg_catalog.text', not_null => true, fill => 'pg_catalog.lower(b)', migration => 'added');
+SELECT zdm.set_not_null('t', 'b', '''none''::pg_catalog.text', 'filled');
+CALL zdm.backfill('filled');
+CALL zdm.backfill('added');
+INSERT INTO t (id, b) VALUES (12, NULL) RETURNING b, added;
+SELECT pg_catalog.count(*) FROM zdm.explain($$zdm.contract('added')$$);
+SELECT zdm.contract('added');
+SELECT zdm.contract('filled');
+SELECT zdm.drop_not_null('t', 'b', 'optional');
+SELECT zdm.rollback('optional');
+CALL zdm.backfill('optional');
+SELECT zdm.rollback('optional');
+SELECT zdm.add_column('t', 'own', 'text');
+
 RESET SESSION AUTHORIZATION;
 RESET search_path;
 SET client_min_messages = warning;

@@ -110,9 +110,37 @@ my %merge = (
 	migration => 'merge_:t_into_label',
 	plain => 'ALTER TABLE :t ADD COLUMN label text, DROP COLUMN title, DROP COLUMN name');
 
+# Columns that are filled.  Both versions write the same one; of the rows that
+# exist, half hold NULL in it.
+my %mandatory = (
+	name => 'a column that becomes mandatory',
+	old => 'name',
+	new => 'name',
+	rows => $rows,
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text)),
+	fill => "INSERT INTO :t (id, name) SELECT i, CASE WHEN i % 2 = 0 THEN 'user ' || i END"
+	  . " FROM generate_series(100001, 100000 + $rows) i",
+	kept => q(coalesce(:c, 'user ' || id) = 'user ' || id),
+	expand => q(zdm.set_not_null(':t', 'name', '''user '' || id')),
+	migration => 'set_:t_name_not_null',
+	plain => 'ALTER TABLE :t ALTER name SET NOT NULL');
+
+my %added = (
+	%mandatory,
+	name => 'a mandatory column that comes',
+	expand => q(zdm.add_column(':t', 'extra', 'text', default_value => 'gen_random_uuid()::text', not_null => true)),
+	migration => 'add_:t_extra',
+	plain => 'ALTER TABLE :t ADD COLUMN extra text DEFAULT gen_random_uuid()::text NOT NULL');
+
 ZdmHarness->new(
 	seed => $ENV{ZDM_SEED} // int(rand(1_000_000)),
 	kills => $ENV{ZDM_KILLS} // 20,
-	scenarios => [ \%plain, \%wide, \%partitioned, \%expression, \%split, \%merge ])->run;
+	scenarios => [
+		\%plain, \%wide, \%partitioned, \%expression, \%split, \%merge,
+		\%mandatory, \%added ])->run;
 
 done_testing();

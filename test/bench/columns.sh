@@ -1,0 +1,149 @@
+# shellcheck shell=bash
+# How long a change of a column keeps a strong lock on a large table: zdm's
+# calls, whole migrations, beside the plain ALTER TABLE.  Sourced.
+#
+# Another session samples pg_locks every millisecond for locks on the table
+# stronger than SHARE UPDATE EXCLUSIVE, those that keep out writers.  The figure
+# of a change is the longest time for which one transaction was seen with such a
+# lock; nobody else uses the table.
+
+COLUMNS_CHANGES=(default volatile mandatory set_not_null drop_not_null)
+
+columns_title()
+{
+	case $1 in
+		default) echo "add a column with a constant default" ;;
+		volatile) echo "add a column with a volatile default" ;;
+		mandatory) echo "add a mandatory column, filled from the row" ;;
+		set_not_null) echo "make a column mandatory, a tenth of the rows NULL" ;;
+		drop_not_null) echo "make a column optional, and go back" ;;
+	esac
+}
+
+columns_prepare()
+{
+	bench_psql public -v rows="$COLUMNS_ROWS" <<-'END'
+		CREATE SCHEMA columns;
+		CREATE TABLE columns.users (
+			id bigint PRIMARY KEY,
+			name text NOT NULL,
+			email text,
+			code text NOT NULL);
+		INSERT INTO columns.users
+		SELECT i, 'user ' || i, CASE WHEN i % 10 > 0 THEN i || '@example.invalid' END, 'c'
+		  FROM generate_series(1, :rows) i;
+		VACUUM ANALYZE columns.users;
+		CREATE UNLOGGED TABLE columns.samples (at timestamptz, transaction text);
+		CREATE UNLOGGED TABLE columns.stop (now boolean);
+	END
+}
+
+# A whole migration: the calls, each a transaction of its own.
+#   columns_migration NAME EXPAND
+columns_migration()
+{
+	bench_psql columns -o /dev/null -c "SELECT zdm.$2"
+	bench_psql columns -o /dev/null -c "CALL zdm.backfill('$1')"
+	bench_psql columns -o /dev/null -c "SELECT zdm.contract('$1')"
+}
+
+columns_zdm()
+{
+	case $1 in
+		default)
+			bench_psql columns -o /dev/null -c "SELECT zdm.add_column('users', 'd1', 'int', default_value => '0', migration => 'd1')"
+			bench_psql columns -o /dev/null -c "SELECT zdm.contract('d1')"
+			;;
+		volatile)
+			columns_migration u1 "add_column('users', 'u1', 'uuid', default_value => 'gen_random_uuid()', migration => 'u1')"
+			;;
+		mandatory)
+			columns_migration m1 "add_column('users', 'm1', 'text', not_null => true, fill => '''m'' || id', migration => 'm1')"
+			;;
+		set_not_null)
+			columns_migration email "set_not_null('users', 'email', '''none''', 'email')"
+			;;
+		drop_not_null)
+			bench_psql columns -o /dev/null -c "SELECT zdm.drop_not_null('users', 'code', 'code')"
+			bench_psql columns -o /dev/null -c "SELECT zdm.rollback('code')"
+			bench_psql columns -o /dev/null -c "CALL zdm.backfill('code')"
+			bench_psql columns -o /dev/null -c "SELECT zdm.rollback('code')"
+			;;
+	esac
+}
+
+columns_plain()
+{
+	case $1 in
+		default) bench_psql columns -c "ALTER TABLE users ADD COLUMN d2 int DEFAULT 0" ;;
+		volatile) bench_psql columns -c "ALTER TABLE users ADD COLUMN u2 uuid DEFAULT gen_random_uuid()" ;;
+		mandatory)
+			bench_psql columns -c "ALTER TABLE users ADD COLUMN m2 text"
+			bench_psql columns -c "UPDATE users SET m2 = 'm' || id"
+			bench_psql columns -c "ALTER TABLE users ALTER COLUMN m2 SET NOT NULL"
+			;;
+		set_not_null)
+			# By now zdm has filled it.
+			bench_psql columns -c "ALTER TABLE users ALTER COLUMN email DROP NOT NULL"
+			bench_psql columns -c "ALTER TABLE users ALTER COLUMN email SET NOT NULL"
+			;;
+		drop_not_null)
+			bench_psql columns -c "ALTER TABLE users ALTER COLUMN code DROP NOT NULL"
+			bench_psql columns -c "ALTER TABLE users ALTER COLUMN code SET NOT NULL"
+			;;
+	esac
+}
+
+columns_start_sampler()
+{
+	bench_psql columns -c "TRUNCATE samples, stop"
+	PGAPPNAME=sampler bench_psql columns <<-'END' &
+		DO $$
+		BEGIN
+			WHILE NOT EXISTS (SELECT FROM columns.stop) LOOP
+				INSERT INTO columns.samples
+				SELECT clock_timestamp(), l.virtualtransaction FROM pg_locks l
+				 WHERE l.relation = 'columns.users'::regclass AND l.granted
+				   AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
+				PERFORM pg_sleep(0.001);
+			END LOOP;
+		END $$;
+	END
+	COLUMNS_SAMPLER=$!
+	sleep 0.5
+}
+
+# Prints the milliseconds.
+columns_stop_sampler()
+{
+	bench_psql columns -c "INSERT INTO stop VALUES (true)"
+	wait "$COLUMNS_SAMPLER"
+	bench_psql columns -At -c "SELECT coalesce(round(extract(epoch FROM max(longest)) * 1000, 1), 0) FROM (
+		SELECT max(at) - min(at) AS longest FROM samples GROUP BY transaction) s"
+}
+
+columns_run()
+{
+	local change=$1 side=$2 from to
+	columns_start_sampler
+	from=$(stats_now)
+	"columns_$side" "$change"
+	to=$(stats_now)
+	bench_record "columns_lock_$change" "$side" "$(columns_stop_sampler)"
+	bench_record "columns_duration_$change" "$side" "$(stats_elapsed_ms "$from" "$to")"
+	bench_psql columns -c "VACUUM users"
+}
+
+bench_columns()
+{
+	local change side
+	bench_say "columns: a table of $COLUMNS_ROWS rows"
+	columns_prepare
+	for change in "${COLUMNS_CHANGES[@]}"; do
+		for side in zdm plain; do
+			bench_say "columns: $(columns_title "$change"), $side"
+			columns_run "$change" "$side"
+		done
+	done
+	bench_psql public -c "DROP SCHEMA columns CASCADE"
+}
