@@ -50,11 +50,8 @@ place_aside(Oid table)
 {
 	ZdmPlace	place = zdm_relation_place(table);
 	Oid			schema = get_rel_namespace(table);
-	char	   *name = place.name;
 
-	place.name = zdm_default_name("~zdm_%s", name);
-	for (int i = 1; zdm_is_taken(schema, place.name); i++)
-		place.name = zdm_default_name("~zdm%d_%s", i, name);
+	place.name = zdm_free_name(schema, schema, place.name);
 	return place;
 }
 
@@ -221,6 +218,9 @@ notes(ZdmMigration *migration, Relation rel)
 	result = lappend(result,
 					 zdm_note(false, "a statement that gives a value to both %s and %s fails with \"multiple assignments to same column\"; strategy dual_write has no such limit",
 							  from, to));
+	result = lappend(result,
+					 zdm_note(false, "errors of constraints and plans of EXPLAIN call the table %s",
+							  quote_identifier(view.table.name)));
 	return lappend(result,
 				   zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
 }

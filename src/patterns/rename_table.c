@@ -146,25 +146,30 @@ schema_step(Oid table, ZdmPlace from, const char *to)
 }
 
 /*
- * The steps that take the table from one place to another.  What else has its
- * old name in the new schema, or its new name in the old one, decides which
- * comes first.
+ * The steps that take the table from one place to another.  On the way there
+ * it must not meet another of its name: what has its new name in the old
+ * schema, or its old name in the new one, decides under which it goes.
  */
 static List *
 move_steps(Oid table, ZdmPlace from, ZdmPlace to)
 {
-	bool		renamed = strcmp(from.name, to.name) != 0;
-	bool		moved = strcmp(from.schema, to.schema) != 0;
+	Oid			old_schema = get_namespace_oid(from.schema, false);
+	Oid			new_schema = get_namespace_oid(to.schema, false);
+	char	   *on_the_way = to.name;
+	List	   *steps = NIL;
 
-	if (!moved)
+	if (old_schema == new_schema)
 		return list_make1(rename_step(table, from, to.name));
-	if (!renamed)
-		return list_make1(schema_step(table, from, to.schema));
-	if (zdm_is_taken(get_namespace_oid(from.schema, false), to.name))
-		return list_make2(schema_step(table, from, to.schema),
-						  rename_step(table, (ZdmPlace) {to.schema, from.name}, to.name));
-	return list_make2(rename_step(table, from, to.name),
-					  schema_step(table, (ZdmPlace) {from.schema, to.name}, to.schema));
+	if (strcmp(from.name, to.name) != 0 && zdm_is_taken(old_schema, to.name))
+		on_the_way = from.name;
+	if (strcmp(on_the_way, to.name) != 0 && zdm_is_taken(new_schema, on_the_way))
+		on_the_way = zdm_free_name(old_schema, new_schema, from.name);
+	if (strcmp(from.name, on_the_way) != 0)
+		steps = lappend(steps, rename_step(table, from, on_the_way));
+	steps = lappend(steps, schema_step(table, (ZdmPlace) {from.schema, on_the_way}, to.schema));
+	if (strcmp(on_the_way, to.name) != 0)
+		steps = lappend(steps, rename_step(table, (ZdmPlace) {to.schema, on_the_way}, to.name));
+	return steps;
 }
 
 static List *

@@ -488,6 +488,20 @@ zdm_is_taken(Oid schema, const char *name)
 }
 
 /*
+ * A name made from another for a relation that is in the way, free in both
+ * schemas.
+ */
+char *
+zdm_free_name(Oid schema, Oid other_schema, const char *name)
+{
+	char	   *result = zdm_default_name("~zdm_%s", name);
+
+	for (int i = 1; zdm_is_taken(schema, result) || zdm_is_taken(other_schema, result); i++)
+		result = zdm_default_name("~zdm%d_%s", i, name);
+	return result;
+}
+
+/*
  * The text of an expression without columns, as a default is, that means the
  * same under any settings.
  */

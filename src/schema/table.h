@@ -28,6 +28,7 @@ extern List *zdm_storage_relations(Oid relid);
 extern List *zdm_migration_tables(ZdmMigration *migration);
 extern List *zdm_synced_storage(ZdmMigration *migration);
 extern bool zdm_is_taken(Oid schema, const char *name);
+extern char *zdm_free_name(Oid schema, Oid other_schema, const char *name);
 extern char *zdm_expression_text(Node *expr);
 extern Oid	zdm_table_owner(Oid relid);
 extern void zdm_table_size(Oid relid, int64 *rows, int64 *bytes);

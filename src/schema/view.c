@@ -47,6 +47,8 @@
 /* The function behind the cast of the view's row type to the table's. */
 #define ROW_FUNCTION "~zdm_row"
 
+#define COPY_DEFAULTS "copy the defaults"
+
 static char *create_sql(Relation rel, const ZdmView *view, const char *create);
 static bool is_invokers(Relation rel);
 static char *select_sql(Relation rel, const ZdmView *view);
@@ -63,6 +65,8 @@ static char *present_body(const ZdmView *view);
 static List *cast_texts(Relation rel, const ZdmView *view);
 static char *row_function(const ZdmView *view);
 static List *add_step(List *steps, const char *description, List *texts);
+static char *join_texts(List *texts);
+static char *defaults_now(ZdmMigration *migration);
 
 /*
  * Whether the table can have a view that does what the table does.
@@ -93,9 +97,14 @@ zdm_view_check(Relation rel)
 void
 zdm_view_check_place(Oid relid, ZdmPlace place)
 {
-	Oid			schema = get_namespace_oid(place.schema, false);
+	Oid			schema = get_namespace_oid(place.schema, true);
 	Oid			roles[] = {GetUserId(), zdm_table_owner(relid)};
 
+	if (!OidIsValid(schema))
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_SCHEMA),
+				errmsg("schema \"%s\" does not exist", place.schema),
+				errhint("CREATE SCHEMA %s;", quote_identifier(place.schema)));
 	for (int i = 0; i < (int) lengthof(roles); i++)
 	{
 		if (object_aclcheck(NamespaceRelationId, schema, roles[i], ACL_CREATE) == ACLCHECK_OK)
@@ -122,7 +131,10 @@ zdm_view_add_steps(Relation rel, const ZdmView *view)
 
 	create->view_schema = view->place.schema;
 	create->view_name = view->place.name;
-	steps = add_step(steps, "copy the defaults", default_texts(rel, view));
+	steps = add_step(steps, COPY_DEFAULTS, default_texts(rel, view));
+	/* They may name a sequence that moves to another schema with its table. */
+	if (list_length(steps) > 1)
+		((ZdmStep *) llast(steps))->sql_now = defaults_now;
 	steps = add_step(steps, "let functions that take the table's row take the view's",
 					 cast_texts(rel, view));
 	steps = add_step(steps, "copy the privileges", zdm_view_grants(RelationGetRelid(rel), view));
@@ -133,15 +145,21 @@ zdm_view_add_steps(Relation rel, const ZdmView *view)
 static List *
 add_step(List *steps, const char *description, List *texts)
 {
+	if (texts == NIL)
+		return steps;
+	return lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, description, join_texts(texts)));
+}
+
+static char *
+join_texts(List *texts)
+{
 	StringInfoData sql;
 	ListCell   *lc;
 
-	if (texts == NIL)
-		return steps;
 	initStringInfo(&sql);
 	foreach(lc, texts)
 		appendStringInfo(&sql, "%s%s", sql.len ? ";\n" : "", (char *) lfirst(lc));
-	return lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, description, sql.data));
+	return sql.data;
 }
 
 /*
@@ -282,6 +300,24 @@ default_texts(Relation rel, const ZdmView *view)
 									  wanted ? "SET DEFAULT " : "DROP DEFAULT",
 									  wanted ? wanted : ""));
 	}
+	return result;
+}
+
+/*
+ * The same for the view that the migration has just made.
+ */
+static char *
+defaults_now(ZdmMigration *migration)
+{
+	ZdmView		view = {
+		.oid = linitial_oid(migration->others),
+		.place = zdm_relation_place(linitial_oid(migration->others)),
+		.column = migration->old_columns ? linitial(migration->old_columns) : NULL,
+	};
+	Relation	rel = relation_open(migration->relation, AccessShareLock);
+	char	   *result = join_texts(default_texts(rel, &view));
+
+	relation_close(rel, AccessShareLock);
 	return result;
 }
 
@@ -432,7 +468,7 @@ zdm_view_mend_steps(Relation rel, const ZdmView *view)
 		steps = add_step(steps, "show the table's new column, too",
 						 list_make1(create_sql(rel, view, "CREATE OR REPLACE")));
 	else if (invokers != is_invokers(rel))
-		steps = add_step(steps, "let the view obey privileges of columns as the table does",
+		steps = add_step(steps, "set whose privileges the view obeys",
 						 list_make1(psprintf("ALTER VIEW %s SET (security_invoker = %s)",
 											 zdm_quote_place(view->place),
 											 invokers ? "false" : "true")));
@@ -442,7 +478,7 @@ zdm_view_mend_steps(Relation rel, const ZdmView *view)
 	else if (strcmp(body, function_body(rel, view)) != 0)
 		steps = add_step(steps, "let functions that take a row take the changed one",
 						 list_make1(function_text(rel, view, "CREATE OR REPLACE")));
-	steps = add_step(steps, "copy the defaults", default_texts(rel, view));
+	steps = add_step(steps, COPY_DEFAULTS, default_texts(rel, view));
 	return add_step(steps, "give it to the table's owner", owner_texts(rel, view));
 }
 
@@ -467,9 +503,9 @@ zdm_view_broken(Relation rel, const ZdmView *view)
 		bool		exists = get_attnum(relid, name) != InvalidAttrNumber;
 
 		if (second && exists)
-			return psprintf("column \"%s\" cannot be added, as another one has that name", name);
+			return psprintf("column \"%s\" has the name \"%s\" already", view->column, name);
 		if (!second && !exists)
-			return psprintf("column \"%s\" cannot be renamed", name);
+			return psprintf("both need a column \"%s\"", name);
 	}
 	if (rel->rd_rel->relrowsecurity && zdm_has_column_privileges(relid))
 		return pstrdup("it cannot have both row security and column privileges");
