@@ -320,7 +320,8 @@ changes_view(AlterTableStmt *stmt)
 	{
 		AlterTableType type = castNode(AlterTableCmd, lfirst(lc))->subtype;
 
-		if (type == AT_AddColumn || type == AT_ColumnDefault || type == AT_ChangeOwner)
+		if (type == AT_AddColumn || type == AT_ColumnDefault ||
+			type == AT_ChangeOwner || type == AT_EnableRowSecurity)
 			return true;
 	}
 	return false;

@@ -143,8 +143,8 @@ count_letters(const char *text)
 {
 	int			count = 0;
 
-	for (; *text != '\0'; text++)
-		if (*text != '"' && *text != '.' && !isspace((unsigned char) *text))
+	for (; *text !='\0'; text ++)
+		if (*text !='"' && *text !='.' && !isspace((unsigned char) *text))
 			count++;
 	return count;
 }
