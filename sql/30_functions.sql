@@ -7,8 +7,8 @@
  * and wait (a SET clause would take their right to commit), explain, _sync_columns
  * and the patterns of 31_column_functions.sql and 32_type_functions.sql with
  * expressions in their arguments (these are the user's, resolved under his path
- * once and stored qualified), and _sync_row (once per compilation instead of
- * once per row).
+ * once and stored qualified), _guard_start (which looks up the user's table by
+ * it), and _sync_row (once per compilation instead of once per row).
  */
 
 -- patterns
@@ -119,3 +119,8 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm__guard';
 COMMENT ON FUNCTION zdm._guard() IS
 'internal: refuses DDL that would break a migration in flight, and notes dropped tables';
+
+CREATE FUNCTION zdm._guard_start() RETURNS event_trigger LANGUAGE c
+AS 'MODULE_PATHNAME', 'zdm__guard_start';
+COMMENT ON FUNCTION zdm._guard_start() IS
+'internal: locks a compatibility view before its table, where the command that begins changes both';

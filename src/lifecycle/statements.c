@@ -91,7 +91,7 @@ zdm_index_step(ZdmMigrate *migrate)
 	/* A session builds nothing, and so needs no mark. */
 	if (migrate->task != NULL && !mark_statement(migrate, migration->relation))
 		return zdm_hold(migrate, somebody_on_table(migration->relation));
-	foreach(lc, zdm_pattern(migration->pattern)->twins(migration))
+	foreach(lc, zdm_pattern(migration)->twins(migration))
 	{
 		ZdmTwin    *twin = lfirst(lc);
 		List	   *works = possible_work(zdm_twin_index_work(migration->id, twin->relation,
@@ -123,7 +123,7 @@ orphans_of(ZdmMigration *migration, Oid relid)
 	bool		first = true;
 	ListCell   *lc;
 
-	foreach(lc, zdm_pattern(migration->pattern)->twins(migration))
+	foreach(lc, zdm_pattern(migration)->twins(migration))
 	{
 		ZdmTwin    *twin = lfirst(lc);
 		List	   *orphans;
@@ -331,7 +331,7 @@ ZdmOutcome
 zdm_ddl_step(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 	List	   *left;
 	ZdmStep    *step;
 	Oid			relid;
@@ -366,7 +366,7 @@ zdm_ddl_step(ZdmMigrate *migrate)
 bool
 zdm_ddl_left(ZdmMigration *migration)
 {
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 
 	return pattern->statements != NULL && pattern->statements(migration) != NIL;
 }
@@ -404,7 +404,7 @@ static bool
 take_back(ZdmMigrate *migrate, ErrorData *error)
 {
 	ZdmMigration *migration = migrate->migration;
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 	ListCell   *lc;
 
 	if (pattern->take_back == NULL || error->sqlerrcode != ERRCODE_CHECK_VIOLATION)

@@ -129,7 +129,7 @@ zdm_work_once(ZdmMigrate *migrate)
 		return outcome;
 	if (migrate->task != NULL && migrate->task->kind != ZDM_TASK_RUN)
 		return ZDM_STOPPED;		/* the rest is another's */
-	verify_first = zdm_pattern(migration->pattern)->verify_first;
+	verify_first = zdm_pattern(migration)->verify_first;
 	if (!verify_first)
 	{
 		outcome = zdm_ddl_step(migrate);

@@ -14,6 +14,7 @@
 
 #include "catalog/migration.h"
 #include "catalog/step.h"
+#include "nodes/parsenodes.h"
 #include "utils/rel.h"
 
 /* A second column, which gets the indexes that the first one has. */
@@ -27,6 +28,7 @@ typedef struct ZdmTwin
 typedef struct ZdmPattern
 {
 	const char *name;
+	const char *strategy;		/* NULL: it has but one */
 
 	/*
 	 * Raise an error where the table or the arguments do not allow it; may
@@ -70,14 +72,33 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*prepare_rollback) (ZdmMigration *migration);
 
+	/*
+	 * The locks (ZdmLock *) that a phase needs, in the order in which
+	 * everybody takes them.  NULL: all tables of the migration against
+	 * everybody.
+	 */
+	List	   *(*locks) (ZdmMigration *migration, ZdmPhase phase, bool quarantine);
+
 	/* What others have attached (char *) to what the phase would drop. */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
 
 	/* The second columns (ZdmTwin *), before contract. */
 	List	   *(*twins) (ZdmMigration *migration);
 
-	/* Raise an error where somebody's ALTER TABLE has broken the migration. */
+	/* Raise an error where somebody's DDL has broken the migration. */
 	void		(*guard) (ZdmMigration *migration, Relation rel);
+
+	/*
+	 * The steps that bring what the migration has made in line with what
+	 * somebody's DDL has made of the table.  NULL: there is none.
+	 */
+	List	   *(*mend) (ZdmMigration *migration, Relation rel);
+
+	/*
+	 * The statements (char *) that repeat a GRANT or REVOKE, as the caller.
+	 * NULL: there is nothing to repeat it on.
+	 */
+	List	   *(*privileges) (ZdmMigration *migration, const GrantStmt *stmt);
 
 	/* What will be different (ZdmNote *) while the migration is in flight. */
 	List	   *(*notes) (ZdmMigration *migration, Relation rel);
@@ -107,6 +128,9 @@ extern void zdm_guard_not_null(ZdmMigration *migration, const char *column);
 /* One line for each pattern; lifecycle/registry.c has the list. */
 extern const ZdmPattern zdm_change_column_type_pattern;
 extern const ZdmPattern zdm_rename_column_pattern;
+extern const ZdmPattern zdm_rename_column_view_pattern;
+extern const ZdmPattern zdm_rename_table_view_pattern;
+extern const ZdmPattern zdm_rename_table_view_first_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
 extern const ZdmPattern zdm_split_column_pattern;
 extern const ZdmPattern zdm_merge_columns_pattern;

@@ -7,10 +7,12 @@ SELECT has_extension('zdm');
 SELECT has_schema('zdm');
 SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
-SELECT functions_are('zdm', ARRAY['rename_column', 'change_column_type', 'split_column', 'merge_columns',
+SELECT functions_are('zdm', ARRAY[
+    'rename_column', 'rename_table',
+    'change_column_type', 'split_column', 'merge_columns',
     'add_column', 'set_not_null', 'drop_not_null',
     'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
-                                  '_sync_columns', '_sync_row', '_guard']);
+    '_sync_columns', '_sync_row', '_guard', '_guard_start']);
 
 -- the public functions: arguments with the names a user may write, results
 SELECT has_function('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text']);
@@ -33,6 +35,10 @@ SELECT is(pg_get_function_arguments('zdm.set_not_null'::regproc),
           'relation regclass, column_name name, fill text DEFAULT NULL::text, migration text DEFAULT NULL::text', 'set_not_null''s arguments');
 SELECT is(pg_get_function_arguments('zdm.drop_not_null'::regproc),
           'relation regclass, column_name name, migration text DEFAULT NULL::text', 'drop_not_null''s arguments');
+SELECT has_function('zdm', 'rename_table', ARRAY['regclass', 'text', 'text', 'boolean', 'text']);
+SELECT is(pg_get_function_arguments('zdm.rename_table'::regproc),
+          'relation regclass, new_name text, strategy text DEFAULT ''view''::text, rename_owned boolean DEFAULT false, migration text DEFAULT NULL::text',
+          'rename_table''s arguments');
 SELECT has_function('zdm', 'backfill', ARRAY['text']);
 SELECT is_procedure('zdm', 'backfill', ARRAY['text']);
 SELECT is(pg_get_function_arguments('zdm.backfill'::regproc), 'IN migration text', 'backfill''s arguments');
