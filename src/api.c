@@ -7,11 +7,13 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "commands/event_trigger.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -23,13 +25,16 @@
 #include "lifecycle/explain.h"
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/registry.h"
 #include "schema/table.h"
+#include "schema/view.h"
 #include "sync/row_sync.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
 PG_FUNCTION_INFO_V1(zdm_rename_column);
 PG_FUNCTION_INFO_V1(zdm__sync_columns);
+PG_FUNCTION_INFO_V1(zdm_rename_table);
 PG_FUNCTION_INFO_V1(zdm_start);
 PG_FUNCTION_INFO_V1(zdm_pause);
 PG_FUNCTION_INFO_V1(zdm_resume);
@@ -104,7 +109,7 @@ zdm_rename_column(PG_FUNCTION_ARGS)
 	require(fcinfo, 2, "new_name");
 	require(fcinfo, 3, "strategy");
 	migration->pattern = pstrdup("rename_column");
-	migration->relation = PG_GETARG_OID(0);
+	migration->relation = zdm_viewed_table(PG_GETARG_OID(0));
 	old_name = name_argument(fcinfo, 1);
 	new_name = name_argument(fcinfo, 2);
 	migration->old_columns = list_make1(old_name);
@@ -112,14 +117,10 @@ zdm_rename_column(PG_FUNCTION_ARGS)
 	migration->strategy = text_argument(fcinfo, 3);
 	migration->name = text_argument(fcinfo, 4);
 	zdm_check_caller(migration->relation);
-	if (strcmp(migration->strategy, "dual_write") != 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("strategy \"%s\" is not available", migration->strategy),
-				errhint("This version of zdm renames columns with strategy => 'dual_write'."));
+	zdm_check_strategy(migration);
 	if (migration->name == NULL)
 		migration->name = zdm_default_name("rename_%s_%s_to_%s",
-										   zdm_relation_label(migration->relation),
+										   zdm_relation_label(PG_GETARG_OID(0)),
 										   old_name, new_name);
 	return expand_result(migration);
 }
@@ -139,6 +140,37 @@ zdm__sync_columns(PG_FUNCTION_ARGS)
 	rule->down = zdm_strings_from_array(PG_GETARG_DATUM(4));
 	migration->rules = list_make1(rule);
 	migration->name = text_argument(fcinfo, 5);
+	return expand_result(migration);
+}
+
+Datum
+zdm_rename_table(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	char	   *label;
+	List	   *new_name;
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "new_name");
+	require(fcinfo, 2, "strategy");
+	require(fcinfo, 3, "rename_owned");
+	migration->pattern = pstrdup("rename_table");
+	migration->strategy = text_argument(fcinfo, 2);
+	migration->relation = zdm_viewed_table(PG_GETARG_OID(0));
+	migration->name = text_argument(fcinfo, 4);
+	zdm_check_caller(migration->relation);
+	zdm_check_strategy(migration);
+	label = zdm_relation_label(PG_GETARG_OID(0));
+	new_name = zdm_relation_name(text_argument(fcinfo, 1), "new_name");
+	zdm_set_argument(migration, "old_name", label);
+	zdm_set_argument(migration, "new_name", NameListToQuotedString(new_name));
+	if (PG_GETARG_BOOL(3))
+		zdm_set_argument(migration, "rename_owned", "true");
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("rename_%s_to_%s%s%s", label,
+										   list_length(new_name) > 1 ? strVal(linitial(new_name)) : "",
+										   list_length(new_name) > 1 ? "_" : "",
+										   strVal(llast(new_name)));
 	return expand_result(migration);
 }
 

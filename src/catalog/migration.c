@@ -433,6 +433,23 @@ zdm_migration_set_state(ZdmMigration *migration, ZdmState state)
 		zdm_sync_rules_changed(lfirst_oid(lc));
 }
 
+/*
+ * The further relations that it works on from now on.
+ */
+void
+zdm_migration_set_others(ZdmMigration *migration, List *others)
+{
+	ZdmIdentity saved;
+
+	zdm_catalog_begin(&saved);
+	zdm_execute(SPI_OK_UPDATE,
+				"UPDATE zdm.migration SET others = $2::pg_catalog.regclass[] WHERE id = $1",
+				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+						 relations_arg(others)));
+	zdm_catalog_end(&saved);
+	migration->others = others;
+}
+
 void
 zdm_migration_set_quarantine(ZdmMigration *migration, TimestampTz until)
 {

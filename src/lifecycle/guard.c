@@ -178,7 +178,7 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 
 	foreach(lc, migration->rules)
 		check_rule(migration, lfirst(lc));
-	zdm_pattern(migration->pattern)->guard(migration, rel);
+	zdm_pattern(migration)->guard(migration, rel);
 	relation_close(rel, AccessShareLock);
 	foreach(lc, zdm_rules_tables(migration->rules))
 	{

@@ -62,7 +62,10 @@ static bool change_tables(ZdmMigration *migration, ZdmPhase phase,
 						  bool quarantine);
 static List *phase_steps(const ZdmPattern *pattern, ZdmMigration *migration,
 						 ZdmPhase phase, bool quarantine);
-static int64 lock_tables(ZdmMigration *migration);
+static List *locks_of(const ZdmPattern *pattern, ZdmMigration *migration,
+					  ZdmPhase phase, bool quarantine);
+static int64 lock_tables(const ZdmPattern *pattern, ZdmMigration *migration,
+						 ZdmPhase phase, bool quarantine);
 static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
 					  int64 lock_wait_ms);
 static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
@@ -80,7 +83,7 @@ static pg_noreturn void wrong_state(ZdmMigration *migration, const char *what,
 char *
 zdm_lifecycle_expand(ZdmMigration *migration)
 {
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 	Relation	rel;
 	List	   *steps;
 	List	   *locked;
@@ -106,7 +109,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	do
 	{
 		locked = zdm_migration_tables(migration);
-		waited += lock_tables(migration);
+		waited += lock_tables(pattern, migration, ZDM_EXPAND, false);
 		zdm_check_caller(migration->relation);
 		check_spec(pattern, migration);
 		/* It may work on more tables than it did a moment ago. */
@@ -336,7 +339,7 @@ zdm_lifecycle_rollback(const char *name)
 static bool
 change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 {
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 
 	/* Before contract the old shape has everything. */
 	bool		must_agree = phase != ZDM_ROLLBACK || migration->state == ZDM_CONTRACTED;
@@ -353,7 +356,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 		return false;
 	}
 	zdm_interrupt_statements(migration->id);
-	waited = lock_tables(migration);
+	waited = lock_tables(pattern, migration, phase, quarantine);
 	zdm_check_attached(pattern, migration, phase);
 	if (must_agree)
 		(void) zdm_check_in_sync(migration, compared);
@@ -438,23 +441,46 @@ begin_transition(const char *name)
 }
 
 /*
- * Lock the tables and their partitions against everybody.  Partitions that
- * were attached while we waited are locked, too.
+ * What a phase locks: what the pattern says, else the tables and their
+ * partitions, against everybody.
+ */
+static List *
+locks_of(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
+		 bool quarantine)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (pattern->locks != NULL)
+		return pattern->locks(migration, phase, quarantine);
+	foreach(lc, zdm_migration_tables(migration))
+		result = lappend(result, zdm_lock(lfirst_oid(lc), AccessExclusiveLock));
+	return result;
+}
+
+/*
+ * Lock them.  Partitions that were attached while we waited are locked, too.
  */
 static int64
-lock_tables(ZdmMigration *migration)
+lock_tables(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
+			bool quarantine)
 {
 	int64		waited = 0;
-	List	   *relids = NIL;
+	List	   *locked = NIL;
 
 	for (;;)
 	{
-		List	   *now = zdm_migration_tables(migration);
+		List	   *locks = locks_of(pattern, migration, phase, quarantine);
+		List	   *relids = NIL;
+		ListCell   *lc;
 
-		if (list_difference_oid(now, relids) == NIL)
+		foreach(lc, locks)
+			relids = lappend_oid(relids, ((ZdmLock *) lfirst(lc))->relation);
+		if (list_difference_oid(relids, locked) == NIL)
 			return waited;
-		relids = now;
-		waited += zdm_lock_relations(relids, AccessExclusiveLock);
+		locked = relids;
+		waited += pattern->locks != NULL ? zdm_lock_in_order(locks)
+			: zdm_lock_relations(relids, AccessExclusiveLock);
 	}
 }
 
@@ -511,6 +537,18 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 	{
 		case ZDM_STEP_DDL:
 			zdm_execute_ddl(step->sql);
+			break;
+		case ZDM_STEP_ADD_VIEW:
+			zdm_execute_ddl(step->sql);
+			zdm_migration_set_others(migration,
+									 lappend_oid(migration->others,
+												 get_relname_relid(step->view_name,
+																   get_namespace_oid(step->view_schema, false))));
+			break;
+		case ZDM_STEP_DROP_VIEW:
+			zdm_execute_ddl(step->sql);
+			zdm_migration_set_others(migration,
+									 list_delete_oid(migration->others, step->relation));
 			break;
 		case ZDM_STEP_ADD_RULES:
 			foreach(lc, migration->rules)

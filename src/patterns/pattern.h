@@ -27,6 +27,7 @@ typedef struct ZdmTwin
 typedef struct ZdmPattern
 {
 	const char *name;
+	const char *strategy;
 
 	/*
 	 * Raise an error where the table or the arguments do not allow it; may
@@ -52,13 +53,23 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*statements) (ZdmMigration *migration);
 
+	/*
+	 * The locks (ZdmLock *) that a phase needs, in the order in which
+	 * everybody takes them.  NULL: all tables of the migration against
+	 * everybody.
+	 */
+	List	   *(*locks) (ZdmMigration *migration, ZdmPhase phase, bool quarantine);
+
 	/* What others have attached (char *) to what the phase would drop. */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
 
 	/* The second columns (ZdmTwin *), before contract. */
 	List	   *(*twins) (ZdmMigration *migration);
 
-	/* Raise an error where somebody's ALTER TABLE has broken the migration. */
+	/*
+	 * Raise an error where somebody's DDL has broken the migration, or mend
+	 * it.
+	 */
 	void		(*guard) (ZdmMigration *migration, Relation rel);
 
 	/* What will be different (ZdmNote *) while the migration is in flight. */
@@ -77,6 +88,8 @@ extern int	zdm_hint_rollback(ZdmMigration *migration);
 
 /* One line for each pattern; lifecycle/registry.c has the list. */
 extern const ZdmPattern zdm_rename_column_pattern;
+extern const ZdmPattern zdm_rename_table_view_pattern;
+extern const ZdmPattern zdm_rename_table_view_first_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
 
 #endif							/* ZDM_PATTERNS_PATTERN_H */

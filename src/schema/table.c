@@ -31,6 +31,7 @@
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
 #include "catalog/migration.h"
@@ -41,7 +42,6 @@
 #include "util/spi.h"
 
 static void check_primary(void);
-static void check_kind(Relation rel);
 static void check_inheritance(Relation rel);
 static void check_triggers(Relation rel);
 static void check_storage(Relation rel);
@@ -98,7 +98,7 @@ zdm_check_table(Relation rel)
 	List	   *relids;
 	ListCell   *lc;
 
-	check_kind(rel);
+	zdm_check_kind(rel);
 	check_inheritance(rel);
 	relids = zdm_table_and_partitions(RelationGetRelid(rel));
 	foreach(lc, relids)
@@ -124,8 +124,11 @@ zdm_check_table(Relation rel)
 	}
 }
 
-static void
-check_kind(Relation rel)
+/*
+ * Whether it is a table of a user's that others see.
+ */
+void
+zdm_check_kind(Relation rel)
 {
 	const char *name = RelationGetRelationName(rel);
 	const char *kind = NULL;
@@ -426,6 +429,23 @@ zdm_synced_storage(ZdmMigration *migration)
 
 	foreach(lc, zdm_rules_tables(migration->rules))
 		result = list_concat_unique_oid(result, zdm_storage_relations(lfirst_oid(lc)));
+	return result;
+}
+
+/*
+ * The text of an expression without columns, as a default is, that means the
+ * same under any settings.
+ */
+char *
+zdm_expression_text(Node *expr)
+{
+	ZdmIdentity saved;
+	char	   *result;
+
+	zdm_pin_path(&saved);
+	zdm_pin_style();
+	result = deparse_expression(expr, NIL, false, false);
+	zdm_unbecome(&saved);
 	return result;
 }
 

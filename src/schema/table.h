@@ -14,6 +14,7 @@
 
 extern void zdm_check_caller(Oid relid);
 extern void zdm_check_writable(void);
+extern void zdm_check_kind(Relation rel);
 extern void zdm_check_table(Relation rel);
 extern bool zdm_trigger_changes_row(const Trigger *trigger);
 extern void zdm_check_column(Relation rel, const char *name);
@@ -23,6 +24,7 @@ extern List *zdm_table_and_partitions(Oid relid);
 extern List *zdm_storage_relations(Oid relid);
 extern List *zdm_migration_tables(ZdmMigration *migration);
 extern List *zdm_synced_storage(ZdmMigration *migration);
+extern char *zdm_expression_text(Node *expr);
 extern Oid	zdm_table_owner(Oid relid);
 extern void zdm_table_size(Oid relid, int64 *rows, int64 *bytes);
 

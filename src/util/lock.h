@@ -12,6 +12,15 @@
 #include "datatype/timestamp.h"
 #include "storage/lock.h"
 
+/* One of several locks that are taken in order. */
+typedef struct ZdmLock
+{
+	Oid			relation;
+	LOCKMODE	mode;
+} ZdmLock;
+
+extern ZdmLock *zdm_lock(Oid relation, LOCKMODE mode);
+extern int64 zdm_lock_in_order(List *locks);
 extern int64 zdm_lock_relations(List *relids, LOCKMODE mode);
 extern void zdm_unlock_relations(List *relids, LOCKMODE mode);
 extern void zdm_lock_migration(int64 id, const char *name, LOCKMODE mode);
