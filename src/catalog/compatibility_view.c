@@ -29,6 +29,15 @@ enum
 };
 
 /*
+ * Whether the extension exists in this database.
+ */
+bool
+zdm_exists(void)
+{
+	return OidIsValid(get_extension_oid("zdm", true));
+}
+
+/*
  * The table that holds the rows of a view which a migration in flight has
  * made; InvalidOid for any other view.
  */
@@ -43,7 +52,7 @@ zdm_table_behind_view(Oid view)
 	HeapTuple	tuple;
 
 	/* Anybody may have a schema of that name where the extension is not. */
-	if (!OidIsValid(get_extension_oid("zdm", true)))
+	if (!zdm_exists())
 		return InvalidOid;
 	index = zdm_catalog_table("migration_in_flight");
 	if (!OidIsValid(index))

@@ -10,6 +10,7 @@
 
 #include "postgres_ext.h"
 
+extern bool zdm_exists(void);
 extern Oid	zdm_table_behind_view(Oid view);
 
 #endif							/* ZDM_CATALOG_COMPATIBILITY_VIEW_H */

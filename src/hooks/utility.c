@@ -10,30 +10,34 @@
  * table's own privilege checks by the current user, its row security, its
  * partitions, its errors.
  *
- * What the name means must not change between this and the server's own look
- * at the statement.  A migration that swaps view and table locks the view
- * first, always.  So the view is locked here, up to the end of the
- * transaction, and its name resolved again under that lock.  Against somebody
- * else's renaming of the table the name is pinned by a lock on the table, in
- * the weakest mode.  TRUNCATE does without: two of them that hold a weak lock
- * and want the strongest would be a deadlock, and to take that here would
- * change the order in which a statement locks its tables.  It looks afterwards
- * whether it locked the right one.
+ * What a name means must not change between this and the server's own look at
+ * the statement: a statement that waits for a swap of view and table would go
+ * on with the wrong one, and fail.  So relations are locked here, each as the
+ * server is going to, and their names resolved again under the lock, whether it
+ * is a view's or a table's that may become one.  A view is locked before its
+ * table, as in every query.
+ *
+ * For COPY, ANALYZE and VACUUM the weakest lock will do, which whoever may name
+ * a table may take.  Two TRUNCATEs that hold a weak lock and want the strongest
+ * would be a deadlock; so that one is taken at once, after the same check of
+ * privileges as in the server, and on the same relations in the same order.
  *
  * The columns of a list are the view's, and may have another name in the
  * table; the view's own query says which.  COPY without a list means the
  * table's columns.
  *
- * For any other utility statement, and where no name is a view's, this costs
- * a look at the name.
+ * Where the extension does not exist, nothing of this is done.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -49,13 +53,13 @@
 #include "catalog/compatibility_view.h"
 #include "hooks/utility.h"
 #include "util/compat.h"
-#include "util/ident.h"
 
-/* A view, locked, and what stands behind it. */
+/* What stands behind a name. */
 typedef struct Behind
 {
 	char	   *view;			/* its bare name, as the statement has it */
 	Oid			table;
+	bool		locked;			/* the table; if not, the server will say why */
 	List	   *columns;		/* of TargetEntry *: the view's */
 } Behind;
 
@@ -65,19 +69,19 @@ static void process_utility(PlannedStmt *pstmt, const char *query,
 							bool read_only, ProcessUtilityContext context,
 							ParamListInfo params, QueryEnvironment *env,
 							DestReceiver *dest, QueryCompletion *completion);
-static bool names_view(Node *stmt);
+static bool is_concerned(Node *stmt);
 static void redirect_copy(CopyStmt *copy);
 static bool redirect_where(Node *node, void *context);
 static void copy_as_query(CopyStmt *copy, const Behind *behind);
-static List *redirect_truncate(TruncateStmt *truncate);
-static void check_truncated(List *tables);
+static void redirect_truncate(TruncateStmt *truncate);
 static void redirect_vacuum(VacuumStmt *vacuum);
 static bool skips_locked(VacuumStmt *vacuum);
-static bool look_behind(RangeVar *name, bool wait, Behind *behind);
-static bool lock_view(RangeVar *name, bool wait, Oid *view, Oid *table);
-static bool is_view(RangeVar *name);
+static bool look_behind(RangeVar *name, LOCKMODE mode, bool wait, Behind *behind);
+static Oid	lock_relation(RangeVar *name, LOCKMODE mode, bool wait, Oid *table);
+static bool lock_oid(Oid relid, LOCKMODE mode, bool wait);
+static bool may_lock(Oid relid, LOCKMODE mode);
+static bool shows_table(Oid view, Behind *behind);
 static Oid	find_relation(const RangeVar *name);
-static void pin_table(Oid table, bool wait);
 static void put_table(RangeVar *name, const Behind *behind);
 static void use_table_columns(List *names, const Behind *behind);
 static char *table_column(const Behind *behind, const char *name);
@@ -95,9 +99,7 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only,
 				QueryEnvironment *env, DestReceiver *dest,
 				QueryCompletion *completion)
 {
-	List	   *truncated = NIL;
-
-	if (names_view(pstmt->utilityStmt))
+	if (is_concerned(pstmt->utilityStmt) && zdm_exists())
 	{
 		PlannedStmt *ours = palloc_object(PlannedStmt);
 
@@ -106,20 +108,12 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only,
 		ours->utilityStmt = zdm_copy_node(pstmt->utilityStmt);
 		pstmt = ours;
 		read_only = false;
-		switch (nodeTag(pstmt->utilityStmt))
-		{
-			case T_CopyStmt:
-				redirect_copy((CopyStmt *) pstmt->utilityStmt);
-				break;
-			case T_TruncateStmt:
-				truncated = redirect_truncate((TruncateStmt *) pstmt->utilityStmt);
-				break;
-			case T_VacuumStmt:
-				redirect_vacuum((VacuumStmt *) pstmt->utilityStmt);
-				break;
-			default:
-				break;
-		}
+		if (IsA(pstmt->utilityStmt, CopyStmt))
+			redirect_copy((CopyStmt *) pstmt->utilityStmt);
+		else if (IsA(pstmt->utilityStmt, TruncateStmt))
+			redirect_truncate((TruncateStmt *) pstmt->utilityStmt);
+		else
+			redirect_vacuum((VacuumStmt *) pstmt->utilityStmt);
 	}
 	if (previous_utility)
 		previous_utility(pstmt, query, read_only, context, params, env, dest,
@@ -127,36 +121,23 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only,
 	else
 		standard_ProcessUtility(pstmt, query, read_only, context, params, env,
 								dest, completion);
-	check_truncated(truncated);
 }
 
 /*
- * Whether it is one of these statements and names a compatibility view, as
- * far as one can tell without a lock.
+ * TRUNCATE in a transaction that is read only (on a standby each one is) gets
+ * the server's refusal, without a lock.
  */
 static bool
-names_view(Node *stmt)
+is_concerned(Node *stmt)
 {
-	ListCell   *lc;
-
 	switch (nodeTag(stmt))
 	{
 		case T_CopyStmt:
-			return is_view(((CopyStmt *) stmt)->relation);
+			return ((CopyStmt *) stmt)->relation != NULL;
 		case T_TruncateStmt:
-			foreach(lc, ((TruncateStmt *) stmt)->relations)
-			{
-				if (is_view(lfirst_node(RangeVar, lc)))
-					return true;
-			}
-			return false;
+			return !XactReadOnly;
 		case T_VacuumStmt:
-			foreach(lc, ((VacuumStmt *) stmt)->rels)
-			{
-				if (is_view(lfirst_node(VacuumRelation, lc)->relation))
-					return true;
-			}
-			return false;
+			return ((VacuumStmt *) stmt)->rels != NIL;
 		default:
 			return false;
 	}
@@ -175,9 +156,8 @@ redirect_copy(CopyStmt *copy)
 	bool		renamed = false;
 	ListCell   *lc;
 
-	if (!look_behind(copy->relation, true, &behind))
+	if (!look_behind(copy->relation, AccessShareLock, true, &behind))
 		return;
-	pin_table(behind.table, true);
 	put_table(copy->relation, &behind);
 	foreach(lc, copy->attlist)
 	{
@@ -260,13 +240,9 @@ copy_as_query(CopyStmt *copy, const Behind *behind)
 	copy->attlist = NIL;
 }
 
-/*
- * Returns the tables (oids) that have taken the place of views.
- */
-static List *
+static void
 redirect_truncate(TruncateStmt *truncate)
 {
-	List	   *tables = NIL;
 	ListCell   *lc;
 
 	foreach(lc, truncate->relations)
@@ -274,34 +250,12 @@ redirect_truncate(TruncateStmt *truncate)
 		RangeVar   *name = lfirst_node(RangeVar, lc);
 		Behind		behind;
 
-		if (!look_behind(name, true, &behind))
-			continue;
-		put_table(name, &behind);
-		tables = lappend_oid(tables, behind.table);
-	}
-	return tables;
-}
-
-/*
- * A truncated table stays locked, so a lock that is missing shows that the
- * name had become another table's.
- */
-static void
-check_truncated(List *tables)
-{
-	ListCell   *lc;
-
-	foreach(lc, tables)
-	{
-		LOCKTAG		tag;
-
-		SET_LOCKTAG_RELATION(tag, MyDatabaseId, lfirst_oid(lc));
-		if (!zdm_lock_held_by_me(&tag, AccessExclusiveLock))
-			ereport(ERROR,
-					errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					errmsg("table \"%s\" was renamed while it was to be truncated",
-						   zdm_relation_label(lfirst_oid(lc))),
-					errhint("Run the statement again."));
+		if (look_behind(name, AccessExclusiveLock, true, &behind))
+			put_table(name, &behind);
+		if (!behind.locked)
+			break;
+		if (name->inh)
+			(void) find_all_inheritors(behind.table, AccessExclusiveLock, NULL);
 	}
 }
 
@@ -321,9 +275,9 @@ redirect_vacuum(VacuumStmt *vacuum)
 		List	   *columns = NIL;
 		ListCell   *column;
 
-		if (rel->relation == NULL || !look_behind(rel->relation, wait, &behind))
+		if (rel->relation == NULL ||
+			!look_behind(rel->relation, AccessShareLock, wait, &behind))
 			continue;
-		pin_table(behind.table, wait);
 		put_table(rel->relation, &behind);
 		use_table_columns(rel->va_cols, &behind);
 		foreach(column, rel->va_cols)
@@ -348,80 +302,102 @@ skips_locked(VacuumStmt *vacuum)
 }
 
 /*
- * What is behind the view of that name, which is locked then; false where the
- * name is not that of a compatibility view, or not to be locked at once.
+ * Lock the relation of that name, and the table behind it.  Returns true where
+ * it is a compatibility view.
  */
 static bool
-look_behind(RangeVar *name, bool wait, Behind *behind)
+look_behind(RangeVar *name, LOCKMODE mode, bool wait, Behind *behind)
 {
-	Oid			view;
-	Relation	rel;
-	Query	   *query;
-	RangeTblEntry *rte;
-	bool		found = false;
+	Oid			relid = lock_relation(name, mode, wait, &behind->table);
 
-	if (!lock_view(name, wait, &view, &behind->table))
-		return false;
 	behind->view = name->relname;
+	behind->locked = OidIsValid(relid) && relid == behind->table;
+	if (!OidIsValid(relid) || behind->locked || !shows_table(relid, behind))
+		return false;
+	behind->locked = may_lock(behind->table, mode) &&
+		lock_oid(behind->table, mode, wait);
+	return true;
+}
 
-	/* Somebody may have replaced it by another query. */
-	rel = relation_open(view, NoLock);
-	query = get_view_query(rel);
+/*
+ * Returns the relation: a compatibility view, locked, and the table behind it,
+ * not locked; or a table, locked.  Works as RangeVarGetRelid() does, which cannot
+ * give up a relation that has turned out to be another one.
+ */
+static Oid
+lock_relation(RangeVar *name, LOCKMODE mode, bool wait, Oid *table)
+{
+	Oid			relid = find_relation(name);
+
+	for (;;)
+	{
+		bool		is_view = OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW;
+		LOCKMODE	lock = is_view ? AccessShareLock : mode;
+		Oid			again;
+
+		*table = is_view ? zdm_table_behind_view(relid) : relid;
+		if (!OidIsValid(*table) || (!is_view && !may_lock(relid, mode)) ||
+			!lock_oid(relid, lock, wait))
+		{
+			*table = InvalidOid;
+			return InvalidOid;
+		}
+		again = find_relation(name);
+		if (again == relid && (!is_view || zdm_table_behind_view(relid) == *table))
+			return relid;
+		UnlockRelationOid(relid, lock);
+		relid = again;
+	}
+}
+
+static bool
+lock_oid(Oid relid, LOCKMODE mode, bool wait)
+{
+	if (!wait)
+		return ConditionalLockRelationOid(relid, mode);
+	LockRelationOid(relid, mode);
+	return true;
+}
+
+/*
+ * Whether the statement that wants this lock gets as far as to take it.
+ */
+static bool
+may_lock(Oid relid, LOCKMODE mode)
+{
+	char		kind = get_rel_relkind(relid);
+
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE &&
+		kind != RELKIND_FOREIGN_TABLE)
+		return false;
+	return mode == AccessShareLock ||
+		(relid >= FirstNormalObjectId &&
+		 pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) == ACLCHECK_OK);
+}
+
+/*
+ * Whether the view is still what zdm made it, a look at one table; learns its
+ * columns.
+ */
+static bool
+shows_table(Oid view, Behind *behind)
+{
+	Relation	rel = relation_open(view, NoLock);
+	Query	   *query = get_view_query(rel);
+	bool		shows = false;
+
 	if (query->jointree->quals == NULL &&
 		list_length(query->jointree->fromlist) == 1 &&
 		IsA(linitial(query->jointree->fromlist), RangeTblRef))
 	{
-		rte = rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex,
-					   query->rtable);
-		found = rte->rtekind == RTE_RELATION && rte->relid == behind->table;
+		int			index = linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex;
+		RangeTblEntry *rte = rt_fetch(index, query->rtable);
+
+		shows = rte->rtekind == RTE_RELATION && rte->relid == behind->table;
 		behind->columns = zdm_copy_node(query->targetList);
 	}
 	relation_close(rel, NoLock);
-	return found;
-}
-
-/*
- * The loop of RangeVarGetRelid(), which cannot give up a relation that has
- * turned out to be another one.
- */
-static bool
-lock_view(RangeVar *name, bool wait, Oid *view, Oid *table)
-{
-	*view = find_relation(name);
-	for (;;)
-	{
-		Oid			again;
-
-		if (!OidIsValid(*view) || get_rel_relkind(*view) != RELKIND_VIEW)
-			return false;
-		*table = zdm_table_behind_view(*view);
-		if (!OidIsValid(*table))
-			return false;
-		if (wait)
-			LockRelationOid(*view, AccessShareLock);
-		else if (!ConditionalLockRelationOid(*view, AccessShareLock))
-			return false;
-		again = find_relation(name);
-		if (again == *view && zdm_table_behind_view(*view) == *table)
-			return true;
-		UnlockRelationOid(*view, AccessShareLock);
-		*view = again;
-	}
-}
-
-/*
- * A look without a lock.
- */
-static bool
-is_view(RangeVar *name)
-{
-	Oid			relid;
-
-	if (name == NULL)
-		return false;
-	relid = find_relation(name);
-	return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_VIEW &&
-		OidIsValid(zdm_table_behind_view(relid));
+	return shows;
 }
 
 /*
@@ -445,19 +421,6 @@ find_relation(const RangeVar *name)
 		object_aclcheck(NamespaceRelationId, schema, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
 		return InvalidOid;
 	return get_relname_relid(name->relname, schema);
-}
-
-/*
- * Whoever may name the table may lock it like this: any query does, before
- * its privileges are checked.
- */
-static void
-pin_table(Oid table, bool wait)
-{
-	if (wait)
-		LockRelationOid(table, AccessShareLock);
-	else
-		(void) ConditionalLockRelationOid(table, AccessShareLock);
 }
 
 static void
