@@ -47,6 +47,7 @@ PG_FUNCTION_INFO_V1(zdm_rollback);
 PG_FUNCTION_INFO_V1(zdm_explain);
 PG_FUNCTION_INFO_V1(zdm__sync_row);
 PG_FUNCTION_INFO_V1(zdm__guard);
+PG_FUNCTION_INFO_V1(zdm__guard_start);
 
 /* An argument that must not be NULL. */
 static void
@@ -118,6 +119,8 @@ zdm_rename_column(PG_FUNCTION_ARGS)
 	migration->name = text_argument(fcinfo, 4);
 	zdm_check_caller(migration->relation);
 	zdm_check_strategy(migration);
+	if (strcmp(migration->strategy, "view") == 0)
+		zdm_set_argument(migration, "relation_name", zdm_relation_label(PG_GETARG_OID(0)));
 	if (migration->name == NULL)
 		migration->name = zdm_default_name("rename_%s_%s_to_%s",
 										   zdm_relation_label(PG_GETARG_OID(0)),
@@ -288,5 +291,16 @@ zdm__guard(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function \"%s\" was not called by event trigger manager", "zdm._guard"));
 	zdm_guard((EventTriggerData *) fcinfo->context);
+	PG_RETURN_NULL();
+}
+
+Datum
+zdm__guard_start(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function \"%s\" was not called by event trigger manager", "zdm._guard_start"));
+	zdm_guard_start((EventTriggerData *) fcinfo->context);
 	PG_RETURN_NULL();
 }

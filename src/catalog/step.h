@@ -45,6 +45,12 @@ typedef struct ZdmStep
 	LOCKMODE	lock;			/* on that */
 	char	   *view_schema;	/* of the view that is made */
 	char	   *view_name;
+
+	/*
+	 * Where the steps before this one decide about its SQL: what it is once
+	 * they have been run.  sql is then what it would be by now.
+	 */
+	char	   *(*sql_now) (ZdmMigration *migration);
 } ZdmStep;
 
 extern ZdmStep *zdm_step(ZdmStepKind kind, LOCKMODE lock,

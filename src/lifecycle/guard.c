@@ -8,8 +8,14 @@
  * them out of sync, minutes or days later.  The DDL is the moment to say so.
  *
  * Called at the end of ALTER TABLE and of anything that creates or alters a
- * trigger, of DROP, and at the start of DROP EXTENSION.  A table that goes
- * takes its migrations with it.
+ * trigger or a view, of GRANT and REVOKE, of DROP, and at the start of DROP
+ * EXTENSION.  A table that goes takes its migrations with it.
+ *
+ * What a compatibility view must follow (a column added, a default, a
+ * privilege) is repeated on it in the same transaction.  By then the command
+ * holds the table, and who reads through the view may have that and wait for
+ * the table: so at the command's start the view is locked, before the table,
+ * in the order of everybody.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,11 +23,14 @@
 
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
@@ -43,11 +52,16 @@
 #include "sync/rule.h"
 #include "util/compat.h"
 #include "util/ident.h"
+#include "util/lock.h"
 #include "util/spi.h"
 
 static void guard_alter(bool warn_disabled);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
+static void guard_privileges(GrantStmt *stmt);
+static void mend(ZdmMigration *migration, Relation rel);
+static void run_own_ddl(List *texts);
+static bool changes_view(AlterTableStmt *stmt);
 static void check_inheritance(Oid relid);
 static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled);
 static void check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled);
@@ -66,7 +80,9 @@ zdm_guard(EventTriggerData *data)
 {
 	if (zdm_own_ddl)
 		return;
-	if (strcmp(data->event, "ddl_command_end") == 0)
+	if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, GrantStmt))
+		guard_privileges((GrantStmt *) data->parsetree);
+	else if (strcmp(data->event, "ddl_command_end") == 0)
 		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER);
 	else if (strcmp(data->event, "sql_drop") == 0)
 		guard_drop();
@@ -84,9 +100,12 @@ guard_alter(bool warn_disabled)
 	List	   *names = zdm_query_strings("SELECT DISTINCT m.oid::pg_catalog.int8::pg_catalog.text FROM"
 										  " (SELECT CASE WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
 										  " THEN (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE t.oid OPERATOR(pg_catalog.=) c.objid)"
+										  " WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+										  " THEN (SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.oid OPERATOR(pg_catalog.=) c.objid)"
 										  " ELSE c.objid END AS oid FROM pg_catalog.pg_event_trigger_ddl_commands() c"
 										  " WHERE c.classid OPERATOR(pg_catalog.=) ANY"
-										  " (ARRAY['pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass]::pg_catalog.oid[])) m"
+										  " (ARRAY['pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass,"
+										  " 'pg_catalog.pg_rewrite'::pg_catalog.regclass]::pg_catalog.oid[])) m"
 										  " WHERE m.oid IS NOT NULL",
 										  0, NULL);
 	ListCell   *lc,
@@ -179,6 +198,8 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 	foreach(lc, migration->rules)
 		check_rule(migration, lfirst(lc));
 	zdm_pattern(migration)->guard(migration, rel);
+	if (zdm_pattern(migration)->mend != NULL)
+		mend(migration, rel);
 	relation_close(rel, AccessShareLock);
 	foreach(lc, zdm_rules_tables(migration->rules))
 	{
@@ -186,6 +207,123 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 		check_rules(migration, rel, list_member_oid(bereft, lfirst_oid(lc)), warn_disabled);
 		table_close(rel, AccessShareLock);
 	}
+}
+
+/*
+ * Bring the compatibility view in line with the table.
+ */
+static void
+mend(ZdmMigration *migration, Relation rel)
+{
+	List	   *steps = zdm_pattern(migration)->mend(migration, rel);
+	List	   *texts = NIL;
+	ListCell   *lc;
+
+	if (steps == NIL)
+		return;
+	zdm_lock_briefly(linitial_oid(migration->others));
+	foreach(lc, steps)
+		texts = lappend(texts, ((ZdmStep *) lfirst(lc))->sql);
+	run_own_ddl(texts);
+	foreach(lc, steps)
+	{
+		ZdmStep    *step = lfirst(lc);
+
+		zdm_event(migration, "info", "view follows", step->description);
+		ereport(NOTICE,
+				errmsg("view \"%s\" of migration \"%s\": %s",
+					   zdm_relation_label(linitial_oid(migration->others)), migration->name,
+					   step->description),
+				errdetail("%s", step->sql));
+	}
+}
+
+static void
+run_own_ddl(List *texts)
+{
+	ListCell   *lc;
+
+	zdm_own_ddl = true;
+	PG_TRY();
+	{
+		foreach(lc, texts)
+			zdm_execute_ddl(lfirst(lc));
+	}
+	PG_FINALLY();
+	{
+		zdm_own_ddl = false;
+	}
+	PG_END_TRY();
+	CommandCounterIncrement();
+}
+
+/*
+ * What was granted or revoked by one of a table's two names is by the other.
+ */
+static void
+guard_privileges(GrantStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return;
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		ZdmMigration *migration = lfirst(lc);
+		List	   *texts;
+
+		if (zdm_pattern(migration)->privileges == NULL)
+			continue;
+		/* A second column of one changes what the other's columns have. */
+		for (int pass = 0; pass < 2; pass++)
+		{
+			texts = zdm_pattern(migration)->privileges(migration, stmt);
+			run_own_ddl(texts);
+		}
+		check_migration(migration, NIL, false);
+	}
+}
+
+/*
+ * Before ALTER TABLE: where it is going to change the view as well, lock that
+ * first, and then the table.  The path is the user's, to find his table by, and
+ * nothing runs under it.
+ */
+void
+zdm_guard_start(EventTriggerData *data)
+{
+	AlterTableStmt *stmt = (AlterTableStmt *) data->parsetree;
+	Oid			relid;
+	ListCell   *lc;
+
+	if (zdm_own_ddl || !IsA(stmt, AlterTableStmt) || !changes_view(stmt))
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
+		return;
+	foreach(lc, zdm_migrations_on(relid))
+	{
+		ZdmMigration *migration = lfirst(lc);
+
+		if (zdm_pattern(migration)->mend != NULL && migration->relation == relid)
+			(void) zdm_lock_in_order(list_make2(zdm_lock(linitial_oid(migration->others), AccessExclusiveLock),
+												zdm_lock(relid, AccessExclusiveLock)));
+	}
+}
+
+static bool
+changes_view(AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableType type = castNode(AlterTableCmd, lfirst(lc))->subtype;
+
+		if (type == AT_AddColumn || type == AT_ColumnDefault || type == AT_ChangeOwner)
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -52,7 +52,7 @@
 bool		zdm_own_ddl = false;
 
 static bool expanded_before(ZdmMigration *migration);
-static void ready_at_once(ZdmMigration *migration);
+static void ready_at_once(ZdmMigration *migration, const char *table);
 static void start_backfill(ZdmMigration *migration);
 static void check_name(const char *name);
 static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
@@ -87,6 +87,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	Relation	rel;
 	List	   *steps;
 	List	   *locked;
+	char	   *table;
 	int64		waited = 0;
 	ListCell   *lc;
 
@@ -115,6 +116,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 		/* It may work on more tables than it did a moment ago. */
 	} while (list_difference_oid(zdm_migration_tables(migration), locked) != NIL);
 
+	table = zdm_relation_label(migration->relation);
 	rel = relation_open(migration->relation, NoLock);
 	steps = pattern->expand(migration, rel);
 	relation_close(rel, NoLock);
@@ -127,18 +129,21 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 		(void) zdm_step_record(migration, ZDM_MIGRATE, lfirst(lc));
 	zdm_migration_set_state(migration, steps == NIL ? ZDM_READY : ZDM_EXPANDED);
 	if (steps == NIL)
-		ready_at_once(migration);
+		ready_at_once(migration, table);
 	else
 		start_backfill(migration);
 	return migration->name;
 }
 
+/*
+ * table: the name by which the user knows it, which may be another's by now.
+ */
 static void
-ready_at_once(ZdmMigration *migration)
+ready_at_once(ZdmMigration *migration, const char *table)
 {
 	ereport(NOTICE,
 			errmsg("migration \"%s\" is ready: both versions can use table \"%s\"",
-				   migration->name, zdm_relation_label(migration->relation)),
+				   migration->name, table),
 			errhint("Commit; when no old version runs any more: SELECT zdm.contract(%s);",
 					quote_literal_cstr(migration->name)));
 }
@@ -513,8 +518,11 @@ run_each_step(ZdmMigration *migration, ZdmPhase phase, List *steps,
 	foreach(lc, steps)
 	{
 		ZdmStep    *step = lfirst(lc);
-		int			number = zdm_step_record(migration, phase, step);
+		int			number;
 
+		if (step->sql_now != NULL)
+			step->sql = step->sql_now(migration);
+		number = zdm_step_record(migration, phase, step);
 		zdm_step_started(migration, number, lock_wait_ms);
 		run_step(migration, step);
 		zdm_step_ended(migration, number, NULL);

@@ -14,6 +14,7 @@
 
 #include "catalog/migration.h"
 #include "catalog/step.h"
+#include "nodes/parsenodes.h"
 #include "utils/rel.h"
 
 /* A second column, which gets the indexes that the first one has. */
@@ -66,11 +67,20 @@ typedef struct ZdmPattern
 	/* The second columns (ZdmTwin *), before contract. */
 	List	   *(*twins) (ZdmMigration *migration);
 
-	/*
-	 * Raise an error where somebody's DDL has broken the migration, or mend
-	 * it.
-	 */
+	/* Raise an error where somebody's DDL has broken the migration. */
 	void		(*guard) (ZdmMigration *migration, Relation rel);
+
+	/*
+	 * The steps that bring what the migration has made in line with what
+	 * somebody's DDL has made of the table.  NULL: there is none.
+	 */
+	List	   *(*mend) (ZdmMigration *migration, Relation rel);
+
+	/*
+	 * The statements (char *) that repeat a GRANT or REVOKE, as the caller.
+	 * NULL: there is nothing to repeat it on.
+	 */
+	List	   *(*privileges) (ZdmMigration *migration, const GrantStmt *stmt);
 
 	/* What will be different (ZdmNote *) while the migration is in flight. */
 	List	   *(*notes) (ZdmMigration *migration, Relation rel);
@@ -88,6 +98,7 @@ extern int	zdm_hint_rollback(ZdmMigration *migration);
 
 /* One line for each pattern; lifecycle/registry.c has the list. */
 extern const ZdmPattern zdm_rename_column_pattern;
+extern const ZdmPattern zdm_rename_column_view_pattern;
 extern const ZdmPattern zdm_rename_table_view_pattern;
 extern const ZdmPattern zdm_rename_table_view_first_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;

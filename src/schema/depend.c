@@ -152,8 +152,8 @@ rule_relation(Oid ruleid)
 }
 
 /*
- * Functions whose source text has the names of both the table and the column
- * as words: no dependency is known for such bodies.
+ * Functions whose source text has the name of the table, and of the column
+ * where there is one, as words: no dependency is known for such bodies.
  */
 List *
 zdm_functions_mentioning(Oid relid, const char *column)
@@ -171,5 +171,5 @@ zdm_functions_mentioning(Oid relid, const char *column)
 		" ORDER BY 1";
 
 	return zdm_query_strings(sql, ZDM_ARGS(zdm_arg_text(get_rel_name(relid)),
-										   zdm_arg_text(column)));
+										   zdm_arg_text(column ? column : get_rel_name(relid))));
 }

@@ -22,10 +22,12 @@ typedef struct ZdmView
 	const char *twin;			/* the second one */
 } ZdmView;
 
-extern void zdm_view_check(Relation rel, const ZdmView *view);
+extern void zdm_view_check(Relation rel);
 extern void zdm_view_check_place(Oid relid, ZdmPlace place);
 extern List *zdm_view_add_steps(Relation rel, const ZdmView *view);
 extern List *zdm_view_drop_steps(const ZdmView *view);
+extern List *zdm_view_mend_steps(Relation rel, const ZdmView *view);
+extern char *zdm_view_broken(Relation rel, const ZdmView *view);
 extern List *zdm_view_dependents(Oid view);
 extern Oid	zdm_viewed_table(Oid relid);
 

@@ -112,6 +112,20 @@ zdm_lock_in_order(List *locks)
 	return lock_politely(&set);
 }
 
+/*
+ * Lock a relation against everybody, or give up at once: for those whose
+ * transaction keeps others waiting already.
+ */
+void
+zdm_lock_briefly(Oid relid)
+{
+	int			level = NewGUCNestLevel();
+
+	zdm_set_config("zdm.lock_patience", psprintf("%d", 2 * zdm_lock_wait), GUC_ACTION_SAVE);
+	(void) zdm_lock_in_order(list_make1(zdm_lock(relid, AccessExclusiveLock)));
+	AtEOXact_GUC(false, level);
+}
+
 ZdmLock *
 zdm_lock(Oid relation, LOCKMODE mode)
 {
