@@ -115,7 +115,6 @@ DROP TABLE users;
 
 -- Privileges are those that the table asks of the current user, neither more
 -- nor less.
-GRANT ALL ON users TO regress_zdm_hook_other;
 SET ROLE regress_zdm_hook_other;
 COPY users TO stdout;
 COPY users FROM '/dev/null';
@@ -179,6 +178,43 @@ COPY accounts TO stdout;
 COPY accounts FROM '/dev/null';
 SET ROLE regress_zdm_hook;
 SELECT zdm.rollback('rename_accounts_to_ledger');
+
+-- A view that has a column under two names. Without a list COPY means the
+-- table's columns, by whichever name they have there.
+CREATE TABLE people (id int, name text, note text);
+INSERT INTO people VALUES (1, 'one', 'x');
+SELECT zdm.rename_column('people', 'name', 'full_name', strategy => 'view');
+COPY people TO stdout (FORMAT csv, HEADER);
+COPY people (full_name, name, id) TO stdout (FORMAT csv, HEADER, FORCE_QUOTE (full_name));
+COPY people TO stdout (FORMAT csv, FORCE_QUOTE (full_name));
+COPY people FROM stdin;
+2	two	x
+\.
+COPY people (full_name, id) FROM stdin (FORMAT csv, FORCE_NOT_NULL (full_name)) WHERE full_name <> 'no' AND people.full_name IS NOT NULL AND zdm_hook.people.id > 0;
+three,3
+no,4
+,5
+\.
+COPY people (id, name) FROM stdin WHERE people.name = 'six';
+6	six
+7	seven
+\.
+COPY people (name, full_name) FROM '/dev/null';
+SELECT * FROM people ORDER BY id;
+ANALYZE people (full_name, name);
+SELECT attname FROM pg_stats WHERE schemaname = 'zdm_hook' AND tablename LIKE '%people' ORDER BY 1;
+SELECT zdm.contract('rename_people_name_to_full_name', '1 day');
+COPY people (full_name, name, id) TO stdout (FORMAT csv, HEADER);
+COPY people (full_name, id) FROM stdin;
+eight	8
+\.
+COPY people (name, id) FROM stdin;
+nine	9
+\.
+SELECT id, name, full_name FROM people ORDER BY id;
+SELECT zdm.contract('rename_people_name_to_full_name', '0');
+COPY people (full_name, id) TO stdout (FORMAT csv, HEADER);
+TRUNCATE people;
 
 -- A partitioned table
 CREATE TABLE logs (id int, at text) PARTITION BY RANGE (id);
