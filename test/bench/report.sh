@@ -167,6 +167,7 @@ report_targets()
 	if bench_wanted bloat; then report_targets_bloat; fi
 	if bench_wanted growth; then report_targets_growth; fi
 	if bench_wanted stall; then report_targets_stall; fi
+	if bench_wanted views; then report_targets_views; fi
 }
 
 report_count()
@@ -332,4 +333,5 @@ report_write()
 	if bench_wanted bloat; then report_bloat; fi
 	if bench_wanted growth; then report_growth; fi
 	if bench_wanted stall; then report_stall; fi
+	if bench_wanted views; then report_views; fi
 }
