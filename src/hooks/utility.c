@@ -49,10 +49,12 @@
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/varlena.h"
 
 #include "catalog/compatibility_view.h"
 #include "hooks/utility.h"
 #include "util/compat.h"
+#include "util/guc.h"
 
 /* What stands behind a name. */
 typedef struct Behind
@@ -91,6 +93,29 @@ zdm_utility_init(void)
 {
 	previous_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
+}
+
+/*
+ * Whether a new session has the hook from its start.
+ */
+bool
+zdm_utility_preloaded(void)
+{
+	List	   *names;
+	ListCell   *lc;
+
+	if (zdm_preloaded)
+		return true;
+	if (!SplitDirectoriesString(pstrdup(session_preload_libraries_string), ',', &names))
+		return false;
+	foreach(lc, names)
+	{
+		char	   *name = lfirst(lc);
+
+		if (strcmp(name, "zdm") == 0 || strcmp(name, "$libdir/zdm") == 0)
+			return true;
+	}
+	return false;
 }
 
 static void

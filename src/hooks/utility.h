@@ -9,5 +9,6 @@
 #define ZDM_HOOKS_UTILITY_H
 
 extern void zdm_utility_init(void);
+extern bool zdm_utility_preloaded(void);
 
 #endif							/* ZDM_HOOKS_UTILITY_H */

@@ -37,6 +37,7 @@ max_connections = 50
 zdm.lock_patience = 60s
 deadlock_timeout = 100ms
 log_lock_waits = on
+log_statement = none
 log_line_prefix = '%a: '
 ));
 $node->start;
@@ -228,7 +229,9 @@ is($node->safe_psql('postgres', "SELECT sum(hits) FROM $from WHERE id BETWEEN 10
 	$written, 'all of each');
 
 @latencies = sort { $a <=> $b } @latencies;
-my @waits = slurp_file($node->logfile) =~ /^application[^\n]* after (\d+)\.\d+ ms/mg;
+open my $log, '<', $node->logfile or die $!;
+my @waits = map { /^application.* acquired .* after (\d+)\.\d+ ms/ ? $1 : () } <$log>;
+close $log;
 my @swaps = sort { $a <=> $b } @took;
 diag sprintf '  %d swaps in %.0f s (median %.0f ms, longest %.0f ms); %d statements of the load, the slowest took %d ms;'
   . ' %d transactions of pgbench, median %.1f ms, slowest %.0f ms',
