@@ -55,10 +55,26 @@ zdm_view_of(ZdmMigration *migration)
 }
 
 /*
- * Nothing is copied, so there is nothing to migrate.
+ * The view as it is now.
+ */
+static ZdmView
+present_view(ZdmMigration *migration)
+{
+	return (ZdmView)
+	{
+		.oid = zdm_view_of(migration),
+		.place = zdm_relation_place(zdm_view_of(migration)),
+		.table = zdm_relation_place(migration->relation),
+		.column = migration->old_columns ? linitial(migration->old_columns) : NULL,
+		.twin = migration->new_columns ? linitial(migration->new_columns) : NULL,
+	};
+}
+
+/*
+ * Nothing is copied, so there is nothing to migrate, and no second column.
  */
 List *
-zdm_view_no_steps(ZdmMigration *migration)
+zdm_view_nothing(ZdmMigration *migration)
 {
 	return NIL;
 }
@@ -73,9 +89,10 @@ zdm_view_attached(ZdmMigration *migration, ZdmPhase phase)
  * Raise an error where the view would no longer do what the table does.
  */
 void
-zdm_view_guard(ZdmMigration *migration, Relation rel, const ZdmView *view)
+zdm_view_guard(ZdmMigration *migration, Relation rel)
 {
-	char	   *broken = zdm_view_broken(rel, view);
+	ZdmView		view = present_view(migration);
+	char	   *broken = zdm_view_broken(rel, &view);
 
 	if (broken != NULL)
 		zdm_view_refuse(migration, broken);
@@ -89,6 +106,22 @@ zdm_view_refuse(ZdmMigration *migration, const char *reason)
 			errmsg("table \"%s\" has two names while migration \"%s\" is in flight: %s",
 				   zdm_relation_label(migration->relation), migration->name, reason),
 			zdm_hint_rollback(migration));
+}
+
+List *
+zdm_view_mend(ZdmMigration *migration, Relation rel)
+{
+	ZdmView		view = present_view(migration);
+
+	return zdm_view_mend_steps(rel, &view);
+}
+
+List *
+zdm_view_privileges(ZdmMigration *migration, const GrantStmt *stmt)
+{
+	ZdmView		view = present_view(migration);
+
+	return zdm_view_grant_again(migration->relation, &view, stmt);
 }
 
 /*

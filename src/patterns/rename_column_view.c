@@ -25,7 +25,6 @@
 
 #include "patterns/compat_view.h"
 #include "schema/table.h"
-#include "schema/view_acl.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"
@@ -168,36 +167,12 @@ locks(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	return result;
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
-	ZdmView		view = view_of(migration);
-
-	if (strcmp(view.place.name, zdm_argument(migration, "relation_name")) != 0)
+	if (strcmp(view_of(migration).place.name, zdm_argument(migration, "relation_name")) != 0)
 		zdm_view_refuse(migration, "neither can be renamed");
-	zdm_view_guard(migration, rel, &view);
-}
-
-static List *
-mend(ZdmMigration *migration, Relation rel)
-{
-	ZdmView		view = view_of(migration);
-
-	return zdm_view_mend_steps(rel, &view);
-}
-
-static List *
-privileges(ZdmMigration *migration, const GrantStmt *stmt)
-{
-	ZdmView		view = view_of(migration);
-
-	return zdm_view_grant_again(migration->relation, &view, stmt);
+	zdm_view_guard(migration, rel);
 }
 
 static List *
@@ -230,15 +205,15 @@ const ZdmPattern zdm_rename_column_view_pattern = {
 	.strategy = "view",
 	.check = check,
 	.expand = expand,
-	.migrate = zdm_view_no_steps,
+	.migrate = zdm_view_nothing,
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,
 	.locks = locks,
 	.attached = zdm_view_attached,
-	.twins = twins,
+	.twins = zdm_view_nothing,
 	.guard = guard,
-	.mend = mend,
-	.privileges = privileges,
+	.mend = zdm_view_mend,
+	.privileges = zdm_view_privileges,
 	.notes = notes,
 };

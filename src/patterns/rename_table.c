@@ -39,7 +39,6 @@
 
 #include "patterns/compat_view.h"
 #include "schema/table.h"
-#include "schema/view_acl.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"
@@ -332,47 +331,16 @@ locks(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	return result;
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
-static ZdmView
-present_view(ZdmMigration *migration)
-{
-	return is_swapped(migration) ? view_under_old_name(migration)
-		: view_under_new_name(migration);
-}
-
 /*
  * Both names must stay what the two versions know.
  */
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
-	ZdmView		view = present_view(migration);
-
 	if (strcmp(old_place(migration).name, zdm_argument(migration, "old_name")) != 0 ||
 		strcmp(new_place(migration).name, wanted_place(migration).name) != 0)
 		zdm_view_refuse(migration, "neither can be renamed");
-	zdm_view_guard(migration, rel, &view);
-}
-
-static List *
-mend(ZdmMigration *migration, Relation rel)
-{
-	ZdmView		view = present_view(migration);
-
-	return zdm_view_mend_steps(rel, &view);
-}
-
-static List *
-privileges(ZdmMigration *migration, const GrantStmt *stmt)
-{
-	ZdmView		view = present_view(migration);
-
-	return zdm_view_grant_again(migration->relation, &view, stmt);
+	zdm_view_guard(migration, rel);
 }
 
 static List *
@@ -393,16 +361,16 @@ const ZdmPattern zdm_rename_table_view_pattern = {
 	.strategy = "view",
 	.check = check,
 	.expand = expand_view,
-	.migrate = zdm_view_no_steps,
+	.migrate = zdm_view_nothing,
 	.contract = contract_view,
 	.finish = finish,
 	.rollback = rollback,
 	.locks = locks,
 	.attached = zdm_view_attached,
-	.twins = twins,
+	.twins = zdm_view_nothing,
 	.guard = guard,
-	.mend = mend,
-	.privileges = privileges,
+	.mend = zdm_view_mend,
+	.privileges = zdm_view_privileges,
 	.notes = notes,
 };
 
@@ -411,15 +379,15 @@ const ZdmPattern zdm_rename_table_view_first_pattern = {
 	.strategy = "view_first",
 	.check = check,
 	.expand = expand_view_first,
-	.migrate = zdm_view_no_steps,
+	.migrate = zdm_view_nothing,
 	.contract = contract_view_first,
 	.finish = finish,
 	.rollback = rollback,
 	.locks = locks,
 	.attached = zdm_view_attached,
-	.twins = twins,
+	.twins = zdm_view_nothing,
 	.guard = guard,
-	.mend = mend,
-	.privileges = privileges,
+	.mend = zdm_view_mend,
+	.privileges = zdm_view_privileges,
 	.notes = notes,
 };

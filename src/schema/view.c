@@ -91,8 +91,8 @@ zdm_view_check(Relation rel)
 }
 
 /*
- * Whether a relation can be created there, in the caller's name and in that
- * of the owner, whose it will be.
+ * Whether a relation can be created there, in the caller's name and, but for a
+ * superuser, in that of the owner, whose it will be.
  */
 void
 zdm_view_check_place(Oid relid, ZdmPlace place)
@@ -105,7 +105,7 @@ zdm_view_check_place(Oid relid, ZdmPlace place)
 				errcode(ERRCODE_UNDEFINED_SCHEMA),
 				errmsg("schema \"%s\" does not exist", place.schema),
 				errhint("CREATE SCHEMA %s;", quote_identifier(place.schema)));
-	for (int i = 0; i < (int) lengthof(roles); i++)
+	for (int i = 0; i < (int) lengthof(roles) && !superuser(); i++)
 	{
 		if (object_aclcheck(NamespaceRelationId, schema, roles[i], ACL_CREATE) == ACLCHECK_OK)
 			continue;

@@ -31,6 +31,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -40,6 +41,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -68,6 +70,7 @@ typedef struct LockSet
 } LockSet;
 
 static LockSet set_of(List *locks);
+static char *relation_text(Oid relid);
 static int64 lock_politely(LockSet *set);
 static bool try_all(LockSet *set, bool queue);
 static void take_all(void *arg);
@@ -92,7 +95,7 @@ zdm_lock_relations(List *relids, LOCKMODE mode)
 	foreach(lc, sorted)
 		locks = lappend(locks, zdm_lock(lfirst_oid(lc), mode));
 	set = set_of(locks);
-	set.what = psprintf("table \"%s\"", zdm_relation_label(linitial_oid(relids)));
+	set.what = relation_text(linitial_oid(relids));
 	return lock_politely(&set);
 }
 
@@ -107,8 +110,7 @@ zdm_lock_in_order(List *locks)
 	if (locks == NIL)
 		return 0;
 	set.in_order = true;
-	set.what = psprintf("table \"%s\"",
-						zdm_relation_label(((ZdmLock *) linitial(locks))->relation));
+	set.what = relation_text(((ZdmLock *) linitial(locks))->relation);
 	return lock_politely(&set);
 }
 
@@ -124,6 +126,13 @@ zdm_lock_briefly(Oid relid)
 	zdm_set_config("zdm.lock_patience", psprintf("%d", 2 * zdm_lock_wait), GUC_ACTION_SAVE);
 	(void) zdm_lock_in_order(list_make1(zdm_lock(relid, AccessExclusiveLock)));
 	AtEOXact_GUC(false, level);
+}
+
+static char *
+relation_text(Oid relid)
+{
+	return psprintf("%s \"%s\"", get_rel_relkind(relid) == RELKIND_VIEW ? "view" : "table",
+					zdm_relation_label(relid));
 }
 
 ZdmLock *
@@ -358,6 +367,8 @@ zdm_sleep(int64 ms)
 static void
 give_up(LockSet *set)
 {
+	if (set->in_order)
+		set->what = relation_text(set->tags[set->busy].locktag_field2);
 	ereport(ERROR,
 			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			errmsg("could not lock %s within %d ms", set->what,

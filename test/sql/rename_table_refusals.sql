@@ -53,10 +53,13 @@ ALTER TABLE zdm_rtr.taken OWNER TO regress_zdm_rtr_other;
 SET SESSION AUTHORIZATION regress_zdm_rtr_other;
 SELECT zdm.rename_table('zdm_rtr.taken', 'people');
 RESET SESSION AUTHORIZATION;
-SELECT zdm.rename_table('zdm_rtr.taken', 'people');
--- a member of the owner's, and a superuser: the view is the owner's
-GRANT CREATE ON SCHEMA zdm_rtr TO regress_zdm_rtr_other, regress_zdm_rtr_group;
+GRANT CREATE ON SCHEMA zdm_rtr TO regress_zdm_rtr_other;
 ALTER TABLE zdm_rtr.taken OWNER TO regress_zdm_rtr_group;
+SET SESSION AUTHORIZATION regress_zdm_rtr_other;
+SELECT zdm.rename_table('zdm_rtr.taken', 'people');
+RESET SESSION AUTHORIZATION;
+-- a member of the owner's, and a superuser: the view is the owner's
+GRANT CREATE ON SCHEMA zdm_rtr TO regress_zdm_rtr_group;
 \set VERBOSITY terse
 SET client_min_messages = warning;
 SET SESSION AUTHORIZATION regress_zdm_rtr_other;
@@ -64,11 +67,14 @@ SELECT zdm.rename_table('zdm_rtr.taken', 'people');
 SELECT relname, relkind, pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('taken', 'people') ORDER BY 1;
 SELECT zdm.rollback('rename_taken_to_people');
 RESET SESSION AUTHORIZATION;
+REVOKE CREATE ON SCHEMA zdm_rtr FROM regress_zdm_rtr_group;
 SELECT zdm.rename_table('zdm_rtr.taken', 'people', 'view_first');
 SELECT relname, relkind, pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('taken', 'people') ORDER BY 1;
 SELECT DISTINCT pg_get_userbyid(proowner) FROM pg_proc WHERE proname = '~zdm_row';
 SET SESSION AUTHORIZATION regress_zdm_rtr;
 SELECT zdm.contract('rename_taken_to_people');
+RESET SESSION AUTHORIZATION;
+GRANT CREATE ON SCHEMA zdm_rtr TO regress_zdm_rtr_group;
 SET SESSION AUTHORIZATION regress_zdm_rtr_other;
 SELECT zdm.contract('rename_taken_to_people', '1 day');
 SELECT relname, relkind, pg_get_userbyid(relowner) FROM pg_class WHERE relname IN ('taken', 'people') ORDER BY 1;
@@ -126,7 +132,7 @@ DROP FUNCTION mentions, qualifies, audit CASCADE;
 CREATE FUNCTION show() RETURNS TABLE (schema regnamespace, name name, kind "char") LANGUAGE sql AS $$
 SELECT relnamespace::regnamespace, relname, relkind FROM pg_class
  WHERE relnamespace IN ('zdm_rtr'::regnamespace, 'zdm_rtr_2'::regnamespace) AND relkind IN ('r', 'v', 'S')
-   AND relname ~ 'users|people' ORDER BY 2, 1::text $$;
+   AND relname ~ 'users|people' ORDER BY relname, relnamespace::regnamespace::text COLLATE "C" $$;
 SELECT zdm.rename_table('users', 'zdm_rtr_2.users');
 INSERT INTO zdm_rtr.users (name) VALUES ('a');
 INSERT INTO zdm_rtr_2.users (name) VALUES ('b');
