@@ -17,10 +17,12 @@
  * is a view's or a table's that may become one.  A view is locked before its
  * table, as in every query.
  *
- * For COPY, ANALYZE and VACUUM the weakest lock will do, which whoever may name
- * a table may take.  Two TRUNCATEs that hold a weak lock and want the strongest
- * would be a deadlock; so that one is taken at once, after the same check of
- * privileges as in the server, and on the same relations in the same order.
+ * A weak lock that is held by one who waits for a stronger one invites deadlocks
+ * that the server alone does not know.  So COPY and TRUNCATE get the lock that
+ * they need at once, on the same relations in the same order, and TRUNCATE after
+ * the same check of privileges as in the server.  ANALYZE and VACUUM, which may
+ * take theirs much later, hold none: they are given the table itself, by its
+ * oid.
  *
  * The columns of a list are the view's, and may have another name in the
  * table; the view's own query says which.  COPY without a list means the
@@ -78,9 +80,8 @@ static void copy_as_query(CopyStmt *copy, const Behind *behind);
 static void redirect_truncate(TruncateStmt *truncate);
 static void redirect_vacuum(VacuumStmt *vacuum);
 static bool skips_locked(VacuumStmt *vacuum);
-static bool look_behind(RangeVar *name, LOCKMODE mode, bool wait, Behind *behind);
+static bool look_behind(RangeVar *name, LOCKMODE mode, Behind *behind);
 static Oid	lock_relation(RangeVar *name, LOCKMODE mode, bool wait, Oid *table);
-static bool lock_oid(Oid relid, LOCKMODE mode, bool wait);
 static bool may_lock(Oid relid, LOCKMODE mode);
 static bool shows_table(Oid view, Behind *behind);
 static Oid	find_relation(const RangeVar *name);
@@ -181,7 +182,8 @@ redirect_copy(CopyStmt *copy)
 	bool		renamed = false;
 	ListCell   *lc;
 
-	if (!look_behind(copy->relation, AccessShareLock, true, &behind))
+	if (!look_behind(copy->relation,
+					 copy->is_from ? RowExclusiveLock : AccessShareLock, &behind))
 		return;
 	put_table(copy->relation, &behind);
 	foreach(lc, copy->attlist)
@@ -275,7 +277,7 @@ redirect_truncate(TruncateStmt *truncate)
 		RangeVar   *name = lfirst_node(RangeVar, lc);
 		Behind		behind;
 
-		if (look_behind(name, AccessExclusiveLock, true, &behind))
+		if (look_behind(name, AccessExclusiveLock, &behind))
 			put_table(name, &behind);
 		if (!behind.locked)
 			break;
@@ -285,7 +287,9 @@ redirect_truncate(TruncateStmt *truncate)
 }
 
 /*
- * ANALYZE does not take a column twice, but a view may show one twice.
+ * The server does not look for the partitions of a table that it is given by its
+ * oid, so a partitioned one it gets by name.  ANALYZE does not take a column
+ * twice, but a view may show one twice.
  */
 static void
 redirect_vacuum(VacuumStmt *vacuum)
@@ -297,17 +301,28 @@ redirect_vacuum(VacuumStmt *vacuum)
 	{
 		VacuumRelation *rel = lfirst_node(VacuumRelation, lc);
 		Behind		behind;
-		List	   *columns = NIL;
-		ListCell   *column;
+		Oid			relid;
 
-		if (rel->relation == NULL ||
-			!look_behind(rel->relation, AccessShareLock, wait, &behind))
+		if (rel->relation == NULL)
 			continue;
-		put_table(rel->relation, &behind);
-		use_table_columns(rel->va_cols, &behind);
-		foreach(column, rel->va_cols)
-			columns = list_append_unique(columns, lfirst(column));
-		rel->va_cols = columns;
+		relid = lock_relation(rel->relation, AccessShareLock, wait, &behind.table);
+		if (!OidIsValid(relid))
+			continue;
+		behind.view = rel->relation->relname;
+		if (relid != behind.table && shows_table(relid, &behind))
+		{
+			List	   *columns = NIL;
+			ListCell   *column;
+
+			put_table(rel->relation, &behind);
+			if (get_rel_relkind(behind.table) != RELKIND_PARTITIONED_TABLE)
+				rel->oid = behind.table;
+			use_table_columns(rel->va_cols, &behind);
+			foreach(column, rel->va_cols)
+				columns = list_append_unique(columns, lfirst(column));
+			rel->va_cols = columns;
+		}
+		UnlockRelationOid(relid, AccessShareLock);
 	}
 }
 
@@ -331,16 +346,17 @@ skips_locked(VacuumStmt *vacuum)
  * it is a compatibility view.
  */
 static bool
-look_behind(RangeVar *name, LOCKMODE mode, bool wait, Behind *behind)
+look_behind(RangeVar *name, LOCKMODE mode, Behind *behind)
 {
-	Oid			relid = lock_relation(name, mode, wait, &behind->table);
+	Oid			relid = lock_relation(name, mode, true, &behind->table);
 
 	behind->view = name->relname;
 	behind->locked = OidIsValid(relid) && relid == behind->table;
 	if (!OidIsValid(relid) || behind->locked || !shows_table(relid, behind))
 		return false;
-	behind->locked = may_lock(behind->table, mode) &&
-		lock_oid(behind->table, mode, wait);
+	behind->locked = may_lock(behind->table, mode);
+	if (behind->locked)
+		LockRelationOid(behind->table, mode);
 	return true;
 }
 
@@ -361,27 +377,18 @@ lock_relation(RangeVar *name, LOCKMODE mode, bool wait, Oid *table)
 		Oid			again;
 
 		*table = is_view ? zdm_table_behind_view(relid) : relid;
-		if (!OidIsValid(*table) || (!is_view && !may_lock(relid, mode)) ||
-			!lock_oid(relid, lock, wait))
-		{
-			*table = InvalidOid;
+		if (!OidIsValid(*table) || (!is_view && !may_lock(relid, mode)))
 			return InvalidOid;
-		}
+		if (wait)
+			LockRelationOid(relid, lock);
+		else if (!ConditionalLockRelationOid(relid, lock))
+			return InvalidOid;
 		again = find_relation(name);
 		if (again == relid && (!is_view || zdm_table_behind_view(relid) == *table))
 			return relid;
 		UnlockRelationOid(relid, lock);
 		relid = again;
 	}
-}
-
-static bool
-lock_oid(Oid relid, LOCKMODE mode, bool wait)
-{
-	if (!wait)
-		return ConditionalLockRelationOid(relid, mode);
-	LockRelationOid(relid, mode);
-	return true;
 }
 
 /*
@@ -395,7 +402,7 @@ may_lock(Oid relid, LOCKMODE mode)
 	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE &&
 		kind != RELKIND_FOREIGN_TABLE)
 		return false;
-	return mode == AccessShareLock ||
+	return mode != AccessExclusiveLock ||
 		(relid >= FirstNormalObjectId &&
 		 pg_class_aclcheck(relid, GetUserId(), ACL_TRUNCATE) == ACLCHECK_OK);
 }
