@@ -61,6 +61,8 @@ static void guard_extension(Node *parsetree);
 static void guard_privileges(GrantStmt *stmt);
 static void mend(ZdmMigration *migration, Relation rel);
 static void run_own_ddl(List *texts);
+static void start_alter(AlterTableStmt *stmt);
+static void start_privileges(GrantStmt *stmt);
 static bool changes_view(AlterTableStmt *stmt);
 static void check_inheritance(Oid relid);
 static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled);
@@ -258,7 +260,8 @@ run_own_ddl(List *texts)
 }
 
 /*
- * What was granted or revoked by one of a table's two names is by the other.
+ * What was granted or revoked by one of a table's two names is by the other:
+ * of the migrations that the command's start has locked.
  */
 static void
 guard_privileges(GrantStmt *stmt)
@@ -272,7 +275,8 @@ guard_privileges(GrantStmt *stmt)
 		ZdmMigration *migration = lfirst(lc);
 		List	   *texts;
 
-		if (zdm_pattern(migration)->privileges == NULL)
+		if (zdm_pattern(migration)->privileges == NULL ||
+			!zdm_migration_locked(migration->id, ExclusiveLock))
 			continue;
 		/* A second column of one changes what the other's columns have. */
 		for (int pass = 0; pass < 2; pass++)
@@ -285,18 +289,58 @@ guard_privileges(GrantStmt *stmt)
 }
 
 /*
- * Before ALTER TABLE: where it is going to change the view as well, lock that
- * first, and then the table.  The path is the user's, to find his table by, and
+ * Before the command.  The path is the user's, to find his table by, and
  * nothing runs under it.
  */
 void
 zdm_guard_start(EventTriggerData *data)
 {
-	AlterTableStmt *stmt = (AlterTableStmt *) data->parsetree;
+	if (zdm_own_ddl)
+		return;
+	if (IsA(data->parsetree, AlterTableStmt))
+		start_alter((AlterTableStmt *) data->parsetree);
+	else if (IsA(data->parsetree, GrantStmt))
+		start_privileges((GrantStmt *) data->parsetree);
+}
+
+/*
+ * One after the other: two that grant by either name, as a parallel restore
+ * does, would each wait for the other's row of the catalog.
+ */
+static void
+start_privileges(GrantStmt *stmt)
+{
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return;
+	if (stmt->targtype == ACL_TARGET_OBJECT)
+		foreach(lc, stmt->objects)
+			relids = lappend_oid(relids, RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true));
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		ZdmMigration *migration = lfirst(lc);
+		List	   *names = lcons_oid(migration->relation, list_copy(migration->others));
+
+		if (zdm_pattern(migration)->privileges != NULL &&
+			(stmt->targtype != ACL_TARGET_OBJECT ||
+			 list_length(list_difference_oid(names, relids)) < list_length(names)))
+			zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
+	}
+}
+
+/*
+ * Where ALTER TABLE is going to change the view as well, lock that first, and
+ * then the table.
+ */
+static void
+start_alter(AlterTableStmt *stmt)
+{
 	Oid			relid;
 	ListCell   *lc;
 
-	if (zdm_own_ddl || !IsA(stmt, AlterTableStmt) || !changes_view(stmt))
+	if (!changes_view(stmt))
 		return;
 	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
 	if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
@@ -320,7 +364,8 @@ changes_view(AlterTableStmt *stmt)
 	{
 		AlterTableType type = castNode(AlterTableCmd, lfirst(lc))->subtype;
 
-		if (type == AT_AddColumn || type == AT_ColumnDefault || type == AT_ChangeOwner)
+		if (type == AT_AddColumn || type == AT_ColumnDefault ||
+			type == AT_ChangeOwner || type == AT_EnableRowSecurity)
 			return true;
 	}
 	return false;

@@ -63,10 +63,10 @@ present_view(ZdmMigration *migration)
 	return (ZdmView)
 	{
 		.oid = zdm_view_of(migration),
-		.place = zdm_relation_place(zdm_view_of(migration)),
-		.table = zdm_relation_place(migration->relation),
-		.column = migration->old_columns ? linitial(migration->old_columns) : NULL,
-		.twin = migration->new_columns ? linitial(migration->new_columns) : NULL,
+			.place = zdm_relation_place(zdm_view_of(migration)),
+			.table = zdm_relation_place(migration->relation),
+			.column = migration->old_columns ? linitial(migration->old_columns) : NULL,
+			.twin = migration->new_columns ? linitial(migration->new_columns) : NULL,
 	};
 }
 

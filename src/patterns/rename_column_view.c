@@ -66,10 +66,10 @@ view_of(ZdmMigration *migration)
 	return (ZdmView)
 	{
 		.oid = oid,
-		.place = zdm_relation_place(OidIsValid(oid) ? oid : table),
-		.table = OidIsValid(oid) ? zdm_relation_place(table) : place_aside(table),
-		.column = old_name(migration),
-		.twin = new_name(migration),
+			.place = zdm_relation_place(OidIsValid(oid) ? oid : table),
+			.table = OidIsValid(oid) ? zdm_relation_place(table) : place_aside(table),
+			.column = old_name(migration),
+			.twin = new_name(migration),
 	};
 }
 

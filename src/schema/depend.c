@@ -162,7 +162,7 @@ zdm_functions_mentioning(Oid relid, const char *column)
 		"SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc p"
 		" JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
 		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace"
-		" WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL"
+		" WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL AND p.proname OPERATOR(pg_catalog.<>) '~zdm_row'"
 		" AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
 		" AND pg_catalog.strpos(p.prosrc, $1) OPERATOR(pg_catalog.>) 0"
 		" AND pg_catalog.strpos(p.prosrc, $2) OPERATOR(pg_catalog.>) 0"

@@ -192,7 +192,7 @@ check_views(Relation rel)
 
 		foreach(other, migration->others)
 			if (get_rel_relkind(lfirst_oid(other)) == RELKIND_VIEW)
-				zdm_refuse_table(rel, migration);
+			zdm_refuse_table(rel, migration);
 	}
 }
 

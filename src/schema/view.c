@@ -50,7 +50,8 @@
 #define COPY_DEFAULTS "copy the defaults"
 
 static char *create_sql(Relation rel, const ZdmView *view, const char *create);
-static bool is_invokers(Relation rel);
+static bool is_invokers(Relation rel, const ZdmView *view);
+static bool was_invokers(const ZdmView *view);
 static char *select_sql(Relation rel, const ZdmView *view);
 static List *view_columns(const ZdmView *view);
 static bool has_name(List *names, const char *name);
@@ -224,18 +225,31 @@ static char *
 create_sql(Relation rel, const ZdmView *view, const char *create)
 {
 	return psprintf("%s VIEW %s WITH (security_invoker = %s) AS %s", create,
-					zdm_quote_place(view->place), is_invokers(rel) ? "true" : "false",
+					zdm_quote_place(view->place), is_invokers(rel, view) ? "true" : "false",
 					select_sql(rel, view));
 }
 
 /*
- * Whether the view obeys the privileges and the row security of whoever uses
- * it.
+ * Whether the view is to obey the privileges and the row security of whoever
+ * uses it.  Where it does not matter it stays as it is: a restore makes views
+ * and rows of the catalog before it grants anything.
  */
 static bool
-is_invokers(Relation rel)
+is_invokers(Relation rel, const ZdmView *view)
 {
-	return !zdm_has_column_privileges(RelationGetRelid(rel));
+	if (zdm_has_column_privileges(RelationGetRelid(rel)))
+		return false;
+	return rel->rd_rel->relrowsecurity || !OidIsValid(view->oid) || was_invokers(view);
+}
+
+static bool
+was_invokers(const ZdmView *view)
+{
+	Relation	rel = relation_open(view->oid, AccessShareLock);
+	bool		result = RelationHasSecurityInvoker(rel);
+
+	relation_close(rel, AccessShareLock);
+	return result;
 }
 
 /*
@@ -449,15 +463,13 @@ zdm_view_drop_steps(const ZdmView *view)
 List *
 zdm_view_mend_steps(Relation rel, const ZdmView *view)
 {
-	Relation	shown = relation_open(view->oid, AccessShareLock);
-	bool		invokers = RelationHasSecurityInvoker(shown);
+	bool		invokers = is_invokers(rel, view);
 	List	   *columns = view_columns(view);
 	TupleDesc	desc = RelationGetDescr(rel);
 	char	   *body = present_body(view);
 	List	   *steps = NIL;
 	bool		grown = false;
 
-	relation_close(shown, AccessShareLock);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
@@ -467,11 +479,11 @@ zdm_view_mend_steps(Relation rel, const ZdmView *view)
 	if (grown)
 		steps = add_step(steps, "show the table's new column, too",
 						 list_make1(create_sql(rel, view, "CREATE OR REPLACE")));
-	else if (invokers != is_invokers(rel))
+	else if (invokers != was_invokers(view))
 		steps = add_step(steps, "set whose privileges the view obeys",
 						 list_make1(psprintf("ALTER VIEW %s SET (security_invoker = %s)",
 											 zdm_quote_place(view->place),
-											 invokers ? "false" : "true")));
+											 invokers ? "true" : "false")));
 	if (body == NULL)
 		steps = add_step(steps, "let functions that take the table's row take the view's",
 						 cast_texts(rel, view));

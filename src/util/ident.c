@@ -143,8 +143,8 @@ count_letters(const char *text)
 {
 	int			count = 0;
 
-	for (; *text != '\0'; text++)
-		if (*text != '"' && *text != '.' && !isspace((unsigned char) *text))
+	for (const char *c = text; *c != '\0'; c++)
+		if (*c != '"' && *c != '.' && !isspace((unsigned char) *c))
 			count++;
 	return count;
 }

@@ -70,6 +70,7 @@ typedef struct LockSet
 } LockSet;
 
 static LockSet set_of(List *locks);
+static LOCKTAG migration_tag(int64 id);
 static char *relation_text(Oid relid);
 static int64 lock_politely(LockSet *set);
 static bool try_all(LockSet *set, bool queue);
@@ -190,10 +191,30 @@ zdm_lock_migration(int64 id, const char *name, LOCKMODE mode)
 	LOCKTAG		tag;
 	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1,.urgent = true};
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration"),
-					   (Oid) id, 0);
+	tag = migration_tag(id);
 	set.what = psprintf("migration \"%s\"", name);
 	(void) lock_politely(&set);
+}
+
+/*
+ * Whether this transaction has locked it so.
+ */
+bool
+zdm_migration_locked(int64 id, LOCKMODE mode)
+{
+	LOCKTAG		tag = migration_tag(id);
+
+	return zdm_lock_held_by_me(&tag, mode);
+}
+
+static LOCKTAG
+migration_tag(int64 id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration"),
+					   (Oid) id, 0);
+	return tag;
 }
 
 /*

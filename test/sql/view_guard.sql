@@ -107,11 +107,13 @@ CREATE TRIGGER r INSTEAD OF INSERT ON t FOR EACH ROW EXECUTE FUNCTION nothing();
 CREATE OR REPLACE VIEW t AS SELECT id, a, b, c, "D e", 1 AS more FROM n;
 SELECT zdm.rename_column('n', 'b', 'c2');
 SELECT zdm.rename_table('n', 'o');
--- mended
+-- mended: whose row security the view obeys
+ALTER TABLE n ENABLE ROW LEVEL SECURITY;
 ALTER VIEW t SET (security_invoker = false);
 ALTER VIEW t RESET (security_invoker);
 CREATE OR REPLACE VIEW t AS SELECT id, a, b, c, "D e" FROM n;
 SELECT reloptions FROM pg_class WHERE oid = 't'::regclass;
+ALTER TABLE n DISABLE ROW LEVEL SECURITY;
 DROP FUNCTION "~zdm_row" CASCADE;
 ALTER TABLE n ALTER b SET DEFAULT 4;
 SELECT takes(t) FROM t WHERE id = 1;

@@ -73,7 +73,7 @@ my $acl = q(SELECT oid::regclass, relkind, pg_get_userbyid(relowner), reloptions
 	(SELECT string_agg(a.attname || ' ' || pg_get_expr(d.adbin, d.adrelid), ',' ORDER BY a.attname)
 	   FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = pg_class.oid)
 	FROM pg_class WHERE relkind IN ('r', 'v') AND relnamespace IN ('aaa'::regnamespace, 'zzz'::regnamespace, '"Zzz"'::regnamespace, 'public'::regnamespace)
-	ORDER BY 1::text COLLATE "C");
+	ORDER BY oid::regclass::text COLLATE "C");
 my %before = map { $_ => $old_home->safe_psql('shop', $_) } ($status, $others, $acl);
 is(scalar(split /\n/, $before{$status}), 7, 'seven migrations are in flight') or diag($before{$status});
 
@@ -117,7 +117,7 @@ for my $db ('plain', 'custom')
 		'12|12', "$db: privileges of columns");
 
 	# The guard goes on, too.
-	$new_home->safe_psql($db, 'ALTER TABLE zzz.people ADD COLUMN age int DEFAULT 8');
+	$new_home->safe_psql($db, 'ALTER TABLE zzz.users ADD COLUMN age int DEFAULT 8');
 	is( $new_home->safe_psql($db, 'SELECT sum(u.age + p.age) FROM zzz.users u JOIN zzz.people p USING (id) WHERE id = 2'),
 		16, "$db: a new column has both names");
 
