@@ -4,8 +4,8 @@
 report_view_name()
 {
 	case $1 in
-		table) echo "**the table**" ;;
-		table_again) echo "the same once more: the noise of this run" ;;
+		the_table) echo "**the table**" ;;
+		the_table_again) echo "the same once more: the noise of this run" ;;
 		plain_view) echo "a view as anybody would make it" ;;
 		zdm_view) echo "**zdm**: rename_table" ;;
 		dual_view) echo "**zdm**: rename_column, strategy view" ;;
@@ -14,7 +14,7 @@ report_view_name()
 
 report_view_ratio()
 {
-	report_ratio "$(bench_median "$1" "$2")" "$(bench_median "$1" table)"
+	report_ratio "$(bench_median "$1" "$2")" "$(bench_median "$1" the_table)"
 }
 
 report_targets_views()

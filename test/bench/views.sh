@@ -7,8 +7,8 @@
 # protocol: simple (a statement is parsed, rewritten and planned each time),
 # extended (the same, with parameters) and prepared (planned once).
 
-# table_again is table once more: its ratio to it is the noise of the run.
-VIEW_SIDES=(table table_again plain_view zdm_view dual_view)
+# the_table_again is the_table once more: its ratio to it is the noise of the run.
+VIEW_SIDES=(the_table the_table_again plain_view zdm_view dual_view)
 VIEW_PROTOCOLS=(simple extended prepared)
 VIEW_STATEMENTS=(read update insert)
 
