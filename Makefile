@@ -3,7 +3,9 @@
 #   make && sudo make install      build and install for the pg_config in PATH
 #   make PG_CONFIG=/path/pg_config for another server
 #   make test                      everything, on a private cluster
-#   make soak                      200 kills; ZDM_KILLS and ZDM_SEED to choose
+#   make test-core                 PostgreSQL's own suite with zdm preloaded
+#   make soak                      200 kills, 1000 swaps; ZDM_KILLS, ZDM_SEED and
+#                                  ZDM_SWAPS to choose
 
 EXTENSION   = zdm
 MODULE_big  = zdm
@@ -96,8 +98,11 @@ test:
 	test/tools/run
 test-all:
 	test/tools/majors
+test-core:
+	test/tools/core
 soak:
-	SUITES=tap TESTS=008_kill ZDM_KILLS=$${ZDM_KILLS:-200} \
+	SUITES=tap TESTS="008_kill 014_swaps" ZDM_KILLS=$${ZDM_KILLS:-200} \
+		ZDM_SWAPS=$${ZDM_SWAPS:-1000} \
 		SUITE_TIMEOUT=$${SUITE_TIMEOUT:-7200} test/tools/run
 demo:
 	test/demo/run
@@ -115,4 +120,4 @@ dist:
 	git archive --format=zip --prefix=$(EXTENSION)-$(EXTVERSION)/ \
 		-o $(EXTENSION)-$(EXTVERSION).zip HEAD
 
-.PHONY: FORCE test test-all soak demo bench analyze indent indent-check dist
+.PHONY: FORCE test test-all test-core soak demo bench analyze indent indent-check dist

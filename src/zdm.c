@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 
 #include "backfill/worker.h"
+#include "hooks/utility.h"
 #include "lifecycle/background.h"
 #include "sync/rule.h"
 #include "sync/written.h"
@@ -30,6 +31,7 @@ _PG_init(void)
 	zdm_define_gucs();
 	zdm_rules_init();
 	zdm_written_init();
+	zdm_utility_init();
 	zdm_worker_init();
 	if (process_shared_preload_libraries_in_progress)
 	{

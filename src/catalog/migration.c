@@ -57,7 +57,6 @@ static ZdmState state_from_name(const char *name);
 static bool has_arguments_of(const ZdmMigration *a, const ZdmMigration *b);
 static List *select_migrations(const char *sql, int nargs, ZdmArg *args);
 static ZdmArg relations_arg(List *relids);
-static List *oids_from_array(Datum array);
 static List *arguments_from_arrays(uint64 row, int names, int values);
 static void keep_text(ZdmMigration *migration, char **kept, int column);
 static ZdmMigration *row_to_migration(MemoryContext cxt, uint64 row);
@@ -369,26 +368,10 @@ row_to_migration(MemoryContext cxt, uint64 row)
 	migration->fire_user_triggers = DatumGetBool(zdm_result(row, 15, &isnull));
 	migration->build_indexes = DatumGetBool(zdm_result(row, 16, &isnull));
 	migration->trigger_off = DatumGetBool(zdm_result(row, 17, &isnull));
-	migration->others = oids_from_array(zdm_result(row, 18, &isnull));
+	migration->others = zdm_oids_from_array(zdm_result(row, 18, &isnull));
 	migration->arguments = arguments_from_arrays(row, 19, 20);
 	MemoryContextSwitchTo(old);
 	return migration;
-}
-
-static List *
-oids_from_array(Datum array)
-{
-	Datum	   *elems;
-	bool	   *nulls;
-	int			count;
-	List	   *result = NIL;
-
-	deconstruct_array(DatumGetArrayTypeP(array), OIDOID, sizeof(Oid), true,
-					  TYPALIGN_INT, &elems, &nulls, &count);
-	for (int i = 0; i < count; i++)
-		if (!nulls[i])
-			result = lappend_oid(result, DatumGetObjectId(elems[i]));
-	return result;
 }
 
 static List *

@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "hooks/utility.h"
 #include "patterns/compat_view.h"
 #include "schema/depend.h"
 #include "schema/view_acl.h"
@@ -142,7 +143,10 @@ zdm_view_notes(Relation rel, const ZdmView *view)
 					 zdm_note(false, "through the view %s these fail, as PostgreSQL has it: ON CONFLICT ON CONSTRAINT (name the columns instead), GROUP BY the primary key alone, WHERE CURRENT OF, the columns ctid, xmin and tableoid, TABLESAMPLE, MERGE before PostgreSQL 17, REFERENCES, PARTITION OF, CREATE INDEX and most of ALTER TABLE; use the name %s for these",
 							  name, table));
 	result = lappend(result,
-					 zdm_note(false, "COPY and TRUNCATE by the name %s fail, ANALYZE and VACUUM pass over it with a warning; use the name %s for these, or COPY (SELECT ...) TO",
+					 zdm_utility_preloaded() ?
+					 zdm_note(false, "COPY, TRUNCATE, ANALYZE and VACUUM by the name %s reach %s, as zdm is preloaded; who uses them needs USAGE on that one's schema, and COPY without a list of columns has the table's",
+							  name, table) :
+					 zdm_note(false, "COPY and TRUNCATE by the name %s fail, ANALYZE and VACUUM pass over it with a warning, as zdm is not preloaded; use the name %s for these, or COPY (SELECT ...) TO",
 							  name, table));
 	result = lappend(result,
 					 zdm_note(false, "the catalog shows %s as a view, without primary key, NOT NULL, identity and indexes: what asks for these (a schema dump, an ORM that starts) finds them under %s",

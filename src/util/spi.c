@@ -126,6 +126,25 @@ zdm_strings_from_array(Datum array)
 }
 
 /*
+ * The elements of an oid[] or regclass[], without the NULLs.
+ */
+List *
+zdm_oids_from_array(Datum array)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			count;
+	List	   *result = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), OIDOID, sizeof(Oid), true,
+					  TYPALIGN_INT, &elems, &nulls, &count);
+	for (int i = 0; i < count; i++)
+		if (!nulls[i])
+			result = lappend_oid(result, DatumGetObjectId(elems[i]));
+	return result;
+}
+
+/*
  * Change a setting up to the end of the current nest level (GUC_ACTION_SAVE)
  * or transaction (GUC_ACTION_LOCAL), also one that the user may not change:
  * the callers use it only for what makes zdm itself gentler.

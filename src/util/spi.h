@@ -37,6 +37,7 @@ extern ZdmArg zdm_arg_name(const char *value);
 extern ZdmArg zdm_arg_names(List *names);
 extern ZdmArg zdm_arg_texts(List *texts);
 extern List *zdm_strings_from_array(Datum array);
+extern List *zdm_oids_from_array(Datum array);
 
 extern void zdm_pin_path(ZdmIdentity *saved);
 extern void zdm_pin_style(void);

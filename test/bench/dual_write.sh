@@ -105,20 +105,7 @@ dual_run()
 		cat "$log.out" >&2
 		return 1
 	}
-	dual_record "$measurement" "$statements" "$log".[0-9]*
-}
-
-# Microseconds a statement of each side, from a pgbench log.
-dual_record()
-{
-	local measurement=$1 statements=$2 i
-	shift 2
-	for ((i = 0; i < ${#DUAL_SIDES[@]}; i++)); do
-		bench_record "$measurement" "${DUAL_SIDES[i]}" "$(
-			awk -v script="$i" '$4 == script { print $3 }' "$@" | stats_middle_mean |
-				awk -v n="$statements" '{ printf "%.3f\n", $1 / n }'
-		)"
-	done
+	bench_record_scripts "$measurement" "$statements" "$log" "${DUAL_SIDES[@]}"
 }
 
 dual_prepare()

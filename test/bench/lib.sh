@@ -26,6 +26,22 @@ bench_values()
 	awk -F '\t' -v m="$1" -v s="$2" '$1 == m && $2 == s { print $3 }' "$BENCH_RESULTS"
 }
 
+# Microseconds a statement of each side, from a pgbench log in which the scripts
+# are the sides', in that order: the mean of the middle half.
+#   bench_record_scripts MEASUREMENT STATEMENTS-IN-ONE LOG SIDE...
+bench_record_scripts()
+{
+	local measurement=$1 statements=$2 log=$3 script=0 side
+	shift 3
+	for side in "$@"; do
+		bench_record "$measurement" "$side" "$(
+			awk -v script="$script" '$4 == script { print $3 }' "$log".[0-9]* | stats_middle_mean |
+				awk -v n="$statements" '{ printf "%.3f\n", $1 / n }'
+		)"
+		script=$((script + 1))
+	done
+}
+
 bench_median()
 {
 	bench_values "$1" "$2" | stats_median

@@ -187,6 +187,7 @@ report_targets()
 	if bench_wanted growth; then report_targets_growth; fi
 	if bench_wanted stall; then report_targets_stall; fi
 	if bench_wanted columns; then report_targets_columns; fi
+	if bench_wanted views; then report_targets_views; fi
 }
 
 report_count()
@@ -414,4 +415,5 @@ report_write()
 	if bench_wanted growth; then report_growth; fi
 	if bench_wanted stall; then report_stall; fi
 	if bench_wanted columns; then report_columns; fi
+	if bench_wanted views; then report_views; fi
 }

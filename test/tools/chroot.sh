@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Chroots with other releases of Debian, and the machine's own archive settings
-# to make them from.  Sourced after lib.sh; needs root.
+# Chroots with other releases of Debian, the server's source packages, and the
+# machine's own archive settings to get them with.  Sourced after lib.sh; needs root.
 #
 # ZDM_CACHE (default /var/cache/zdm) keeps what is made; remove a folder there
 # to have it made anew.  REASON says why something could not be made.
@@ -60,6 +60,12 @@ private_apt()
 		echo "deb [signed-by=$keyring] $mirror $suite main"
 		echo "deb-src [signed-by=$keyring] $mirror $suite main"
 	done >"$dir/sources.list"
+	# The servers installed here may come from the security archive.
+	# shellcheck disable=SC2016 # apt's fields, not the shell's
+	apt-get indextargets --format '$(LABEL) $(REPO_URI) $(CODENAME)' \
+		'Created-By: Packages' | sort -u |
+		sed -n "s|^Debian-Security |deb-src [signed-by=$keyring] |p" |
+		sed 's/$/ main/' >>"$dir/sources.list"
 	apt-get -qq "${APT[@]}" update </dev/null >&2 || return 1
 	touch "$dir/.updated"
 }
@@ -77,6 +83,32 @@ suite_of()
 			echo "$suite"
 			return 0
 		fi
+	done
+	return 1
+}
+
+# Fetch and unpack the source package of server $1 into $2.  The version named
+# as $3 is tried first; the newest that a list names may not be on the mirror yet
+# or any more, and the next one is taken then.  Debian's patches stay off: one of
+# them ties every build, whatever its prefix, to the library folder of the
+# packaged server.
+fetch_source()
+{
+	local major=$1 dir=$2 version
+
+	private_apt || return 1
+	for version in $({
+		echo "${3:-}"
+		apt-cache "${APT[@]}" showsrc "postgresql-$major" |
+			sed -n 's/^Version: //p' | sort -Vr
+	} | awk '$0 && !seen[$0]++'); do
+		if (cd "$dir" && apt-get -qq "${APT[@]}" source --download-only \
+			"postgresql-$major=$version" </dev/null >fetch.log 2>&1); then
+			(cd "$dir" && dpkg-source --no-check --skip-patches \
+				-x ./*.dsc source >unpack.log)
+			return
+		fi
+		zdm_say "source package $version is not to be had, trying another"
 	done
 	return 1
 }

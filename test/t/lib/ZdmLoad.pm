@@ -23,7 +23,8 @@
 #
 # The table needs columns id (int, unique) and hits (int, by default 0), and a
 # column under the old name: of type text and with the same value under both names, unless
-# the options say otherwise.
+# the options say otherwise.  Or it is the table that has two names: tables says which one
+# a statement with the old name, or the new, finds it under.
 
 package ZdmLoad;
 
@@ -42,7 +43,7 @@ use ZdmSession;
 
 my $loads = 0;
 
-# Options: table, old, new, workers (2), keys (200, of each worker), seed,
+# Options: table, tables (old and new), old, new, workers (2), keys (200, of each worker), seed,
 # crashes (whether lost connections are expected), first_id; types (old and
 # new), value (the value of a worker's name and a number), up (the value by the
 # new name of one by the old).
@@ -53,6 +54,8 @@ sub new
 		node => $node,
 		address => PostgreSQL::Test::Utils::tempdir_short() . '/address' . ++$loads,
 		table => $option{table} // 'users',
+		tables => $option{tables}
+		  // { map { $_ => $option{table} // 'users' } ('old', 'new') },
 		old => $option{old} // 'name',
 		new => $option{new} // 'full_name',
 		workers => $option{workers} // 2,
@@ -385,7 +388,7 @@ sub one_step
 	my $dice = rand();
 	my ($sql, $then);
 	my $hits = defined $had ? $self->{hits}{$id} : 0;
-	my $table = $self->{table};
+	my $table = $self->{tables}{$name};
 
 	$self->{session}->connect;
 	if ($dice < 0.15)
@@ -403,14 +406,14 @@ sub one_step
 	}
 	elsif ($dice < 0.25)
 	{
-		$sql = $self->statement($prepared, 'touch (int)', [$id],
+		$sql = $self->statement($prepared, "touch_$name (int)", [$id],
 			"UPDATE $table SET hits = hits + 1 WHERE id = \$1");
 		$then = $had;
 		$hits++;
 	}
 	elsif (defined $had && $dice < 0.35)
 	{
-		$sql = $self->statement($prepared, 'delete (int)', [$id],
+		$sql = $self->statement($prepared, "delete_$name (int)", [$id],
 			"DELETE FROM $table WHERE id = \$1");
 		$then = undef;
 	}
@@ -503,7 +506,7 @@ sub resolve
 	{
 		($is, $state) = $self->{session}->run(
 			"SELECT concat(coalesce($self->{$name}::text, 'NULL'), ' ', hits)"
-			  . " FROM $self->{table} WHERE id = $id");
+			  . " FROM $self->{tables}{$name} WHERE id = $id");
 		(undef, $state) = $self->{session}->run("SELECT pg_logical_emit_message(true, 'zdm', '')")
 		  if $state eq '00000';
 	} while ($state =~ $ZdmSession::LOST);

@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * compatibility_view.c
+ *	  Which views stand for a table, as zdm.migration has it.
+ *
+ * Asked for any user's utility statement, in databases without zdm, too, and
+ * whatever snapshot his transaction has.  So the read is a catalog scan
+ * (newest snapshot, no privilege check) of the migrations in flight, which
+ * are few and have an index of their own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "commands/extension.h"
+#include "utils/rel.h"
+
+#include "catalog/compatibility_view.h"
+#include "util/spi.h"
+
+/* The columns of zdm.migration that are read here. */
+enum
+{
+	COL_RELATION = 5,
+	COL_OTHERS = 26
+};
+
+/*
+ * Whether the extension exists in this database.
+ */
+bool
+zdm_exists(void)
+{
+	return OidIsValid(get_extension_oid("zdm", true));
+}
+
+/*
+ * The table that holds the rows of a view which a migration in flight has
+ * made; InvalidOid for any other view.
+ */
+Oid
+zdm_table_behind_view(Oid view)
+{
+	Oid			table = InvalidOid;
+	Oid			index;
+	Relation	rel;
+	TupleDesc	desc;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	/* Anybody may have a schema of that name where the extension is not. */
+	if (!zdm_exists())
+		return InvalidOid;
+	index = zdm_catalog_table("migration_in_flight");
+	if (!OidIsValid(index))
+		return InvalidOid;		/* CREATE EXTENSION is not there yet */
+
+	rel = table_open(zdm_catalog_table("migration"), AccessShareLock);
+	desc = RelationGetDescr(rel);
+	scan = systable_beginscan(rel, index, true, NULL, 0, NULL);
+	while (!OidIsValid(table) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		others = heap_getattr(tuple, COL_OTHERS, desc, &isnull);
+
+		if (list_member_oid(zdm_oids_from_array(others), view))
+			table = DatumGetObjectId(heap_getattr(tuple, COL_RELATION, desc, &isnull));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return table;
+}

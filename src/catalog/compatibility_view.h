@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * compatibility_view.h
+ *	  Which views stand for a table, as zdm.migration has it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_CATALOG_COMPATIBILITY_VIEW_H
+#define ZDM_CATALOG_COMPATIBILITY_VIEW_H
+
+#include "postgres_ext.h"
+
+extern bool zdm_exists(void);
+extern Oid	zdm_table_behind_view(Oid view);
+
+#endif							/* ZDM_CATALOG_COMPATIBILITY_VIEW_H */
