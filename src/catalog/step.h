@@ -23,7 +23,7 @@ typedef enum ZdmPhase
 typedef enum ZdmStepKind
 {
 	ZDM_STEP_DDL,				/* run the SQL */
-	ZDM_STEP_ADD_RULES,			/* install the migration's sync rules */
+	ZDM_STEP_ADD_RULES,			/* install sync rules of the migration */
 	ZDM_STEP_DROP_RULES,		/* remove them */
 	ZDM_STEP_BACKFILL,
 	ZDM_STEP_INDEX,				/* build the second columns' indexes */
@@ -41,6 +41,8 @@ typedef struct ZdmStep
 	char	   *sql;
 	Oid			relation;		/* InvalidOid: the migration's table */
 	LOCKMODE	lock;			/* on that */
+	List	   *rules;			/* ZDM_STEP_ADD_RULES: of ZdmSyncRule *; NIL:
+								 * the migration's */
 } ZdmStep;
 
 extern ZdmStep *zdm_step(ZdmStepKind kind, LOCKMODE lock,

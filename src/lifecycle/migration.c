@@ -65,7 +65,8 @@ static bool change_tables(ZdmMigration *migration, ZdmPhase phase,
 						  bool quarantine);
 static List *phase_steps(const ZdmPattern *pattern, ZdmMigration *migration,
 						 ZdmPhase phase, bool quarantine);
-static int64 lock_tables(ZdmMigration *migration);
+static int64 lock_tables(const ZdmPattern *pattern, ZdmMigration *migration,
+						 ZdmPhase phase, bool quarantine);
 static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
 					  int64 lock_wait_ms);
 static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
@@ -108,7 +109,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	do
 	{
 		locked = zdm_migration_tables(migration);
-		waited += lock_tables(migration);
+		waited += lock_tables(pattern, migration, ZDM_EXPAND, false);
 		zdm_check_caller(migration->relation);
 		check_spec(pattern, migration);
 		/* It may work on more tables than it did a moment ago. */
@@ -357,7 +358,8 @@ prepare_rollback(ZdmMigration *migration)
 	steps = pattern->prepare_rollback(migration);
 	if (steps == NIL || zdm_explaining())
 		return false;
-	run_steps(migration, ZDM_ROLLBACK, steps, lock_tables(migration));
+	run_steps(migration, ZDM_ROLLBACK, steps,
+			  lock_tables(pattern, migration, ZDM_ROLLBACK, false));
 	zdm_migration_set_rolling_back(migration);
 	zdm_event(migration, "info", "rolling back", NULL);
 	zdm_migration_set_state(migration, ZDM_EXPANDED);
@@ -405,6 +407,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	zdm_check_attached(pattern, migration, phase);
 	if (must_agree)
 		compared = zdm_check_in_sync(migration, NIL);
+	zdm_caution(pattern, migration, phase);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, phase,
@@ -412,7 +415,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 		return false;
 	}
 	zdm_interrupt_statements(migration->id);
-	waited = lock_tables(migration);
+	waited = lock_tables(pattern, migration, phase, quarantine);
 	zdm_check_attached(pattern, migration, phase);
 	if (must_agree)
 		(void) zdm_check_in_sync(migration, compared);
@@ -501,7 +504,8 @@ begin_transition(const char *name)
  * were attached while we waited are locked, too.
  */
 static int64
-lock_tables(ZdmMigration *migration)
+lock_tables(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
+			bool quarantine)
 {
 	int64		waited = 0;
 	List	   *relids = NIL;
@@ -509,7 +513,13 @@ lock_tables(ZdmMigration *migration)
 	for (;;)
 	{
 		List	   *now = zdm_migration_tables(migration);
+		ListCell   *lc;
 
+		if (pattern->locks != NULL)
+		{
+			foreach(lc, pattern->locks(migration, phase, quarantine))
+				now = list_concat_unique_oid(now, zdm_table_and_partitions(lfirst_oid(lc)));
+		}
 		if (list_difference_oid(now, relids) == NIL)
 			return waited;
 		relids = now;
@@ -572,7 +582,7 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 			zdm_execute_ddl(step->sql);
 			break;
 		case ZDM_STEP_ADD_RULES:
-			foreach(lc, migration->rules)
+			foreach(lc, step->rules ? step->rules : migration->rules)
 				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
 			break;
 		case ZDM_STEP_DROP_RULES:

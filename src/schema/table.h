@@ -15,10 +15,12 @@
 extern void zdm_check_caller(Oid relid);
 extern void zdm_check_writable(void);
 extern void zdm_check_shape(Relation rel);
+extern void zdm_check_trigger_order(Relation rel);
 extern void zdm_check_table(Relation rel);
 extern bool zdm_trigger_changes_row(const Trigger *trigger);
 extern AttrNumber zdm_check_user_column(Relation rel, const char *name);
 extern void zdm_check_column(Relation rel, const char *name);
+extern bool zdm_is_partition_key(Relation rel, const char *name);
 extern void zdm_check_new_column(Relation rel, const char *name);
 extern void zdm_check_free_columns(Oid relid, List *columns);
 extern void zdm_check_single_migration(Oid relid, List *columns);

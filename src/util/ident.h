@@ -18,6 +18,7 @@
 extern char *zdm_quote_relation(Oid relid);
 extern char *zdm_relation_label(Oid relid);
 extern char *zdm_default_name(const char *format,...) pg_attribute_printf(1, 2);
+extern char *zdm_hidden_name(const char *name);
 extern char *zdm_names_text(List *names);
 
 #endif							/* ZDM_IDENT_H */
