@@ -5,7 +5,7 @@
  *
  * Their search_path is pinned here, but for those that pin it inside: backfill
  * and wait (a SET clause would take their right to commit), explain, _sync_columns,
- * add_column and set_not_null (the expressions in their arguments are the user's, resolved under his path
+ * add_column, set_not_null and drop_column (the expressions in their arguments are the user's, resolved under his path
  * once and stored qualified), and _sync_row (once per compilation instead of
  * once per row).
  */

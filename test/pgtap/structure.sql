@@ -7,7 +7,7 @@ SELECT has_extension('zdm');
 SELECT has_schema('zdm');
 SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
-SELECT functions_are('zdm', ARRAY['rename_column', 'add_column', 'set_not_null', 'drop_not_null', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
+SELECT functions_are('zdm', ARRAY['rename_column', 'add_column', 'set_not_null', 'drop_not_null', 'drop_column', 'drop_table', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
                                   '_sync_columns', '_sync_row', '_guard']);
 
 -- the public functions: arguments with the names a user may write, results
@@ -23,6 +23,10 @@ SELECT is(pg_get_function_arguments('zdm.set_not_null'::regproc),
           'relation regclass, column_name name, fill text DEFAULT NULL::text, migration text DEFAULT NULL::text', 'set_not_null''s arguments');
 SELECT is(pg_get_function_arguments('zdm.drop_not_null'::regproc),
           'relation regclass, column_name name, migration text DEFAULT NULL::text', 'drop_not_null''s arguments');
+SELECT is(pg_get_function_arguments('zdm.drop_column'::regproc),
+          'relation regclass, column_name name, fill text DEFAULT NULL::text, migration text DEFAULT NULL::text', 'drop_column''s arguments');
+SELECT is(pg_get_function_arguments('zdm.drop_table'::regproc),
+          'relation regclass, migration text DEFAULT NULL::text', 'drop_table''s arguments');
 SELECT has_function('zdm', 'backfill', ARRAY['text']);
 SELECT is_procedure('zdm', 'backfill', ARRAY['text']);
 SELECT is(pg_get_function_arguments('zdm.backfill'::regproc), 'IN migration text', 'backfill''s arguments');
