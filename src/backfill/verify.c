@@ -242,15 +242,13 @@ row_matches(ZdmRuleSet *set, const char *migration, TupleTableSlot *row)
 
 		if (strcmp(comparison.rule->migration, migration) != 0)
 			continue;
-		if (comparison.rule->kind == ZDM_RULE_FILL)
-		{
-			if (!zdm_fill_satisfied(comparison.rule, set, row))
-				return false;
-			continue;
-		}
 		if (comparison.rule->kind != ZDM_RULE_SYNC)
 		{
-			(void) zdm_attempt(compare_fill, &comparison, &error);
+			/* Only a computed column has anything computed for that. */
+			if (comparison.rule->kind == ZDM_RULE_COMPUTE)
+				(void) zdm_attempt(compare_fill, &comparison, &error);
+			else
+				compare_fill(&comparison);
 			if (!comparison.equal)
 				return false;
 			continue;

@@ -34,6 +34,7 @@
 #include "executor/tuptable.h"
 
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "sync/fill.h"

@@ -7,7 +7,7 @@
 # of a change is the longest time for which one transaction was seen with such a
 # lock; nobody else uses the table.
 
-COLUMNS_CHANGES=(default volatile mandatory set_not_null drop_not_null drop_column)
+read -ra COLUMNS_CHANGES <<< "${COLUMNS_CHANGES:-default volatile mandatory set_not_null drop_not_null drop_column}"
 
 columns_title()
 {

@@ -128,6 +128,28 @@ my $failing = 'DO $$ BEGIN FOR i IN 1 .. 5000 LOOP BEGIN INSERT INTO t (id, code
 @memory = session("$failing $measure $failing $measure");
 flat($memory[0], $memory[1], $limit, '5000 statements that failed in the trigger');
 
+# Columns that are filled, one of them in vain.
+my $tenth = int($calls / 10);
+$node->safe_psql(
+	'postgres', q(
+	CREATE UNLOGGED TABLE filled (id int, a text, b text);
+	SELECT zdm.set_not_null('filled', 'a', '''a'' || id');
+	SELECT zdm.set_not_null('filled', 'b');
+	SELECT zdm.add_column('filled', 'c', 'float', default_value => 'random()');
+));
+@memory = session(qq(
+	INSERT INTO filled (id) SELECT i FROM generate_series(1, 1000) i;
+	UPDATE filled SET a = NULL;
+	TRUNCATE filled;
+	$measure
+	INSERT INTO filled (id) SELECT i FROM generate_series(1, $tenth) i;
+	$measure
+	UPDATE filled SET a = NULL;
+	$measure
+));
+flat($memory[0], $memory[1], $limit, "an INSERT of $tenth rows that are filled");
+flat($memory[1], $memory[2], $limit, "an UPDATE of $tenth rows that are filled");
+
 # A backfill of a million rows, against one of a tenth, in one session.
 my $million = 1_000_000;
 $node->safe_psql('postgres', q(SELECT zdm.rollback(migration) FROM zdm.status));
