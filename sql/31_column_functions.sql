@@ -31,3 +31,22 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm_drop_not_null';
 COMMENT ON FUNCTION zdm.drop_not_null(regclass, name, text) IS
 'expand: makes a mandatory column optional at once; returns the migration''s name (by default drop_TABLE_COLUMN_not_null), which is ready then. Until its contract, zdm.rollback makes the column mandatory again, without a scan under an exclusive lock, where no row holds NULL. Errors: not the owner, no such column, optional already, a column of the primary key, of the replica identity or an identity column, column in another migration, lock not had within zdm.lock_patience (55P03)';
+
+/*
+ * The end of a column, and of a table.  drop_column pins its search_path inside,
+ * too.
+ */
+
+CREATE FUNCTION zdm.drop_column(
+    relation regclass, column_name name, fill text DEFAULT NULL, migration text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'zdm_drop_column';
+COMMENT ON FUNCTION zdm.drop_column(regclass, name, text, text) IS
+'expand: a column that the new version of the application leaves out; contract drops it, with a quarantine it is hidden first. fill: an SQL expression over the row''s columns, evaluated once for a row, that gives a mandatory column without a default its value in the rows that the new version inserts. Returns the migration''s name (argument migration, by default drop_TABLE_COLUMN); it is ready at once. Errors: not the owner, no such column, mandatory without default and fill, fill where it has no use, primary or partition key, column in another migration, lock not had within zdm.lock_patience (55P03)';
+
+CREATE FUNCTION zdm.drop_table(relation regclass, migration text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_drop_table';
+COMMENT ON FUNCTION zdm.drop_table(regclass, text) IS
+'expand: a table that the new version of the application does not use; contract drops it, with a quarantine it is hidden under another name first. Returns the migration''s name (argument migration, by default drop_TABLE); it is ready at once. Errors: not the owner, a partition, part of inheritance or of an extension, lock not had within zdm.lock_patience (55P03)';

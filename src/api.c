@@ -16,6 +16,7 @@
 #include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "backfill/verify.h"
@@ -46,6 +47,8 @@ PG_FUNCTION_INFO_V1(zdm_add_column);
 PG_FUNCTION_INFO_V1(zdm_set_not_null);
 PG_FUNCTION_INFO_V1(zdm_drop_not_null);
 PG_FUNCTION_INFO_V1(zdm_rename_table);
+PG_FUNCTION_INFO_V1(zdm_drop_column);
+PG_FUNCTION_INFO_V1(zdm_drop_table);
 PG_FUNCTION_INFO_V1(zdm_start);
 PG_FUNCTION_INFO_V1(zdm_pause);
 PG_FUNCTION_INFO_V1(zdm_resume);
@@ -341,6 +344,38 @@ zdm_rename_table(PG_FUNCTION_ARGS)
 										   list_length(new_name) > 1 ? strVal(linitial(new_name)) : "",
 										   list_length(new_name) > 1 ? "_" : "",
 										   strVal(llast(new_name)));
+	return expand_result(migration);
+}
+
+Datum
+zdm_drop_column(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = column_migration(fcinfo, "drop_column");
+
+	migration->old_columns = migration->new_columns;
+	migration->new_columns = NIL;
+	zdm_set_argument(migration, "fill", text_argument(fcinfo, 2));
+	migration->name = text_argument(fcinfo, 3);
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("drop_%s_%s", zdm_relation_label(migration->relation),
+										   (char *) linitial(migration->old_columns));
+	return expand_result(migration);
+}
+
+Datum
+zdm_drop_table(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+
+	require(fcinfo, 0, "relation");
+	migration->pattern = pstrdup("drop_table");
+	migration->strategy = pstrdup("in_place");
+	migration->relation = PG_GETARG_OID(0);
+	migration->name = text_argument(fcinfo, 1);
+	zdm_check_caller(migration->relation);
+	zdm_set_argument(migration, "table_name", get_rel_name(migration->relation));
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("drop_%s", zdm_relation_label(migration->relation));
 	return expand_result(migration);
 }
 

@@ -25,7 +25,7 @@ typedef enum ZdmStepKind
 	ZDM_STEP_DDL,				/* run the SQL */
 	ZDM_STEP_ADD_VIEW,			/* the same: it makes a compatibility view */
 	ZDM_STEP_DROP_VIEW,			/* the same: it drops the migration's view */
-	ZDM_STEP_ADD_RULES,			/* install the migration's sync rules */
+	ZDM_STEP_ADD_RULES,			/* install sync rules of the migration */
 	ZDM_STEP_DROP_RULES,		/* remove them */
 	ZDM_STEP_SET_RULES,			/* store these in their place */
 	ZDM_STEP_CATALOG,			/* make a change that no SQL makes */
@@ -40,18 +40,23 @@ typedef enum ZdmStepKind
  */
 typedef struct ZdmStep
 {
-	/* ZDM_STEP_CATALOG: makes the change, as the caller. */
-	void		(*change) (struct ZdmStep *step);
-	char	   *from;			/* what it is given */
-	char	   *to;
-	List	   *rules;			/* ZDM_STEP_SET_RULES */
-	List	   *with;			/* further tables (oids), locked alike */
 	ZdmStepKind kind;
 	char	   *description;
 	char	   *sql;
 	Oid			relation;		/* InvalidOid: the migration's table */
 	LOCKMODE	lock;			/* on that */
-	char	   *view_schema;	/* of the view that is made */
+	List	   *with;			/* further tables (oids), locked alike */
+
+	/* ZDM_STEP_ADD_RULES, ZDM_STEP_SET_RULES: of ZdmSyncRule *. */
+	List	   *rules;			/* NIL, to be added: the migration's */
+
+	/* ZDM_STEP_CATALOG: makes the change, as the caller. */
+	void		(*change) (struct ZdmStep *step);
+	char	   *from;			/* what it is given */
+	char	   *to;
+
+	/* ZDM_STEP_ADD_VIEW */
+	char	   *view_schema;
 	char	   *view_name;
 
 	/*

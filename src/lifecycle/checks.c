@@ -22,6 +22,7 @@
 #include "catalog/range.h"
 #include "catalog/sync_rule.h"
 #include "lifecycle/checks.h"
+#include "lifecycle/explain.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"
@@ -52,6 +53,25 @@ zdm_check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
 				   migration->name),
 			errdetail("%s", list.data),
 			errhint("Drop them, or move them to what stays, and run the same call again."));
+}
+
+/*
+ * What the caller is to know before the phase.
+ */
+void
+zdm_caution(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase)
+{
+	ListCell   *lc;
+
+	if (pattern->cautions == NULL)
+		return;
+	foreach(lc, pattern->cautions(migration, phase))
+	{
+		if (zdm_explaining())
+			zdm_explain_note(lfirst(lc));
+		else
+			ereport(WARNING, errmsg("%s", (char *) lfirst(lc)));
+	}
 }
 
 /*

@@ -225,8 +225,14 @@ zdm_explain_migration(const ZdmPattern *pattern, ZdmMigration *migration)
 		zdm_explain_steps(migration, ZDM_FINISH, pattern->finish(&later));
 	zdm_explain_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration));
 	foreach(lc, pattern->notes(migration, rel))
-		put_row("note", ((ZdmNote *) lfirst(lc))->text, NULL, NoLock, NULL, NULL, 0, 0);
+		zdm_explain_note(((ZdmNote *) lfirst(lc))->text);
 	relation_close(rel, AccessShareLock);
+}
+
+void
+zdm_explain_note(const char *text)
+{
+	put_row("note", text, NULL, NoLock, NULL, NULL, 0, 0);
 }
 
 /*

@@ -17,6 +17,7 @@ extern void zdm_explain_call(const char *call, ReturnSetInfo *result);
 extern bool zdm_explaining(void);
 extern void zdm_explain_migration(const ZdmPattern *pattern,
 								  ZdmMigration *migration);
+extern void zdm_explain_note(const char *text);
 extern void zdm_explain_steps(ZdmMigration *migration, ZdmPhase phase,
 							  List *steps);
 

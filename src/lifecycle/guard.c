@@ -436,7 +436,9 @@ out_of_sync(ZdmMigration *migration, Oid relid, bool off)
 		zdm_ranges_delete(migration->id);
 	else
 		zdm_ranges_verify_again(migration->id);
-	if (migration->state == ZDM_READY)
+	/* With nothing to migrate, there is nothing to be done again. */
+	if (migration->state == ZDM_READY &&
+		zdm_pattern(migration)->migrate(migration) != NIL)
 		zdm_migration_set_state(migration, ZDM_EXPANDED);
 	zdm_event(migration, "warning", off ? "trigger off" : "trigger on",
 			  psprintf("on table \"%s\"", get_rel_name(relid)));

@@ -416,6 +416,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	zdm_check_attached(pattern, migration, phase);
 	if (must_agree)
 		compared = zdm_check_in_sync(migration, NIL);
+	zdm_caution(pattern, migration, phase);
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, phase,
@@ -515,12 +516,19 @@ static List *
 locks_of(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
 		 bool quarantine)
 {
+	List	   *tables;
 	List	   *result = NIL;
 	ListCell   *lc;
 
 	if (pattern->locks != NULL)
 		return pattern->locks(migration, phase, quarantine);
-	foreach(lc, zdm_migration_tables(migration))
+	tables = zdm_migration_tables(migration);
+	if (pattern->also_locked != NULL)
+	{
+		foreach(lc, pattern->also_locked(migration, phase, quarantine))
+			tables = list_concat_unique_oid(tables, zdm_table_and_partitions(lfirst_oid(lc)));
+	}
+	foreach(lc, tables)
 		result = lappend(result, zdm_lock(lfirst_oid(lc), AccessExclusiveLock));
 	return result;
 }
@@ -621,7 +629,7 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 									 list_delete_oid(migration->others, step->relation));
 			break;
 		case ZDM_STEP_ADD_RULES:
-			foreach(lc, migration->rules)
+			foreach(lc, step->rules ? step->rules : migration->rules)
 				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
 			break;
 		case ZDM_STEP_DROP_RULES:

@@ -23,6 +23,8 @@ static const ZdmPattern *const patterns[] = {
 	&zdm_set_not_null_pattern,
 	&zdm_drop_not_null_pattern,
 	&zdm_add_column_pattern,
+	&zdm_drop_column_pattern,
+	&zdm_drop_table_pattern,
 };
 
 const ZdmPattern *

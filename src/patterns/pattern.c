@@ -54,6 +54,33 @@ zdm_note(bool warn, const char *format,...)
 }
 
 /*
+ * What a drop means for others: of the kind "column" or "table", whose name is
+ * quoted.  functions (char *) mention it.
+ */
+List *
+zdm_drop_notes(ZdmDrop *drop, List *functions, const char *kind, const char *name)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, drop->in_the_way)
+		result = lappend(result,
+						 zdm_note(true, "contract is refused as long as there is %s",
+								  (char *) lfirst(lc)));
+	if (functions != NIL)
+		result = lappend(result,
+						 zdm_note(true, "contract is refused, but with zdm.ignore_mentions, as long as these functions mention %s %s: %s",
+								  kind, name, zdm_names_text(functions)));
+	foreach(lc, drop->referenced)
+		result = lappend(result,
+						 zdm_note(true, "until %s %s is dropped its foreign key holds: a row of table %s that it refers to cannot be deleted",
+								  kind, name, quote_identifier(get_rel_name(lfirst_oid(lc)))));
+	foreach(lc, drop->along)
+		result = lappend(result, zdm_note(false, "with the %s goes %s", kind, (char *) lfirst(lc)));
+	return result;
+}
+
+/*
  * For ereport(): what to do about a migration that is in the way.
  */
 int

@@ -15,6 +15,7 @@
 #include "catalog/migration.h"
 #include "catalog/step.h"
 #include "nodes/parsenodes.h"
+#include "schema/drop.h"
 #include "utils/rel.h"
 
 /* A second column, which gets the indexes that the first one has. */
@@ -82,6 +83,18 @@ typedef struct ZdmPattern
 	/* What others have attached (char *) to what the phase would drop. */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
 
+	/*
+	 * What (char *) the caller is to be told before the phase.  NULL: there
+	 * is never anything.
+	 */
+	List	   *(*cautions) (ZdmMigration *migration, ZdmPhase phase);
+
+	/*
+	 * The tables (oids) that the phase's steps lock besides those that the
+	 * migration works on.  NULL: there are never any.
+	 */
+	List	   *(*also_locked) (ZdmMigration *migration, ZdmPhase phase, bool quarantine);
+
 	/* The second columns (ZdmTwin *), before contract. */
 	List	   *(*twins) (ZdmMigration *migration);
 
@@ -120,6 +133,9 @@ extern char *zdm_column_list(List *columns);
 
 extern List *zdm_no_twins(ZdmMigration *migration);
 extern List *zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase);
+extern List *zdm_drop_notes(ZdmDrop *drop, List *functions, const char *kind,
+							const char *name);
+
 extern int	zdm_hint_rollback(ZdmMigration *migration);
 extern void zdm_guard_column(ZdmMigration *migration, const char *column);
 extern void zdm_check_fill(ZdmMigration *migration);
@@ -137,5 +153,7 @@ extern const ZdmPattern zdm_merge_columns_pattern;
 extern const ZdmPattern zdm_add_column_pattern;
 extern const ZdmPattern zdm_set_not_null_pattern;
 extern const ZdmPattern zdm_drop_not_null_pattern;
+extern const ZdmPattern zdm_drop_column_pattern;
+extern const ZdmPattern zdm_drop_table_pattern;
 
 #endif							/* ZDM_PATTERNS_PATTERN_H */

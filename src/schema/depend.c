@@ -17,6 +17,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_publication.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
 #include "utils/fmgroids.h"
@@ -30,10 +31,10 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
+static List *trigger_functions_mentioning(Oid relid, const char *column);
 static List *dependents_of(Oid relid, AttrNumber attnum, int64 migration,
 						   List *found);
 static bool is_twin_constraint(Oid constraint, int64 migration);
-static char *describe(ObjectAddress object);
 static Oid	rule_relation(Oid ruleid);
 
 /*
@@ -116,7 +117,7 @@ dependents_of(Oid relid, AttrNumber attnum, int64 migration, List *found)
 			continue;
 		if (object.classId == ConstraintRelationId && is_twin_constraint(object.objectId, migration))
 			continue;
-		found = zdm_add_line(found, describe(object));
+		found = zdm_add_line(found, zdm_describe_dependent(object));
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);
@@ -135,11 +136,14 @@ is_twin_constraint(Oid constraint, int64 migration)
 }
 
 /*
- * A view is named as what it is, not by its rule.
+ * A view is named as what it is, not by its rule; a generated column not by
+ * its expression.
  */
-static char *
-describe(ObjectAddress object)
+char *
+zdm_describe_dependent(ObjectAddress object)
 {
+	if (object.classId == AttrDefaultRelationId)
+		object = GetAttrDefaultColumnAddress(object.objectId);
 	if (object.classId == RewriteRelationId)
 	{
 		Oid			view = rule_relation(object.objectId);
@@ -172,7 +176,8 @@ rule_relation(Oid ruleid)
 
 /*
  * Functions whose source text has the name of the table, and of the column
- * where there is one, as words: no dependency is known for such bodies.
+ * where there is one, as words in whatever case: no dependency is known for
+ * such bodies.
  */
 List *
 zdm_functions_mentioning(Oid relid, const char *column)
@@ -183,12 +188,82 @@ zdm_functions_mentioning(Oid relid, const char *column)
 		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace"
 		" WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL AND p.proname OPERATOR(pg_catalog.<>) '~zdm_row'"
 		" AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
-		" AND pg_catalog.strpos(p.prosrc, $1) OPERATOR(pg_catalog.>) 0"
-		" AND pg_catalog.strpos(p.prosrc, $2) OPERATOR(pg_catalog.>) 0"
-		" AND $1 OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(p.prosrc, '[^[:alnum:]_$]+'))"
-		" AND $2 OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(p.prosrc, '[^[:alnum:]_$]+'))"
+		" AND pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower($1)) OPERATOR(pg_catalog.>) 0"
+		" AND pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower($2)) OPERATOR(pg_catalog.>) 0"
+		" AND pg_catalog.lower($1) OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(pg_catalog.lower(p.prosrc), '[^[:alnum:]_$]+'))"
+		" AND pg_catalog.lower($2) OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(pg_catalog.lower(p.prosrc), '[^[:alnum:]_$]+'))"
 		" ORDER BY 1";
 
 	return zdm_query_strings(sql, ZDM_ARGS(zdm_arg_text(get_rel_name(relid)),
 										   zdm_arg_text(column ? column : get_rel_name(relid))));
+}
+
+/*
+ * Functions that seem to use the column, in a trigger of the table or else.
+ */
+List *
+zdm_functions_using(Oid relid, const char *column)
+{
+	List	   *result = zdm_functions_mentioning(relid, column);
+	ListCell   *lc;
+
+	foreach(lc, trigger_functions_mentioning(relid, column))
+		result = zdm_add_line(result, lfirst(lc));
+	return result;
+}
+
+/*
+ * For a list of what is in the way.
+ */
+List *
+zdm_mention_lines(List *functions)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, functions)
+		result = lappend(result,
+						 psprintf("function %s mentions the name (where it means something else: SET zdm.ignore_mentions = on)",
+								  (char *) lfirst(lc)));
+	return result;
+}
+
+/*
+ * Whether the table is published, by whatever kind of publication.
+ */
+bool
+zdm_is_published(Oid relid)
+{
+	return zdm_relation_publications(relid) != NIL ||
+		GetSchemaPublications(get_rel_namespace(relid)) != NIL ||
+		GetAllTablesPublications() != NIL;
+}
+
+/*
+ * Functions that triggers on the table, or on its partitions, call, and whose
+ * source text has the column's name as a word: NEW.column needs no table's
+ * name.
+ */
+static List *
+trigger_functions_mentioning(Oid relid, const char *column)
+{
+	static const char *const sql =
+		"SELECT DISTINCT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_trigger t"
+		" JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid"
+		" JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
+		" WHERE t.tgrelid OPERATOR(pg_catalog.=) $1 AND NOT t.tgisinternal"
+		" AND l.lanname NOT IN ('c', 'internal')"
+		" AND pg_catalog.lower($2) OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(pg_catalog.lower(p.prosrc), '[^[:alnum:]_$]+'))"
+		" ORDER BY 1";
+	List	   *result = NIL;
+	ListCell   *lc,
+			   *line;
+
+	foreach(lc, zdm_table_and_partitions(relid))
+	{
+		foreach(line, zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))),
+													  zdm_arg_text(column))))
+			result = zdm_add_line(result, lfirst(line));
+	}
+	return result;
 }

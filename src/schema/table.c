@@ -51,7 +51,6 @@ static List *columns_of(ZdmMigration *migration, Oid relid);
 static List *columns_read(List *rules, Oid relid);
 static char *first_common(List *strings, List *others);
 static int	hint_finish(ZdmMigration *migration);
-static bool is_partition_key(Relation rel, AttrNumber attnum);
 
 /*
  * Whether the current user may migrate this table, here.  First of all
@@ -111,6 +110,23 @@ zdm_check_shape(Relation rel)
 			!object_ownercheck(RelationRelationId, lfirst_oid(lc), GetUserId()))
 			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE,
 						   get_rel_name(lfirst_oid(lc)));
+	}
+}
+
+/*
+ * Whether our trigger would be the last one to change a row.
+ */
+void
+zdm_check_trigger_order(Relation rel)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
+	{
+		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
+
+		check_triggers(part);
+		table_close(part, AccessShareLock);
 	}
 }
 
@@ -344,7 +360,7 @@ zdm_check_column(Relation rel, const char *name)
 					   name, RelationGetRelationName(rel)),
 				errdetail("Nobody writes it, so there is nothing to keep in sync."),
 				errhint("Add a second generated column with the same expression under the new name, and drop the old one when nobody reads it any more."));
-	if (is_partition_key(rel, attnum))
+	if (zdm_is_partition_key(rel, name))
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("column \"%s\" is part of the partition key of table \"%s\"",
@@ -357,10 +373,9 @@ zdm_check_column(Relation rel, const char *name)
  * Whether the column is in the partition key of the table or of any of its
  * partitions, which may have other attribute numbers.
  */
-static bool
-is_partition_key(Relation rel, AttrNumber attnum)
+bool
+zdm_is_partition_key(Relation rel, const char *name)
 {
-	const char *name = get_attname(RelationGetRelid(rel), attnum, false);
 	List	   *relids = zdm_table_and_partitions(RelationGetRelid(rel));
 	bool		result = false;
 	ListCell   *lc;

@@ -30,6 +30,7 @@ double		zdm_vacuum_after = 10.0;
 int			zdm_backfill_workers = 1;
 bool		zdm_build_indexes = true;
 bool		zdm_auto_start = true;
+bool		zdm_ignore_mentions = false;
 int			zdm_worker_patience = 3600000;
 int			zdm_launcher_naptime = 60;
 
@@ -71,6 +72,11 @@ zdm_define_gucs(void)
 							 "Whether a backfill fires the table's own triggers.",
 							 NULL,
 							 &zdm_fire_user_triggers, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("zdm.ignore_mentions",
+							 "Whether a column or a table is dropped although functions mention it.",
+							 "The text of a function's body is looked at for the names; it may mean something else.",
+							 &zdm_ignore_mentions, false,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	define_throttle_gucs();
 	define_worker_gucs();

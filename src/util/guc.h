@@ -23,6 +23,7 @@ extern double zdm_vacuum_after; /* per cent of the rows, 0: off */
 extern int	zdm_backfill_workers;
 extern bool zdm_build_indexes;
 extern bool zdm_auto_start;
+extern bool zdm_ignore_mentions;
 extern int	zdm_worker_patience;	/* ms */
 extern int	zdm_launcher_naptime;	/* s */
 

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 
 #include "catalog/pg_collation.h"
+#include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "nodes/value.h"
@@ -90,6 +91,15 @@ zdm_default_name(const char *format,...)
 	len = pg_mbcliplen(lower, (int) strlen(lower), NAMEDATALEN - 1);
 	lower[len] = '\0';
 	return lower;
+}
+
+/*
+ * The name that something has while it waits to be dropped.
+ */
+char *
+zdm_hidden_name(const char *name)
+{
+	return makeObjectName("~zdm", name, NULL);
 }
 
 /*

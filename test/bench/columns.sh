@@ -7,7 +7,7 @@
 # of a change is the longest time for which one transaction was seen with such a
 # lock; nobody else uses the table.
 
-read -ra COLUMNS_CHANGES <<< "${COLUMNS_CHANGES:-default volatile mandatory set_not_null drop_not_null}"
+read -ra COLUMNS_CHANGES <<< "${COLUMNS_CHANGES:-default volatile mandatory set_not_null drop_not_null drop_column}"
 
 columns_title()
 {
@@ -17,6 +17,7 @@ columns_title()
 		mandatory) echo "add a mandatory column, filled from the row" ;;
 		set_not_null) echo "make a column mandatory, a tenth of the rows NULL" ;;
 		drop_not_null) echo "make a column optional, and go back" ;;
+		drop_column) echo "drop a mandatory column with an index" ;;
 	esac
 }
 
@@ -28,10 +29,14 @@ columns_prepare()
 			id bigint PRIMARY KEY,
 			name text NOT NULL,
 			email text,
-			code text NOT NULL);
+			code text NOT NULL,
+			old1 text NOT NULL,
+			old2 text NOT NULL);
 		INSERT INTO columns.users
-		SELECT i, 'user ' || i, CASE WHEN i % 10 > 0 THEN i || '@example.invalid' END, 'c'
+		SELECT i, 'user ' || i, CASE WHEN i % 10 > 0 THEN i || '@example.invalid' END, 'c', i, i
 		  FROM generate_series(1, :rows) i;
+		CREATE INDEX ON columns.users (old1);
+		CREATE INDEX ON columns.users (old2);
 		VACUUM ANALYZE columns.users;
 		CREATE UNLOGGED TABLE columns.samples (at timestamptz, transaction text);
 		CREATE UNLOGGED TABLE columns.stop (now boolean);
@@ -69,6 +74,11 @@ columns_zdm()
 			bench_psql columns -o /dev/null -c "CALL zdm.backfill('code')"
 			bench_psql columns -o /dev/null -c "SELECT zdm.rollback('code')"
 			;;
+		drop_column)
+			bench_psql columns -o /dev/null -c "SELECT zdm.drop_column('users', 'old1', fill => '''x''', migration => 'old1')"
+			bench_psql columns -o /dev/null -c "SELECT zdm.contract('old1', '1 day')"
+			bench_psql columns -o /dev/null -c "SELECT zdm.contract('old1', '0')"
+			;;
 	esac
 }
 
@@ -91,6 +101,7 @@ columns_plain()
 			bench_psql columns -c "ALTER TABLE users ALTER COLUMN code DROP NOT NULL"
 			bench_psql columns -c "ALTER TABLE users ALTER COLUMN code SET NOT NULL"
 			;;
+		drop_column) bench_psql columns -c "ALTER TABLE users DROP COLUMN old2" ;;
 	esac
 }
 

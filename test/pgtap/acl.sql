@@ -9,11 +9,11 @@ CREATE ROLE regress_zdm_acl;
 SELECT isnt_definer('zdm', proname, oidvectortypes_list) FROM (
     SELECT proname, string_to_array(oidvectortypes(proargtypes), ', ') AS oidvectortypes_list
       FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname) f;
--- these pin the path inside: two have to commit, four take the user's
+-- these pin the path inside: two have to commit, five take the user's
 -- expressions, one fires for each row
 SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync_columns', '_sync_row', '_guard_start',
                                                'change_column_type', 'split_column', 'merge_columns',
-                                               'add_column', 'set_not_null') THEN NULL
+                                               'add_column', 'set_not_null', 'drop_column') THEN NULL
                           ELSE ARRAY['search_path=pg_catalog, pg_temp'] END,
           format('search_path of %s', proname))
   FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname;

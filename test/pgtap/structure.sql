@@ -10,7 +10,7 @@ SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
 SELECT functions_are('zdm', ARRAY[
     'rename_column', 'rename_table',
     'change_column_type', 'split_column', 'merge_columns',
-    'add_column', 'set_not_null', 'drop_not_null',
+    'add_column', 'set_not_null', 'drop_not_null', 'drop_column', 'drop_table',
     'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
     '_sync_columns', '_sync_row', '_guard', '_guard_start']);
 
@@ -39,6 +39,10 @@ SELECT has_function('zdm', 'rename_table', ARRAY['regclass', 'text', 'text', 'bo
 SELECT is(pg_get_function_arguments('zdm.rename_table'::regproc),
           'relation regclass, new_name text, strategy text DEFAULT ''view''::text, rename_owned boolean DEFAULT false, migration text DEFAULT NULL::text',
           'rename_table''s arguments');
+SELECT is(pg_get_function_arguments('zdm.drop_column'::regproc),
+          'relation regclass, column_name name, fill text DEFAULT NULL::text, migration text DEFAULT NULL::text', 'drop_column''s arguments');
+SELECT is(pg_get_function_arguments('zdm.drop_table'::regproc),
+          'relation regclass, migration text DEFAULT NULL::text', 'drop_table''s arguments');
 SELECT has_function('zdm', 'backfill', ARRAY['text']);
 SELECT is_procedure('zdm', 'backfill', ARRAY['text']);
 SELECT is(pg_get_function_arguments('zdm.backfill'::regproc), 'IN migration text', 'backfill''s arguments');
@@ -104,7 +108,8 @@ SELECT results_eq(
     $$VALUES ('zdm.auto_start', 'on', NULL, 'user'), ('zdm.backfill_pause', '0', NULL, 'user'),
              ('zdm.backfill_workers', '1', NULL, 'user'), ('zdm.batch_target', '25', 'ms', 'user'),
              ('zdm.build_indexes', 'on', NULL, 'user'),
-             ('zdm.fire_user_triggers', 'off', NULL, 'user'), ('zdm.launcher_naptime', '60', 's', 'sighup'),
+             ('zdm.fire_user_triggers', 'off', NULL, 'user'), ('zdm.ignore_mentions', 'off', NULL, 'user'),
+             ('zdm.launcher_naptime', '60', 's', 'sighup'),
              ('zdm.lock_patience', '30000', 'ms', 'user'), ('zdm.lock_wait', '50', 'ms', 'user'),
              ('zdm.max_archive_backlog', '1024', 'MB', 'user'), ('zdm.max_replication_lag', '10000', 'ms', 'user'),
              ('zdm.max_wal_rate', '0', 'kB', 'user'), ('zdm.quarantine', '0', 's', 'user'),

@@ -124,6 +124,23 @@ CALL zdm.backfill('optional');
 SELECT zdm.rollback('optional');
 SELECT zdm.add_column('t', 'own', 'text');
 
+-- columns and tables that go
+CREATE TABLE gone (id pg_catalog.int4 PRIMARY KEY, c pg_catalog.text NOT NULL CHECK (c OPERATOR(pg_catalog.<>) ''),
+                   n pg_catalog.int4 REFERENCES gone);
+SELECT zdm.drop_column('gone', 'c', '''none''::pg_catalog.text');
+SELECT zdm.drop_column('gone', 'n');
+SELECT zdm.drop_table('gone');
+INSERT INTO gone (id) VALUES (1) RETURNING c;
+SELECT pg_catalog.count(*) FROM zdm.explain($$zdm.contract('drop_gone_c')$$);
+SELECT zdm.contract('drop_gone_c', '1 day');
+INSERT INTO gone (id) VALUES (2) RETURNING *;
+SELECT zdm.rollback('drop_gone_c');
+SELECT zdm.contract('drop_gone_n');
+SELECT zdm.contract('drop_gone', '1 day');
+SELECT zdm.rollback('drop_gone');
+SELECT zdm.drop_table('gone');
+SELECT zdm.contract('drop_gone');
+
 RESET SESSION AUTHORIZATION;
 RESET search_path;
 SET client_min_messages = warning;

@@ -136,11 +136,27 @@ my %added = (
 	migration => 'add_:t_extra',
 	plain => 'ALTER TABLE :t ADD COLUMN extra text DEFAULT gen_random_uuid()::text NOT NULL');
 
+# One that goes: ready at once.  Both versions leave it to its default.
+my %dropped = (
+	%mandatory,
+	name => 'a column that is dropped',
+	migrates => 0,
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text,
+			legacy text NOT NULL DEFAULT 'x' CHECK (legacy <> ''));
+		CREATE INDEX ON :t (legacy)),
+	expand => q(zdm.drop_column(':t', 'legacy')),
+	migration => 'drop_:t_legacy',
+	plain => 'ALTER TABLE :t DROP COLUMN legacy');
+
 ZdmHarness->new(
 	seed => $ENV{ZDM_SEED} // int(rand(1_000_000)),
 	kills => $ENV{ZDM_KILLS} // 20,
 	scenarios => [
 		\%plain, \%wide, \%partitioned, \%expression, \%split, \%merge,
-		\%mandatory, \%added ])->run;
+		\%mandatory, \%added, \%dropped ])->run;
 
 done_testing();

@@ -31,7 +31,7 @@ sub in_sync
 	my ($self) = @_;
 	my $round = $self->{round};
 
-	is( $self->{server}->query("SELECT sum(mismatches) FROM zdm.verify('$round->{migration}')"),
+	is( $self->{server}->query("SELECT coalesce(sum(mismatches), 0) FROM zdm.verify('$round->{migration}')"),
 		0, "$round->{what}, $round->{phase}: no mismatches");
 	return;
 }

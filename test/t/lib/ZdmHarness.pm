@@ -21,6 +21,7 @@
 #   plain      the plain ALTER TABLE
 #   old, new   the column's names
 #   indexes    whether the backfill builds indexes
+#   migrates   0 where the migration is ready as soon as it is expanded
 #   load       further options of ZdmLoad
 #
 # The seed decides on everything but the time that things take: ZdmPlan deals
@@ -282,7 +283,11 @@ sub ready
 	my $round = $self->{round};
 
 	$self->hurry;
-	if ($round->{driver} eq 'foreground')
+	if (!($round->{migrates} // 1))
+	{
+		$self->expect('ready');
+	}
+	elsif ($round->{driver} eq 'foreground')
 	{
 		my ($output, $state) = $self->{foreground}->receive;
 		$self->expect('expanded', 'ready');
@@ -554,7 +559,7 @@ sub hurry
 	return if $round->{fast}++;
 	$self->{server}->configure(%FAST);
 	$self->{server}->reload;
-	return unless $round->{driver} eq 'foreground';
+	return unless $round->{driver} eq 'foreground' && ($round->{migrates} // 1);
 
 	# A session that works does not read the new settings.
 	$self->{server}

@@ -104,19 +104,29 @@ sub make_rounds
 	} 0 .. $count - 1;
 
 	# One in four is paused, and another loses a worker in an orderly way.
-	my @background = shuffle grep { $_->{driver} ne 'foreground' } @rounds;
+	my @migrating = grep { migrates($_) } @rounds;
+	my @background = shuffle grep { $_->{driver} ne 'foreground' } @migrating;
 	for my $round (splice @background, 0, int((@background + 3) / 4))
 	{
 		$round->{phases} = [ map { $_ eq 'migrate' ? ($_, 'paused') : $_ } @{ $round->{phases} } ];
 	}
-	$self->kill_in($_, 'migrate', 'terminate') for ((shuffle @rounds)[ 0 .. int(($count - 1) / 4) ]);
+	$self->kill_in($_, 'migrate', 'terminate') for ((shuffle @migrating)[ 0 .. int((@migrating - 1) / 4) ]);
 	return @rounds;
 }
 
 sub phases
 {
 	my ($path, $scenario) = @_;
-	return grep { $_ ne 'index' || $scenario->{indexes} } @{ $PATH{$path} };
+	return grep {
+		($_ ne 'index' || $scenario->{indexes})
+		  && ($_ ne 'migrate' || ($scenario->{migrates} // 1))
+	} @{ $PATH{$path} };
+}
+
+sub migrates
+{
+	my ($round) = @_;
+	return scalar grep { $_ eq 'migrate' } @{ $round->{phases} };
 }
 
 sub deal
