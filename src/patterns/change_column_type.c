@@ -532,6 +532,8 @@ notes(ZdmMigration *migration, Relation rel)
 	result = lappend(result,
 					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
 	result = lappend(result,
+					 zdm_note(false, "a value that up cannot convert fails the statement that writes it, from expand on; one that down cannot, from contract on to the end of the quarantine"));
+	result = lappend(result,
 					 zdm_note(false, "the constraints of column %s hold for the added column, too, from the time when it is filled: a value that fulfils them in one type only is refused",
 							  name));
 	return result;
