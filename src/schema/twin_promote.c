@@ -30,6 +30,7 @@
 #include "catalog/pg_type.h"
 #include "catalog/index.h"
 #include "commands/comment.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -90,6 +91,7 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
 	List	   *tables = zdm_pair_tables(pairs);
 	List	   *keyed = list_concat_unique_oid(list_copy(tables), zdm_foreign_key_tables(pairs));
 	List	   *after = NIL;
+	List	   *named = NIL;
 	ListCell   *lc;
 
 	foreach(lc, tables)
@@ -107,7 +109,17 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
 		give_indexes(&work, lfirst(lc));
 	foreach(lc, keyed)
 		give_constraints(&work, lfirst_oid(lc));
-	return list_concat(work.steps, after);
+	work.steps = list_concat(work.steps, after);
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		if (list_member(named, makeString(pair->from)))
+			continue;
+		named = lappend(named, makeString(pair->from));
+		work.steps = lappend(work.steps, zdm_recompile_step(pair->relation, pair->from));
+	}
+	return work.steps;
 }
 
 /*
