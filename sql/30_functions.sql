@@ -3,8 +3,8 @@
  * the table, acts with the caller's rights on it, and takes the catalog
  * owner's for zdm's own tables alone, inside the library.
  *
- * Their search_path is pinned here, but for five that pin it inside: backfill
- * and wait (a SET clause would take their right to commit), explain and _sync_columns
+ * Their search_path is pinned here, but for six that pin it inside: backfill
+ * and wait (a SET clause would take their right to commit), explain, change_column_type and _sync_columns
  * (the expressions in their arguments are the user's, resolved under his path
  * once and stored qualified), and _sync_row (once per compilation instead of
  * once per row).

@@ -7,7 +7,7 @@ SELECT has_extension('zdm');
 SELECT has_schema('zdm');
 SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
-SELECT functions_are('zdm', ARRAY['rename_column', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
+SELECT functions_are('zdm', ARRAY['rename_column', 'change_column_type', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
                                   '_sync_columns', '_sync_row', '_guard']);
 
 -- the public functions: arguments with the names a user may write, results
