@@ -341,7 +341,8 @@ give_index_marks(Promotion *work, Oid table, Oid source, Oid twin, char *name)
 		elog(ERROR, "cache lookup failed for index %u", source);
 	memcpy(&form, GETSTRUCT(tuple), offsetof(FormData_pg_index, indkey));
 	ReleaseSysCache(tuple);
-	if (get_attnum(twin, work->pair->to) > 0)
+	/* Those of a partition follow their parent's. */
+	if (get_attnum(twin, work->pair->to) > 0 && !get_rel_relispartition(twin))
 		ddl(work, table, "give the index's column its name",
 			psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", index, quote_identifier(work->pair->to),
 					 quote_identifier(work->pair->from)));

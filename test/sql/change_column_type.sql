@@ -129,6 +129,29 @@ SELECT zdm.contract('change_short_name_to_character varying(20)');
 SELECT zdm.contract('change_short_size_to_numeric(10,2)');
 \d short
 
+-- partitions of which one has other attribute numbers and a default of its own
+SET client_min_messages = warning;
+CREATE TABLE logs (day date NOT NULL, n int NOT NULL DEFAULT 1 CHECK (n > 0), size int) PARTITION BY RANGE (day);
+CREATE TABLE logs_20 PARTITION OF logs FOR VALUES FROM ('2020-01-01') TO ('2021-01-01');
+CREATE TABLE logs_21 (gone int, size int, n int NOT NULL DEFAULT 2 CONSTRAINT logs_n_check CHECK (n > 0), day date NOT NULL);
+ALTER TABLE logs_21 DROP COLUMN gone;
+ALTER TABLE logs ATTACH PARTITION logs_21 FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
+CREATE INDEX ON logs (n);
+INSERT INTO logs (day) VALUES ('2020-05-05'), ('2021-05-05');
+SELECT zdm.change_column_type('logs', 'n', 'bigint', migration => 'logs');
+CALL zdm.backfill('logs');
+SELECT zdm.contract('logs', '1 day');
+INSERT INTO logs (day, n) VALUES ('2021-01-06', 78);
+INSERT INTO logs (day) VALUES ('2020-01-06');
+SELECT zdm.rollback('logs');
+SELECT zdm.change_column_type('logs', 'n', 'bigint', migration => 'logs');
+CALL zdm.backfill('logs');
+SELECT zdm.contract('logs');
+INSERT INTO logs (day) VALUES ('2021-01-07');
+SELECT tableoid::regclass, day, n FROM logs ORDER BY day;
+\d logs
+\d logs_21
+
 SET client_min_messages = error;
 DROP SCHEMA zdm_change_type CASCADE;
 DROP OWNED BY regress_zdm_change_reader;
