@@ -78,11 +78,11 @@ zdm_retype_steps(Relation rel, const char *column, const ZdmType *type)
 
 	zdm_type_of(rel, column, &from);
 	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
-							   "change the type, without reading the table",
-							   psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s%s",
-										zdm_quote_relation(relid),
-										quote_identifier(column), zdm_type_text(type),
-										zdm_collation_clause(type->collation))));
+								"change the type, without reading the table",
+								psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s%s",
+										 zdm_quote_relation(relid),
+										 quote_identifier(column), zdm_type_text(type),
+										 zdm_collation_clause(type->collation))));
 	return from.oid == type->oid ? steps : lappend(steps, zdm_recompile_step(relid, column));
 }
 
