@@ -12,6 +12,7 @@
 
 #include "backfill/worker.h"
 #include "lifecycle/background.h"
+#include "sync/mirror.h"
 #include "sync/rule.h"
 #include "sync/written.h"
 #include "util/guc.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 {
 	zdm_define_gucs();
 	zdm_rules_init();
+	zdm_mirrors_init();
 	zdm_written_init();
 	zdm_worker_init();
 	if (process_shared_preload_libraries_in_progress)

@@ -52,7 +52,9 @@
 
 #include "backfill/batch.h"
 #include "backfill/constraints.h"
+#include "catalog/mirror_rule.h"
 #include "schema/table.h"
+#include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
@@ -73,6 +75,8 @@ typedef struct Batch
 	ZdmBatchReport *report;
 	int			held;
 	ZdmRuleSet *set;
+	int			mirrors_held;
+	ZdmMirrorSet *mirrors;		/* NULL: the migration has none */
 	EState	   *estate;
 	ResultRelInfo *relinfo;
 	TupleTableSlot *old_row;
@@ -108,6 +112,7 @@ static void put_aside(Batch *batch);
 static TransactionId row_holder(TupleTableSlot *row);
 static void note_blocker(Batch *batch, TransactionId xmax);
 static SPIPlanPtr prepare_update(Batch *batch);
+static void append_mirror(StringInfo sql, StringInfo missing, ZdmMirrorRule *rule);
 static double elapsed_ms(instr_time start);
 static void adapt_size(ZdmRange *range, int64 blocks, double ms);
 
@@ -222,7 +227,11 @@ batch_begin(Batch *batch)
 										   ALLOCSET_DEFAULT_SIZES);
 	CheckCmdReplicaIdentity(rel, CMD_UPDATE);
 	batch->held = zdm_rules_hold();
-	batch->set = zdm_rules_of_migration(rel, batch->migration->name);
+	batch->mirrors_held = zdm_mirrors_hold();
+	if (batch->migration->rules != NIL)
+		batch->set = zdm_rules_of_migration(rel, batch->migration->name);
+	if (batch->migration->mirrors != NIL)
+		batch->mirrors = zdm_mirrors_of_migration(rel, batch->migration->name);
 
 	batch->estate = CreateExecutorState();
 	batch->relinfo = makeNode(ResultRelInfo);
@@ -232,7 +241,7 @@ batch_begin(Batch *batch)
 
 	batch->lock_mode = LockTupleNoKeyExclusive;
 	keys = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
-	for (int i = 0; i < batch->set->count; i++)
+	for (int i = 0; batch->set != NULL && i < batch->set->count; i++)
 	{
 		ZdmSide    *side = &batch->set->rules[i].new;
 
@@ -240,6 +249,8 @@ batch_begin(Batch *batch)
 			written = bms_add_member(written, side->columns[j].attnum -
 									 FirstLowInvalidHeapAttributeNumber);
 	}
+	if (batch->mirrors != NULL)
+		written = bms_add_members(written, zdm_mirror_fills(batch->mirrors, batch->migration->name));
 	if (bms_overlap(written, keys))
 		batch->lock_mode = LockTupleExclusive;
 	batch->constraints = zdm_constraints_on(rel, written, batch->estate, batch->relinfo);
@@ -253,6 +264,7 @@ batch_end(Batch *batch)
 	if (batch->plan != NULL && SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	zdm_rules_release(batch->held);
+	zdm_mirrors_release(batch->mirrors_held);
 	ExecDropSingleTupleTableSlot(batch->old_row);
 	ExecResetTupleTable(batch->estate->es_tupleTable, false);
 	ExecCloseIndices(batch->relinfo);
@@ -378,8 +390,9 @@ fill_row(void *arg)
 
 	MemoryContextReset(batch->row_cxt);
 	old = MemoryContextSwitchTo(batch->row_cxt);
-	batch->new_row = zdm_row_backfilled(batch->rel, batch->set,
-										batch->migration->name, batch->old_row);
+	batch->new_row = batch->mirrors != NULL
+		? zdm_mirror_filled(batch->mirrors, batch->migration->name, batch->old_row)
+		: zdm_row_backfilled(batch->rel, batch->set, batch->migration->name, batch->old_row);
 	if (batch->new_row != NULL)
 	{
 		batch->new_row->tts_tableOid = RelationGetRelid(batch->rel);
@@ -503,6 +516,8 @@ prepare_update(Batch *batch)
 			appendStringInfo(&missing, " AND %s IS NULL", column);
 		}
 	}
+	foreach(lc, batch->migration->mirrors)
+		append_mirror(&sql, &missing, lfirst(lc));
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	zdm_set_constraints_immediate();
@@ -513,6 +528,29 @@ prepare_update(Batch *batch)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed");
 	return plan;
+}
+
+/*
+ * The columns of a first table as the second one has them.
+ */
+static void
+append_mirror(StringInfo sql, StringInfo missing, ZdmMirrorRule *rule)
+{
+	StringInfoData key;
+
+	initStringInfo(&key);
+	for (int i = 0; i < list_length(rule->first_keys); i++)
+		appendStringInfo(&key, "%ss.%s = %s.%s", i > 0 ? " AND " : "",
+						 quote_identifier(list_nth(rule->second_keys, i)),
+						 zdm_quote_relation(rule->first),
+						 quote_identifier(list_nth(rule->first_keys, i)));
+	for (int i = 0; i < list_length(rule->first_columns); i++)
+		appendStringInfo(sql, "%s %s = (SELECT s.%s FROM %s s WHERE %s)", sql->len ? "," : "",
+						 quote_identifier(list_nth(rule->first_columns, i)),
+						 quote_identifier(list_nth(rule->second_columns, i)),
+						 zdm_quote_relation(rule->second), key.data);
+	appendStringInfo(missing, " AND %s IS NULL",
+					 quote_identifier(linitial(rule->first_columns)));
 }
 
 static void

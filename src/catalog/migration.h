@@ -43,6 +43,7 @@ typedef struct ZdmMigration
 	List	   *others;			/* oids of further tables that it works on */
 	List	   *arguments;		/* of ZdmArgument *: what else the call said */
 	List	   *rules;			/* of ZdmSyncRule * */
+	List	   *mirrors;		/* of ZdmMirrorRule * */
 	ZdmState	state;
 	TimestampTz quarantine_until;	/* 0 where there is none */
 	int			workers;		/* in the background; 0: not asked for */

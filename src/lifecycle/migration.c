@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/event.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/range.h"
 #include "catalog/step.h"
 #include "catalog/sync_rule.h"
@@ -515,9 +516,12 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 		case ZDM_STEP_ADD_RULES:
 			foreach(lc, migration->rules)
 				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
+			foreach(lc, migration->mirrors)
+				zdm_mirror_rule_insert(migration->id, ++number, lfirst(lc));
 			break;
 		case ZDM_STEP_DROP_RULES:
 			zdm_sync_rules_delete(migration->id);
+			zdm_mirror_rules_delete(migration->id);
 			break;
 		case ZDM_STEP_BACKFILL:
 		case ZDM_STEP_INDEX:

@@ -15,6 +15,12 @@
 /* Sorts after every letter, so that it fires last. */
 #define ZDM_SYNC_TRIGGER "~zdm_sync"
 
+/* The triggers of two tables that mirror each other. */
+#define ZDM_MIRROR_TRIGGER "~zdm_mirror"
+#define ZDM_MIRROR_LOCK_TRIGGER "~zdm_mirror_lock"
+#define ZDM_MIRROR_ORDER_TRIGGER "~zdm_mirror_order"
+#define ZDM_MIRROR_TRUNCATE_TRIGGER "~zdm_mirror_truncate"
+
 extern char *zdm_quote_relation(Oid relid);
 extern char *zdm_relation_label(Oid relid);
 extern char *zdm_default_name(const char *format,...) pg_attribute_printf(1, 2);

@@ -1,0 +1,166 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_install.c
+ *	  The steps that put mirror rules on tables and take them off.
+ *
+ * The triggers serve all rules of a table: they come with the first and go
+ * with the last.  A second table has two more than a first one, which see to
+ * the order of locks.  Triggers for statements are not inherited, so each
+ * partition has its own.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_inherits.h"
+#include "commands/trigger.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/mirror_rule.h"
+#include "catalog/step.h"
+#include "sync/mirror_install.h"
+#include "util/ident.h"
+
+/* The triggers; a partition has those of its table that are for rows. */
+static const struct
+{
+	const char *name;
+	const char *events;
+	const char *level;
+	bool		second_only;
+	bool		inherited;
+	const char *description;
+}			triggers[] =
+{
+	{ZDM_MIRROR_TRIGGER, "AFTER INSERT OR UPDATE OR DELETE", "ROW", false, true,
+	"create the trigger that writes the other table"},
+	{ZDM_MIRROR_TRUNCATE_TRIGGER, "AFTER TRUNCATE", "STATEMENT", false, false,
+	"create the trigger for TRUNCATE"},
+	{ZDM_MIRROR_LOCK_TRIGGER, "BEFORE INSERT", "ROW", true, true,
+	"create the trigger that locks the other table's row first"},
+	{ZDM_MIRROR_ORDER_TRIGGER, "BEFORE UPDATE OR DELETE", "STATEMENT", true, false,
+	"create the trigger that has it locked first"},
+};
+
+static List *each_trigger(ZdmMigration *migration, bool create);
+static List *table_triggers(ZdmMigration *migration, Oid relid, bool second,
+							bool create);
+static bool others_need(ZdmMigration *migration, Oid relid, bool second);
+
+List *
+zdm_mirror_install_steps(ZdmMigration *migration)
+{
+	return lappend(each_trigger(migration, true),
+				   zdm_step(ZDM_STEP_ADD_RULES, NoLock, "install the mirror rule", NULL));
+}
+
+List *
+zdm_mirror_remove_steps(ZdmMigration *migration)
+{
+	return lcons(zdm_step(ZDM_STEP_DROP_RULES, NoLock, "remove the mirror rule", NULL),
+				 each_trigger(migration, false));
+}
+
+static List *
+each_trigger(ZdmMigration *migration, bool create)
+{
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		steps = list_concat(steps, table_triggers(migration, rule->first, false, create));
+		steps = list_concat(steps, table_triggers(migration, rule->second, true, create));
+	}
+	return steps;
+}
+
+static List *
+table_triggers(ZdmMigration *migration, Oid relid, bool second, bool create)
+{
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	for (size_t i = 0; i < lengthof(triggers); i++)
+	{
+		if ((triggers[i].second_only && !second) ||
+			others_need(migration, relid, triggers[i].second_only))
+			continue;
+		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+		{
+			Oid			part = lfirst_oid(lc);
+			const char *name = quote_identifier(triggers[i].name);
+			char	   *table = zdm_quote_relation(part);
+
+			if (triggers[i].inherited && part != relid)
+				continue;
+			/* Nothing is there yet of what is only explained. */
+			if (!create && migration->id != 0 &&
+				!OidIsValid(get_trigger_oid(part, triggers[i].name, true)))
+				continue;
+			steps = lappend(steps,
+							zdm_step_on(part, ZDM_STEP_DDL,
+										create ? ShareRowExclusiveLock : AccessExclusiveLock,
+										create ? triggers[i].description
+										: psprintf("drop trigger %s", name),
+										create
+										? psprintf("CREATE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION zdm._mirror()",
+												   name, triggers[i].events, table, triggers[i].level)
+										: psprintf("DROP TRIGGER %s ON %s", name, table)));
+		}
+	}
+	return steps;
+}
+
+/*
+ * A trigger that a migration needs and that a table, or a partition of it,
+ * has not; NULL where all are there.
+ */
+const char *
+zdm_mirror_trigger_missing(ZdmMigration *migration, Oid *relid)
+{
+	ListCell   *lc,
+			   *part;
+
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		for (size_t i = 0; i < 2 * lengthof(triggers); i++)
+		{
+			bool		second = i >= lengthof(triggers);
+			const char *name = triggers[i % lengthof(triggers)].name;
+
+			if (triggers[i % lengthof(triggers)].second_only && !second)
+				continue;
+			foreach(part, find_all_inheritors(second ? rule->second : rule->first, NoLock, NULL))
+			{
+				*relid = lfirst_oid(part);
+				if (!OidIsValid(get_trigger_oid(*relid, name, true)))
+					return name;
+			}
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Whether another migration needs a table's triggers.
+ */
+static bool
+others_need(ZdmMigration *migration, Oid relid, bool second)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_mirror_rules_on(list_make1_oid(relid)))
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (rule->migration != migration->id && (!second || rule->second == relid))
+			return true;
+	}
+	return false;
+}
