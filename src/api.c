@@ -7,12 +7,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "backfill/verify.h"
@@ -24,6 +26,7 @@
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
 #include "schema/table.h"
+#include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -42,6 +45,8 @@ PG_FUNCTION_INFO_V1(zdm_rollback);
 PG_FUNCTION_INFO_V1(zdm_explain);
 PG_FUNCTION_INFO_V1(zdm__sync_row);
 PG_FUNCTION_INFO_V1(zdm__guard);
+PG_FUNCTION_INFO_V1(zdm_join_table_to_column);
+PG_FUNCTION_INFO_V1(zdm__mirror);
 
 /* An argument that must not be NULL. */
 static void
@@ -64,6 +69,21 @@ static char *
 name_argument(FunctionCallInfo fcinfo, int number)
 {
 	return pstrdup(NameStr(*PG_GETARG_NAME(number)));
+}
+
+/*
+ * An argument of a type as its text, NULL for an SQL NULL.
+ */
+static char *
+output_argument(FunctionCallInfo fcinfo, int number, Oid type)
+{
+	Oid			output;
+	bool		varlena;
+
+	if (PG_ARGISNULL(number))
+		return NULL;
+	getTypeOutputInfo(type, &output, &varlena);
+	return OidOutputFunctionCall(output, PG_GETARG_DATUM(number));
 }
 
 /*
@@ -140,6 +160,49 @@ zdm__sync_columns(PG_FUNCTION_ARGS)
 	migration->rules = list_make1(rule);
 	migration->name = text_argument(fcinfo, 5);
 	return expand_result(migration);
+}
+
+Datum
+zdm_join_table_to_column(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	Oid			join;
+	char	   *column;
+
+	require(fcinfo, 0, "join_table");
+	require(fcinfo, 1, "target");
+	require(fcinfo, 2, "column_name");
+	migration->pattern = pstrdup("join_table_to_column");
+	migration->strategy = pstrdup("dual_write");
+	join = PG_GETARG_OID(0);
+	migration->relation = PG_GETARG_OID(1);
+	column = name_argument(fcinfo, 2);
+	migration->new_columns = list_make1(column);
+	migration->others = list_make1_oid(join);
+	migration->name = text_argument(fcinfo, 6);
+	zdm_check_caller(migration->relation);
+	zdm_check_caller(join);
+	zdm_set_argument(migration, "join_table", zdm_quote_relation(join));
+	zdm_set_argument(migration, "columns", output_argument(fcinfo, 3, JSONBOID));
+	zdm_set_argument(migration, "target_columns", output_argument(fcinfo, 4, NAMEARRAYOID));
+	zdm_set_argument(migration, "value_columns", output_argument(fcinfo, 5, NAMEARRAYOID));
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("fold_%s_into_%s_%s", zdm_relation_label(join),
+										   zdm_relation_label(migration->relation), column);
+	return expand_result(migration);
+}
+
+/*
+ * Any trigger of two tables that mirror each other.
+ */
+Datum
+zdm__mirror(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function \"%s\" was not called by trigger manager", "zdm._mirror"));
+	return PointerGetDatum(zdm_mirror_fire((TriggerData *) fcinfo->context));
 }
 
 Datum

@@ -78,5 +78,6 @@ extern int	zdm_hint_rollback(ZdmMigration *migration);
 /* One line for each pattern; lifecycle/registry.c has the list. */
 extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
+extern const ZdmPattern zdm_join_table_to_column_pattern;
 
 #endif							/* ZDM_PATTERNS_PATTERN_H */

@@ -11,6 +11,7 @@
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
+extern char *zdm_twin_type(Relation rel, const char *column);
 extern void zdm_twin_check(Relation rel, const char *column);
 extern List *zdm_twin_add_steps(Relation rel, const char *column,
 								const char *twin);

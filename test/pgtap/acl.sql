@@ -11,7 +11,7 @@ SELECT isnt_definer('zdm', proname, oidvectortypes_list) FROM (
       FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname) f;
 -- these five pin the path inside: two have to commit, two take the user's
 -- expressions, one fires for each row
-SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync_columns', '_sync_row') THEN NULL
+SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync_columns', '_sync_row', '_mirror') THEN NULL
                           ELSE ARRAY['search_path=pg_catalog, pg_temp'] END,
           format('search_path of %s', proname))
   FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname;

@@ -5,10 +5,10 @@ SELECT no_plan();
 
 SELECT has_extension('zdm');
 SELECT has_schema('zdm');
-SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']);
+SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
 SELECT functions_are('zdm', ARRAY['rename_column', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
-                                  '_sync_columns', '_sync_row', '_guard']);
+                                  'join_table_to_column', '_sync_columns', '_sync_row', '_mirror', '_guard']);
 
 -- the public functions: arguments with the names a user may write, results
 SELECT has_function('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text']);
@@ -62,9 +62,11 @@ SELECT has_column('zdm', 'steps', c, 'zdm.steps.' || c) FROM unnest(ARRAY['migra
 SELECT has_column('zdm', 'events', c, 'zdm.events.' || c) FROM unnest(ARRAY['migration', 'at', 'level', 'event', 'detail', 'role', 'relation']) c;
 
 -- the catalog
-SELECT has_pk('zdm', t, t || ' has a key') FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']) t;
+SELECT has_pk('zdm', t, t || ' has a key') FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'backfill_range', 'event']) t;
 SELECT col_type_is('zdm', t, 'relation', 'pg_catalog', 'regclass', t || '.relation is a regclass')
   FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']) t;
+SELECT col_type_is('zdm', 'mirror_rule', c, 'pg_catalog', 'regclass', 'mirror_rule.' || c || ' is a regclass')
+  FROM unnest(ARRAY['first_relation', 'second_relation']) c;
 SELECT throws_ok($$INSERT INTO zdm.migration (name, pattern, strategy, relation, old_columns, new_columns, state)
                    VALUES ('m', 'p', 's', 'pg_class', '{}', '{}', 'lost')$$, '23514', NULL, 'a state that is none');
 SELECT lives_ok($$INSERT INTO zdm.migration (name, pattern, strategy, relation, old_columns, new_columns, state)

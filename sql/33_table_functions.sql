@@ -1,0 +1,16 @@
+-- patterns that work on tables
+
+CREATE FUNCTION zdm.join_table_to_column(
+    join_table regclass, target regclass, column_name name,
+    columns jsonb DEFAULT NULL, target_columns name[] DEFAULT NULL,
+    value_columns name[] DEFAULT NULL, migration text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_join_table_to_column';
+COMMENT ON FUNCTION zdm.join_table_to_column(regclass, regclass, name, jsonb, name[], name[], text) IS
+'expand: a join table that has at most one row for each row of target becomes column column_name of target, with the foreign key that the join table has; both are readable and writable and in sync. target_columns, value_columns: the columns of the join table that refer to target and to what it is joined with, where its foreign keys do not tell. columns: the name in target of each further column that moves along, null for one that may go. Returns the migration''s name (argument migration, by default fold_JOIN_TABLE_into_TARGET_COLUMN). Errors: not the owner of both tables, several rows for one row of target (listed), no unique index that forbids them, columns that would be lost, name taken, tables in another migration, lock not had within zdm.lock_patience (55P03)';
+
+CREATE FUNCTION zdm._mirror() RETURNS trigger LANGUAGE c
+AS 'MODULE_PATHNAME', 'zdm__mirror';
+COMMENT ON FUNCTION zdm._mirror() IS
+'internal: the triggers ~zdm_mirror and their like, which write to the other table what is written to one of two that hold the same';
