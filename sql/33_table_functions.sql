@@ -14,3 +14,9 @@ CREATE FUNCTION zdm._mirror() RETURNS trigger LANGUAGE c
 AS 'MODULE_PATHNAME', 'zdm__mirror';
 COMMENT ON FUNCTION zdm._mirror() IS
 'internal: the triggers ~zdm_mirror and their like, which write to the other table what is written to one of two that hold the same';
+
+CREATE FUNCTION zdm._load() RETURNS boolean LANGUAGE c IMMUTABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm__load';
+COMMENT ON FUNCTION zdm._load() IS
+'internal: true. The statistics object on a mirrored table has the planner evaluate it, and so load the library before a statement begins that changes rows of that table';

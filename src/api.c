@@ -47,6 +47,7 @@ PG_FUNCTION_INFO_V1(zdm__sync_row);
 PG_FUNCTION_INFO_V1(zdm__guard);
 PG_FUNCTION_INFO_V1(zdm_join_table_to_column);
 PG_FUNCTION_INFO_V1(zdm__mirror);
+PG_FUNCTION_INFO_V1(zdm__load);
 
 /* An argument that must not be NULL. */
 static void
@@ -203,6 +204,15 @@ zdm__mirror(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function \"%s\" was not called by trigger manager", "zdm._mirror"));
 	return PointerGetDatum(zdm_mirror_fire((TriggerData *) fcinfo->context));
+}
+
+/*
+ * Whoever plans this has the library.
+ */
+Datum
+zdm__load(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(true);
 }
 
 Datum

@@ -8,11 +8,18 @@
  * the order of locks.  Triggers for statements are not inherited, so each
  * partition has its own.
  *
+ * The order of locks needs the library before a statement begins, and a
+ * trigger loads it only in the middle of a session's first.  Therefore a
+ * second table has a statistics object whose expression calls a function of
+ * the library on a constant: the planner evaluates that whenever it plans a
+ * statement on the table.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "catalog/pg_inherits.h"
+#include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -43,6 +50,7 @@ static const struct
 	"create the trigger that has it locked first"},
 };
 
+static char *statistics_name(Oid relid);
 static List *each_trigger(ZdmMigration *migration, bool create);
 static List *table_triggers(ZdmMigration *migration, Oid relid, bool second,
 							bool create);
@@ -51,15 +59,53 @@ static bool others_need(ZdmMigration *migration, Oid relid, bool second);
 List *
 zdm_mirror_install_steps(ZdmMigration *migration)
 {
-	return lappend(each_trigger(migration, true),
-				   zdm_step(ZDM_STEP_ADD_RULES, NoLock, "install the mirror rule", NULL));
+	List	   *steps = each_trigger(migration, true);
+	ListCell   *lc;
+
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (!others_need(migration, rule->second, true))
+			steps = lappend(steps,
+							zdm_step_on(rule->second, ZDM_STEP_DDL, ShareUpdateExclusiveLock,
+										"have whoever plans a statement on it load the library",
+										psprintf("CREATE STATISTICS %s ON (zdm._load() AND %s IS NULL) FROM %s",
+												 statistics_name(rule->second),
+												 quote_identifier(linitial(rule->second_keys)),
+												 zdm_quote_relation(rule->second))));
+	}
+	return lappend(steps, zdm_step(ZDM_STEP_ADD_RULES, NoLock, "install the mirror rule", NULL));
 }
 
 List *
 zdm_mirror_remove_steps(ZdmMigration *migration)
 {
-	return lcons(zdm_step(ZDM_STEP_DROP_RULES, NoLock, "remove the mirror rule", NULL),
-				 each_trigger(migration, false));
+	List	   *steps = list_make1(zdm_step(ZDM_STEP_DROP_RULES, NoLock, "remove the mirror rule", NULL));
+	ListCell   *lc;
+
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (!others_need(migration, rule->second, true))
+			steps = lappend(steps,
+							zdm_step_on(rule->second, ZDM_STEP_DDL, ShareUpdateExclusiveLock,
+										"drop the statistics object that loads the library",
+										psprintf("DROP STATISTICS IF EXISTS %s",
+												 statistics_name(rule->second))));
+	}
+	return list_concat(steps, each_trigger(migration, false));
+}
+
+/*
+ * Its name, in the table's schema.
+ */
+static char *
+statistics_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  makeObjectName("~zdm", get_rel_name(relid), "load"));
 }
 
 static List *

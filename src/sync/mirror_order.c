@@ -15,9 +15,8 @@
  * locked, also its key; then the trigger behind it locks what it needs, too
  * late but rightly.
  *
- * Where the statement is not known (the first one of a session, when the
- * library is not preloaded), the order is not kept: nothing is lost, but two
- * such statements may deadlock.
+ * The statement is not known where the library was loaded in its middle;
+ * mirror_install.c sees to it that this does not happen.
  *
  *-------------------------------------------------------------------------
  */
