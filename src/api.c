@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/trigger.h"
@@ -16,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 #include "backfill/verify.h"
 #include "catalog/migration.h"
@@ -46,6 +48,7 @@ PG_FUNCTION_INFO_V1(zdm_explain);
 PG_FUNCTION_INFO_V1(zdm__sync_row);
 PG_FUNCTION_INFO_V1(zdm__guard);
 PG_FUNCTION_INFO_V1(zdm_join_table_to_column);
+PG_FUNCTION_INFO_V1(zdm_column_to_join_table);
 PG_FUNCTION_INFO_V1(zdm__mirror);
 PG_FUNCTION_INFO_V1(zdm__load);
 
@@ -190,6 +193,45 @@ zdm_join_table_to_column(PG_FUNCTION_ARGS)
 	if (migration->name == NULL)
 		migration->name = zdm_default_name("fold_%s_into_%s_%s", zdm_relation_label(join),
 										   zdm_relation_label(migration->relation), column);
+	return expand_result(migration);
+}
+
+Datum
+zdm_column_to_join_table(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	char	   *column;
+	char	   *first_by;
+	RangeVar   *join;
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "column_name");
+	require(fcinfo, 2, "join_table");
+	require(fcinfo, 3, "first_by");
+	migration->pattern = pstrdup("column_to_join_table");
+	migration->strategy = pstrdup("dual_write");
+	migration->relation = PG_GETARG_OID(0);
+	column = name_argument(fcinfo, 1);
+	migration->old_columns = list_make1(column);
+	join = makeRangeVarFromNameList(textToQualifiedNameList(PG_GETARG_TEXT_PP(2)));
+	first_by = text_argument(fcinfo, 3);
+	migration->name = text_argument(fcinfo, 4);
+	zdm_check_caller(migration->relation);
+	if (join->catalogname != NULL || (strcmp(first_by, "asc") != 0 && strcmp(first_by, "desc") != 0))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				join->catalogname != NULL
+				? errmsg("\"join_table\" names a database")
+				: errmsg("\"first_by\" is neither asc nor desc"),
+				errhint("See \\df+ zdm.column_to_join_table"));
+	zdm_set_argument(migration, "join_table", join->relname);
+	zdm_set_argument(migration, "schema", join->schemaname ? join->schemaname
+					 : get_namespace_name(get_rel_namespace(migration->relation)));
+	zdm_set_argument(migration, "first_by", first_by);
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("spread_%s_%s_into_%s",
+										   zdm_relation_label(migration->relation),
+										   column, join->relname);
 	return expand_result(migration);
 }
 

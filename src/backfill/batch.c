@@ -105,6 +105,7 @@ static void fill_blocks(void *arg);
 static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
 static void fill_row(void *arg);
+static void copy_row(Batch *batch);
 static bool may_be_held(TupleTableSlot *row);
 static bool store_new_row(Batch *batch);
 static bool store_by_sql(Batch *batch);
@@ -390,6 +391,9 @@ fill_row(void *arg)
 
 	MemoryContextReset(batch->row_cxt);
 	old = MemoryContextSwitchTo(batch->row_cxt);
+	if (batch->mirrors != NULL &&
+		zdm_mirror_is_copied(batch->mirrors, batch->migration->name, batch->old_row))
+		copy_row(batch);
 	batch->new_row = batch->mirrors != NULL
 		? zdm_mirror_filled(batch->mirrors, batch->migration->name, batch->old_row)
 		: zdm_row_backfilled(batch->rel, batch->set, batch->migration->name, batch->old_row);
@@ -400,6 +404,33 @@ fill_row(void *arg)
 			batch->rows_changed++;
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Give the second table what the row has for it, under a lock that excludes
+ * whoever writes either of the two.
+ */
+static void
+copy_row(Batch *batch)
+{
+	TupleTableSlot *locked = table_slot_create(batch->rel, NULL);
+	TM_FailureData failure = {.xmax = InvalidTransactionId};
+	TM_Result	result;
+
+	result = table_tuple_lock(batch->rel, &batch->old_row->tts_tid, GetActiveSnapshot(),
+							  locked, GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							  LockWaitSkip, 0, &failure);
+	ExecDropSingleTupleTableSlot(locked);
+	if (result == TM_Ok)
+	{
+		if (zdm_mirror_copied(batch->mirrors, batch->migration->name, batch->old_row))
+			batch->rows_changed++;
+	}
+	else if (result == TM_WouldBlock || result == TM_BeingModified)
+	{
+		note_blocker(batch, failure.xmax);
+		put_aside(batch);
+	}
 }
 
 /*

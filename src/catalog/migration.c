@@ -452,6 +452,22 @@ zdm_migration_set_state(ZdmMigration *migration, ZdmState state)
 		zdm_sync_rules_changed(lfirst_oid(lc));
 }
 
+/*
+ * Store the other tables, of which expand has made some.
+ */
+void
+zdm_migration_set_others(ZdmMigration *migration)
+{
+	ZdmIdentity saved;
+
+	zdm_catalog_begin(&saved);
+	zdm_execute(SPI_OK_UPDATE,
+				"UPDATE zdm.migration SET others = $2::pg_catalog.regclass[] WHERE id = $1",
+				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+						 relations_arg(migration->others)));
+	zdm_catalog_end(&saved);
+}
+
 void
 zdm_migration_set_quarantine(ZdmMigration *migration, TimestampTz until)
 {

@@ -21,6 +21,7 @@
 
 #include "catalog/mirror_rule.h"
 #include "catalog/sync_rule.h"
+#include "util/ident.h"
 #include "util/spi.h"
 
 /* The columns of zdm.mirror_rule. */
@@ -129,6 +130,16 @@ zdm_mirror_rules_on(List *relids)
 }
 
 /*
+ * The second table's name, qualified and quoted.
+ */
+char *
+zdm_mirror_second_name(const ZdmMirrorRule *rule)
+{
+	return OidIsValid(rule->second) ? zdm_quote_relation(rule->second)
+		: quote_qualified_identifier(rule->new_schema, rule->new_table);
+}
+
+/*
  * The tables (oids) that rules are on.
  */
 List *
@@ -140,7 +151,8 @@ zdm_mirror_tables(List *rules)
 	foreach(lc, rules)
 	{
 		result = list_append_unique_oid(result, ((ZdmMirrorRule *) lfirst(lc))->first);
-		result = list_append_unique_oid(result, ((ZdmMirrorRule *) lfirst(lc))->second);
+		if (OidIsValid(((ZdmMirrorRule *) lfirst(lc))->second))
+			result = list_append_unique_oid(result, ((ZdmMirrorRule *) lfirst(lc))->second);
 	}
 	return result;
 }

@@ -21,7 +21,9 @@ typedef struct ZdmMirrorRule
 	int64		migration;
 	int			number;			/* of the rule in its migration */
 	Oid			first;			/* its row is locked before the second's */
-	Oid			second;
+	Oid			second;			/* InvalidOid: expand is still to make it ... */
+	char	   *new_schema;		/* ... under this name */
+	char	   *new_table;
 	List	   *first_keys;		/* of char *: the keys, column by column */
 	List	   *second_keys;
 	List	   *first_columns;	/* of char *: what they have in common */
@@ -38,6 +40,7 @@ extern void zdm_mirror_rule_insert(int64 migration, int number,
 extern void zdm_mirror_rules_delete(int64 migration);
 extern List *zdm_mirror_rules_of(int64 migration);
 extern List *zdm_mirror_rules_on(List *relids);
+extern char *zdm_mirror_second_name(const ZdmMirrorRule *rule);
 extern List *zdm_mirror_tables(List *rules);
 
 #endif							/* ZDM_CATALOG_MIRROR_RULE_H */

@@ -514,6 +514,11 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 			zdm_execute_ddl(step->sql);
 			break;
 		case ZDM_STEP_ADD_RULES:
+			if (zdm_pattern(migration->pattern)->complete != NULL)
+			{
+				zdm_pattern(migration->pattern)->complete(migration);
+				zdm_migration_set_others(migration);
+			}
 			foreach(lc, migration->rules)
 				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
 			foreach(lc, migration->mirrors)

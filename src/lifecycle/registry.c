@@ -13,6 +13,7 @@ static const ZdmPattern *const patterns[] = {
 	&zdm_rename_column_pattern,
 	&zdm_sync_columns_pattern,
 	&zdm_join_table_to_column_pattern,
+	&zdm_column_to_join_table_pattern,
 };
 
 const ZdmPattern *

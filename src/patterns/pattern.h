@@ -46,6 +46,12 @@ typedef struct ZdmPattern
 	List	   *(*rollback) (ZdmMigration *migration);
 
 	/*
+	 * Complete the spec with what the steps of expand have made (rules, other
+	 * tables), before the rules are installed.  NULL: it is complete.
+	 */
+	void		(*complete) (ZdmMigration *migration);
+
+	/*
 	 * Of the DDL in migrate, what is still to be done, as the catalog has it
 	 * now: run between the indexes and the verification, each step in a
 	 * transaction of its own and as its table's owner.  NULL: there is none.
@@ -79,5 +85,6 @@ extern int	zdm_hint_rollback(ZdmMigration *migration);
 extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
 extern const ZdmPattern zdm_join_table_to_column_pattern;
+extern const ZdmPattern zdm_column_to_join_table_pattern;
 
 #endif							/* ZDM_PATTERNS_PATTERN_H */

@@ -9,11 +9,10 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/sysattr.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
-#include "nodes/bitmapset.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -40,6 +39,8 @@ static pg_noreturn void ambiguous(Relation join, List *found, const char *argume
 static bool has_unique_index(Relation join, List *columns);
 static pg_noreturn void not_unique(Relation join, List *columns);
 static char *quoted_names(List *names);
+static char *reference_sql(ZdmReference *reference, List *columns, char action,
+						   const char *replacement);
 static const char *action_sql(char action);
 
 /*
@@ -221,18 +222,7 @@ given_columns(Relation join, const char *given, const char *argument)
 static void
 complete(Relation target, ZdmReference *reference, const char *argument)
 {
-	Oid			index;
-	Bitmapset  *keys = NULL;
-	int			attnum = -1;
-
-	(void) RelationGetIndexList(target);
-	index = zdm_primary_key_index(target);
-	if (OidIsValid(index))
-		keys = RelationGetIndexAttrBitmap(target, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	while ((attnum = bms_next_member(keys, attnum)) >= 0)
-		reference->referenced = lappend(reference->referenced,
-										get_attname(RelationGetRelid(target),
-													attnum + FirstLowInvalidHeapAttributeNumber, false));
+	reference->referenced = zdm_primary_key_columns(target);
 	if (list_length(reference->referenced) != list_length(reference->columns) ||
 		list_length(reference->columns) > 1)
 		ereport(ERROR,
@@ -240,6 +230,56 @@ complete(Relation target, ZdmReference *reference, const char *argument)
 				errmsg("\"%s\" does not say which columns of table \"%s\" are meant",
 					   argument, RelationGetRelationName(target)),
 				errhint("Give the join table a foreign key on them."));
+}
+
+/*
+ * The columns of a table's primary key, in its order; NIL where it has none.
+ */
+List *
+zdm_primary_key_columns(Relation rel)
+{
+	List	   *result = NIL;
+	Oid			relid;
+	Relation	index;
+
+	(void) RelationGetIndexList(rel);
+	relid = zdm_primary_key_index(rel);
+	if (!OidIsValid(relid))
+		return NIL;
+	index = index_open(relid, AccessShareLock);
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+		result = lappend(result, get_attname(RelationGetRelid(rel),
+											 index->rd_index->indkey.values[i], false));
+	index_close(index, AccessShareLock);
+	return result;
+}
+
+/*
+ * Whether a line in a list of dependents is an index on just these columns,
+ * or the constraint that it stands for.
+ */
+bool
+zdm_is_index_on(Relation rel, List *columns, const char *description)
+{
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		ObjectAddress object;
+		List	   *names = NIL;
+
+		ObjectAddressSet(object, RelationRelationId, lfirst_oid(lc));
+		for (int i = 0; i < index->rd_index->indnatts; i++)
+			if (index->rd_index->indkey.values[i] > 0)
+				names = lappend(names, get_attname(RelationGetRelid(rel),
+												   index->rd_index->indkey.values[i], false));
+		result |= !index->rd_index->indisunique && index->rd_index->indnatts == list_length(names) &&
+			same_names(names, columns) && strcmp(getObjectDescription(&object, false), description) == 0;
+		index_close(index, AccessShareLock);
+	}
+	return result;
 }
 
 static void
@@ -407,6 +447,26 @@ quoted_names(List *names)
 char *
 zdm_reference_sql(ZdmReference *reference, List *columns)
 {
+	return reference_sql(reference, columns, FKCONSTR_ACTION_CASCADE, "SET NULL");
+}
+
+/*
+ * The foreign key of a join table's columns, which says the same as that of a
+ * column: where that becomes NULL, the join table's row goes.
+ */
+char *
+zdm_join_reference_sql(ZdmReference *reference, List *columns)
+{
+	return reference_sql(reference, columns, FKCONSTR_ACTION_SETNULL, "CASCADE");
+}
+
+/*
+ * A foreign key like another one, but for one action on delete.
+ */
+static char *
+reference_sql(ZdmReference *reference, List *columns, char action,
+			  const char *replacement)
+{
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(reference->constraint));
 	Form_pg_constraint form;
 	char	   *result;
@@ -418,7 +478,7 @@ zdm_reference_sql(ZdmReference *reference, List *columns)
 					  quoted_names(columns), zdm_quote_relation(reference->relation),
 					  quoted_names(reference->referenced),
 					  form->confmatchtype == FKCONSTR_MATCH_FULL ? " MATCH FULL" : "",
-					  form->confdeltype == FKCONSTR_ACTION_CASCADE ? "SET NULL" : action_sql(form->confdeltype),
+					  form->confdeltype == action ? replacement : action_sql(form->confdeltype),
 					  action_sql(form->confupdtype),
 					  form->condeferrable ? " DEFERRABLE" : "",
 					  form->condeferred ? " INITIALLY DEFERRED" : "");

@@ -29,7 +29,10 @@ extern ZdmReference *zdm_reference_of(Relation rel, List *columns);
 extern void zdm_check_reference(Relation join, ZdmReference *reference);
 extern void zdm_check_one_row(Relation join, List *columns);
 extern char *zdm_reference_sql(ZdmReference *reference, List *columns);
+extern char *zdm_join_reference_sql(ZdmReference *reference, List *columns);
 extern char *zdm_constraint_description(Oid constraint);
+extern List *zdm_primary_key_columns(Relation rel);
+extern bool zdm_is_index_on(Relation rel, List *columns, const char *description);
 extern void zdm_guard_mirror(ZdmMigration *migration);
 
 #endif							/* ZDM_SCHEMA_JOIN_TABLE_H */

@@ -17,6 +17,9 @@
  *	 insert, update				set the first's columns
  *	 delete						set them NULL, where they are that row's
  *	 another key				both
+ * where the second table may have several rows for one of the first
+ *	 first table				replace the one that it showed
+ *	 second table				the first table shows the first of them
  *
  * A row that the backfill has not come to yet is treated as its counterpart
  * says: a write of the first table that does not touch the columns fetches
@@ -60,6 +63,7 @@ static TransactionId early = InvalidTransactionId;
 static void fire_after_row(TriggerData *trigdata);
 static void first_changed(Change *change);
 static void optional_changed(Change *change);
+static void several_changed(Change *change, bool was, bool is, bool same_key);
 static void put(Change *change, bool may_exist);
 static void fetch(Change *change);
 static void second_changed(Change *change);
@@ -165,6 +169,11 @@ optional_changed(Change *change)
 	bool		unfilled = mirror->backfilling && !was;
 	bool		waits = TransactionIdIsValid(early) && early == GetTopTransactionIdIfAny();
 
+	if (mirror->several)
+	{
+		several_changed(change, was, is, same_key);
+		return;
+	}
 	if (before != NULL && !same_key && !mirror->referencing)
 		zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
 	if (after == NULL)
@@ -187,6 +196,28 @@ optional_changed(Change *change)
 	else if (mirror->backfilling && mirror->fills_second && is)
 		put(change, true);
 	else if (unfilled && !mirror->fills_second)
+		fetch(change);
+}
+
+/*
+ * Where the second table may have several, the one that the first table
+ * showed is replaced by the one that it shows now; where that is none, the
+ * first table shows the first of those that are left.
+ */
+static void
+several_changed(Change *change, bool was, bool is, bool same_key)
+{
+	ZdmMirror  *mirror = change->mirror;
+	bool		same = same_key && was == is &&
+		zdm_mirror_same(mirror, change->before, change->after, mirror->keys, mirror->count);
+
+	if (change->after == NULL || (same && !mirror->backfilling))
+		return;
+	if (was && same_key && !same)
+		zdm_mirror_do(mirror, ZDM_MIRROR_REMOVE, change->before, NULL);
+	if (is)
+		zdm_mirror_do(mirror, ZDM_MIRROR_ADD, change->after, NULL);
+	else if (was)
 		fetch(change);
 }
 
@@ -227,7 +258,14 @@ second_changed(Change *change)
 	if (before != NULL && after != NULL && same_key &&
 		zdm_mirror_same(mirror, before, after, mirror->keys, mirror->count))
 		return;
-	if (mirror->optional > 0)
+	if (mirror->several)
+	{
+		if (before != NULL && !same_key)
+			zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, before, NULL);
+		if (after != NULL && zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, after, NULL) == 0)
+			early = GetTopTransactionId();
+	}
+	else if (mirror->optional > 0)
 	{
 		if (before != NULL && !same_key)
 			zdm_mirror_do(mirror, ZDM_MIRROR_CLEAR, before, NULL);

@@ -20,10 +20,14 @@ typedef enum ZdmMirrorAction
 	ZDM_MIRROR_SET,				/* that row's columns */
 	ZDM_MIRROR_MOVE,			/* that row's key and columns */
 	ZDM_MIRROR_INSERT,
+	ZDM_MIRROR_ADD,				/* insert, unless it is there */
+	ZDM_MIRROR_REMOVE,			/* delete the row with that key and columns */
+	ZDM_MIRROR_SHOW,			/* have the first table show the first of several */
 	ZDM_MIRROR_DELETE,
 	ZDM_MIRROR_CLEAR,			/* the columns, where they are as given */
 	ZDM_MIRROR_EMPTY,			/* whatever has no counterpart here any more */
 	ZDM_MIRROR_SET_HERE,		/* the columns of the row here */
+	ZDM_MIRROR_MEMBER,			/* look for the row with that key and columns */
 	ZDM_MIRROR_LOOKUP			/* the columns of the row with that key */
 } ZdmMirrorAction;
 
@@ -55,6 +59,9 @@ typedef struct ZdmMirror
 	bool		backfilling;	/* the new shape may lack rows or values */
 	bool		fills_second;
 	bool		referencing;
+	bool		several;		/* the second table may have several rows for
+								 * a key ... */
+	bool		last_first;		/* ... and the first shows the last of them */
 	int			keys;			/* so many of the columns are the key */
 	int			optional;		/* so many behind these say, by not being
 								 * NULL, that the second table has a row */
@@ -97,6 +104,8 @@ extern uint64 zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 							const ZdmMirrorRow *row, const ZdmMirrorRow *before);
 extern bool zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row,
 							  Snapshot snapshot);
+extern bool zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row,
+							  Snapshot snapshot);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 							   const ZdmMirrorRow *after);
@@ -112,6 +121,10 @@ extern void zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot);
 extern Bitmapset *zdm_mirror_fills(ZdmMirrorSet *set, const char *migration);
 extern TupleTableSlot *zdm_mirror_filled(ZdmMirrorSet *set, const char *migration,
 										 TupleTableSlot *slot);
+extern bool zdm_mirror_is_copied(ZdmMirrorSet *set, const char *migration,
+								 TupleTableSlot *slot);
+extern bool zdm_mirror_copied(ZdmMirrorSet *set, const char *migration,
+							  TupleTableSlot *slot);
 extern bool zdm_mirror_matches(ZdmMirrorSet *set, const char *migration,
 							   TupleTableSlot *slot, bool *unfilled);
 

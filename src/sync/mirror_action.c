@@ -55,8 +55,12 @@ static Action *running = NULL;
 
 static void execute(ZdmMirror *mirror, ZdmMirrorAction action,
 					const ZdmMirrorRow *row, const ZdmMirrorRow *before);
+static void look(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
+				 Snapshot snapshot);
 static SPIPlanPtr get_plan(ZdmMirror *mirror, ZdmMirrorAction action);
 static char *action_sql(const ZdmMirror *mirror, ZdmMirrorAction action);
+static void append_show(StringInfo sql, const ZdmMirror *mirror);
+static void append_order(StringInfo sql, const ZdmMirror *mirror, bool here);
 static void append_names(StringInfo sql, const ZdmMirror *mirror, int from, int to);
 static void append_values(StringInfo sql, const ZdmMirror *mirror, int from, int to);
 static void append_settings(StringInfo sql, const ZdmMirror *mirror, int from, int to);
@@ -179,10 +183,7 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 		CommandCounterIncrement();
 		snapshot = GetLatestSnapshot();
 	}
-	if (SPI_execute_snapshot(get_plan(mirror, ZDM_MIRROR_LOOKUP), row->values,
-							 row->nulls, snapshot, InvalidSnapshot,
-							 true, false, 2) != SPI_OK_SELECT)
-		elog(ERROR, "unexpected result of a mirror rule's lookup");
+	look(mirror, ZDM_MIRROR_LOOKUP, row, snapshot);
 	SetUserIdAndSecContext(user, security);
 	if (SPI_processed > 1)
 		ereport(ERROR,
@@ -212,6 +213,41 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 }
 
 /*
+ * Whether the second table has a row with just these values, by the snapshot.
+ */
+bool
+zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row, Snapshot snapshot)
+{
+	Relation	there = table_open(mirror->there, AccessShareLock);
+	Oid			user;
+	int			security;
+	bool		found;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(there->rd_rel->relowner,
+						   security | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_NOFORCE_RLS);
+	look(mirror, ZDM_MIRROR_MEMBER, row, snapshot);
+	SetUserIdAndSecContext(user, security);
+	found = SPI_processed > 0;
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	table_close(there, NoLock);
+	return found;
+}
+
+static void
+look(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
+	 Snapshot snapshot)
+{
+	if (SPI_execute_snapshot(get_plan(mirror, action), row->values, row->nulls,
+							 snapshot, InvalidSnapshot, true, false, 2) != SPI_OK_SELECT)
+		elog(ERROR, "unexpected result of a mirror rule's lookup");
+}
+
+/*
  * Whether the table on this side of a rule is just being written by a
  * statement of the same rule's.
  */
@@ -238,11 +274,16 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 		case ZDM_MIRROR_SET_HERE:
 		case ZDM_MIRROR_MOVE:
 		case ZDM_MIRROR_INSERT:
+		case ZDM_MIRROR_ADD:
 			return after != NULL &&
 				zdm_mirror_same(mirror, after, running->row, 0, mirror->count);
 		case ZDM_MIRROR_DELETE:
+		case ZDM_MIRROR_REMOVE:
 			return after == NULL &&
 				zdm_mirror_same(mirror, before, running->row, 0, mirror->keys);
+		case ZDM_MIRROR_SHOW:
+			return after != NULL &&
+				zdm_mirror_same(mirror, after, running->row, 0, mirror->keys);
 		case ZDM_MIRROR_CLEAR:
 			if (after == NULL ||
 				!zdm_mirror_same(mirror, after, running->row, 0, mirror->keys))
@@ -253,6 +294,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 				return true;
 			break;
 		case ZDM_MIRROR_LOCK:
+		case ZDM_MIRROR_MEMBER:
 		case ZDM_MIRROR_LOOKUP:
 			return false;
 	}
@@ -336,11 +378,27 @@ action_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			append_key(&sql, mirror, count);
 			break;
 		case ZDM_MIRROR_INSERT:
+		case ZDM_MIRROR_ADD:
 			appendStringInfo(&sql, "INSERT INTO %s (", table);
 			append_names(&sql, mirror, 0, count);
 			appendStringInfoString(&sql, ") OVERRIDING SYSTEM VALUE VALUES (");
 			append_values(&sql, mirror, 0, count);
 			appendStringInfoChar(&sql, ')');
+			if (action == ZDM_MIRROR_ADD)
+				appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
+			break;
+		case ZDM_MIRROR_REMOVE:
+			appendStringInfo(&sql, "DELETE FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			append_same(&sql, mirror);
+			break;
+		case ZDM_MIRROR_MEMBER:
+			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			append_same(&sql, mirror);
+			break;
+		case ZDM_MIRROR_SHOW:
+			append_show(&sql, mirror);
 			break;
 		case ZDM_MIRROR_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s t WHERE ", table);
@@ -384,9 +442,48 @@ action_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 								 type_name(mirror->columns[i].type));
 			appendStringInfo(&sql, " FROM %s t WHERE ", table);
 			append_key(&sql, mirror, 0);
+			if (mirror->several)
+				append_order(&sql, mirror, false);
 			break;
 	}
 	return sql.data;
+}
+
+/*
+ * In the first table, the columns of the row of the second that comes first,
+ * NULL where there is none.
+ */
+static void
+append_show(StringInfo sql, const ZdmMirror *mirror)
+{
+	appendStringInfo(sql, "UPDATE %s t SET (", zdm_quote_relation(mirror->there));
+	append_names(sql, mirror, mirror->keys, mirror->count);
+	appendStringInfoString(sql, ") = (SELECT ");
+	for (int i = mirror->keys; i < mirror->count; i++)
+		appendStringInfo(sql, "%sh.%s", i > mirror->keys ? ", " : "",
+						 quote_identifier(mirror->columns[i].name));
+	appendStringInfo(sql, " FROM %s h WHERE ", zdm_quote_relation(mirror->here));
+	for (int i = 0; i < mirror->keys; i++)
+		appendStringInfo(sql, "%sh.%s %s $%d", i > 0 ? " AND " : "",
+						 quote_identifier(mirror->columns[i].name),
+						 equals_operator(mirror->columns[i].type), i + 1);
+	append_order(sql, mirror, true);
+	appendStringInfoString(sql, ") WHERE ");
+	append_key(sql, mirror, 0);
+}
+
+/*
+ * Of several rows of the second table, the first.
+ */
+static void
+append_order(StringInfo sql, const ZdmMirror *mirror, bool here)
+{
+	for (int i = mirror->keys; i < mirror->count; i++)
+		appendStringInfo(sql, "%s %s.%s%s", i > mirror->keys ? "," : " ORDER BY",
+						 here ? "h" : "t",
+						 quote_identifier(here ? mirror->columns[i].name : mirror->columns[i].there),
+						 mirror->last_first ? " DESC" : "");
+	appendStringInfoString(sql, " LIMIT 1");
 }
 
 static void

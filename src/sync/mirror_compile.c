@@ -236,6 +236,8 @@ compile_mirror(Relation rel, List *relids, ZdmMirrorRule *rule,
 	mirror->fills_second = rule->fills_second;
 	mirror->referencing = rule->referencing;
 	mirror->optional = rule->optional;
+	mirror->several = rule->several;
+	mirror->last_first = rule->first_by != NULL && strcmp(rule->first_by, "desc") == 0;
 	return true;
 }
 

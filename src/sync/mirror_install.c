@@ -50,10 +50,12 @@ static const struct
 	"create the trigger that has it locked first"},
 };
 
-static char *statistics_name(Oid relid);
+static char *statistics_name(ZdmMirrorRule *rule);
 static List *each_trigger(ZdmMigration *migration, bool create);
 static List *table_triggers(ZdmMigration *migration, Oid relid, bool second,
 							bool create);
+static List *new_table_triggers(ZdmMirrorRule *rule, bool create);
+static ZdmStep *trigger_step(Oid relid, const char *table, size_t number, bool create);
 static bool others_need(ZdmMigration *migration, Oid relid, bool second);
 
 List *
@@ -71,9 +73,9 @@ zdm_mirror_install_steps(ZdmMigration *migration)
 							zdm_step_on(rule->second, ZDM_STEP_DDL, ShareUpdateExclusiveLock,
 										"have whoever plans a statement on it load the library",
 										psprintf("CREATE STATISTICS %s ON (zdm._load() AND %s IS NULL) FROM %s",
-												 statistics_name(rule->second),
+												 statistics_name(rule),
 												 quote_identifier(linitial(rule->second_keys)),
-												 zdm_quote_relation(rule->second))));
+												 zdm_mirror_second_name(rule))));
 	}
 	return lappend(steps, zdm_step(ZDM_STEP_ADD_RULES, NoLock, "install the mirror rule", NULL));
 }
@@ -93,7 +95,7 @@ zdm_mirror_remove_steps(ZdmMigration *migration)
 							zdm_step_on(rule->second, ZDM_STEP_DDL, ShareUpdateExclusiveLock,
 										"drop the statistics object that loads the library",
 										psprintf("DROP STATISTICS IF EXISTS %s",
-												 statistics_name(rule->second))));
+												 statistics_name(rule))));
 	}
 	return list_concat(steps, each_trigger(migration, false));
 }
@@ -102,10 +104,14 @@ zdm_mirror_remove_steps(ZdmMigration *migration)
  * Its name, in the table's schema.
  */
 static char *
-statistics_name(Oid relid)
+statistics_name(ZdmMirrorRule *rule)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  makeObjectName("~zdm", get_rel_name(relid), "load"));
+	bool		exists = OidIsValid(rule->second);
+
+	return quote_qualified_identifier(exists ? get_namespace_name(get_rel_namespace(rule->second))
+									  : rule->new_schema,
+									  makeObjectName("~zdm", exists ? get_rel_name(rule->second)
+													 : rule->new_table, "load"));
 }
 
 static List *
@@ -119,7 +125,9 @@ each_trigger(ZdmMigration *migration, bool create)
 		ZdmMirrorRule *rule = lfirst(lc);
 
 		steps = list_concat(steps, table_triggers(migration, rule->first, false, create));
-		steps = list_concat(steps, table_triggers(migration, rule->second, true, create));
+		steps = list_concat(steps, OidIsValid(rule->second)
+							? table_triggers(migration, rule->second, true, create)
+							: new_table_triggers(rule, create));
 	}
 	return steps;
 }
@@ -138,8 +146,6 @@ table_triggers(ZdmMigration *migration, Oid relid, bool second, bool create)
 		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
 		{
 			Oid			part = lfirst_oid(lc);
-			const char *name = quote_identifier(triggers[i].name);
-			char	   *table = zdm_quote_relation(part);
 
 			if (triggers[i].inherited && part != relid)
 				continue;
@@ -147,18 +153,38 @@ table_triggers(ZdmMigration *migration, Oid relid, bool second, bool create)
 			if (!create && migration->id != 0 &&
 				!OidIsValid(get_trigger_oid(part, triggers[i].name, true)))
 				continue;
-			steps = lappend(steps,
-							zdm_step_on(part, ZDM_STEP_DDL,
-										create ? ShareRowExclusiveLock : AccessExclusiveLock,
-										create ? triggers[i].description
-										: psprintf("drop trigger %s", name),
-										create
-										? psprintf("CREATE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION zdm._mirror()",
-												   name, triggers[i].events, table, triggers[i].level)
-										: psprintf("DROP TRIGGER %s ON %s", name, table)));
+			steps = lappend(steps, trigger_step(part, zdm_quote_relation(part), i, create));
 		}
 	}
 	return steps;
+}
+
+/*
+ * Those of a second table that expand is still to make, and that is no
+ * partitioned one.
+ */
+static List *
+new_table_triggers(ZdmMirrorRule *rule, bool create)
+{
+	List	   *steps = NIL;
+
+	for (size_t i = 0; i < lengthof(triggers); i++)
+		steps = lappend(steps, trigger_step(InvalidOid, zdm_mirror_second_name(rule), i, create));
+	return steps;
+}
+
+static ZdmStep *
+trigger_step(Oid relid, const char *table, size_t number, bool create)
+{
+	const char *name = quote_identifier(triggers[number].name);
+
+	if (!create)
+		return zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
+						   psprintf("drop trigger %s", name),
+						   psprintf("DROP TRIGGER %s ON %s", name, table));
+	return zdm_step_on(relid, ZDM_STEP_DDL, ShareRowExclusiveLock, triggers[number].description,
+					   psprintf("CREATE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION zdm._mirror()",
+								name, triggers[number].events, table, triggers[number].level));
 }
 
 /*

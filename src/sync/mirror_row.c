@@ -78,6 +78,49 @@ zdm_mirror_filled(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot
 }
 
 /*
+ * Whether a backfill gives the second table a row for this one of the first.
+ */
+bool
+zdm_mirror_is_copied(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+		ZdmMirrorRow row;
+
+		if (mirror == NULL || !mirror->fills_second)
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		if (!zdm_mirror_has_null(&row, 0, mirror->keys + mirror->optional))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Give the second table the row that one of the first, which is locked, has in
+ * it.  Returns whether it had none.
+ */
+bool
+zdm_mirror_copied(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot)
+{
+	bool		copied = false;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+		ZdmMirrorRow row;
+
+		if (mirror == NULL || !mirror->fills_second)
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		if (!zdm_mirror_has_null(&row, 0, mirror->keys + mirror->optional))
+			copied |= zdm_mirror_do(mirror, ZDM_MIRROR_ADD, &row, NULL) > 0;
+	}
+	return copied;
+}
+
+/*
  * Whether a row of the first table and the second agree.  unfilled: it lacks
  * what the backfill would give it, and no more.
  */
@@ -99,10 +142,14 @@ zdm_mirror_matches(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slo
 		if (mirror == NULL)
 			continue;
 		zdm_mirror_take(mirror, slot, &row);
-		zdm_mirror_take(mirror, slot, &other);
 		has = !zdm_mirror_has_null(&row, mirror->keys, mirror->keys + mirror->optional);
-		found = !zdm_mirror_has_null(&row, 0, mirror->keys) &&
-			zdm_mirror_lookup(mirror, &other, GetActiveSnapshot());
+		zdm_mirror_take(mirror, slot, &other);
+		if (zdm_mirror_has_null(&row, 0, mirror->keys))
+			found = false;
+		else if (has && mirror->several)
+			found = zdm_mirror_member(mirror, &row, GetActiveSnapshot());
+		else
+			found = zdm_mirror_lookup(mirror, &other, GetActiveSnapshot());
 		if (has == found && (!has || zdm_mirror_same(mirror, &row, &other, 0, mirror->count)))
 			continue;
 		matches = false;

@@ -8,7 +8,7 @@ SELECT has_schema('zdm');
 SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
 SELECT functions_are('zdm', ARRAY['rename_column', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
-                                  'join_table_to_column', '_sync_columns', '_sync_row', '_mirror', '_load', '_guard']);
+                                  'join_table_to_column', 'column_to_join_table', '_sync_columns', '_sync_row', '_mirror', '_load', '_guard']);
 
 -- the public functions: arguments with the names a user may write, results
 SELECT has_function('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text']);
