@@ -144,7 +144,6 @@ check(ZdmMigration *migration, Relation rel)
 	{
 		char	   *key = makeObjectName(RelationGetRelationName(rel), lfirst(lc), NULL);
 
-		zdm_check_column(rel, lfirst(lc));
 		if (strcmp(lfirst(lc), column) == 0 || strcmp(key, column) == 0)
 			ereport(ERROR,
 					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -139,7 +139,7 @@ add_further_columns(ZdmMigration *migration, Relation join, ZdmMirrorRule *rule)
 	{
 		foreach(lc, zdm_query_strings("SELECT e.key FROM pg_catalog.jsonb_each_text($1::pg_catalog.jsonb) e ORDER BY e.key",
 									  ZDM_ARGS(zdm_arg_text(columns))))
-			zdm_check_column(join, lfirst(lc));
+			zdm_check_mirrored_column(join, lfirst(lc));
 	}
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -154,7 +154,7 @@ add_further_columns(ZdmMigration *migration, Relation join, ZdmMirrorRule *rule)
 			lost = lappend(lost, column);
 		else if (name != NULL)
 		{
-			zdm_check_column(join, column);
+			zdm_check_mirrored_column(join, column);
 			rule->second_columns = lappend(rule->second_columns, column);
 			rule->first_columns = lappend(rule->first_columns, name);
 		}
@@ -212,7 +212,7 @@ check(ZdmMigration *migration, Relation target)
 	rule->referencing = OidIsValid(to_target->constraint);
 	add_further_columns(migration, join, rule);
 	foreach(lc, rule->first_keys)
-		zdm_check_column(target, lfirst(lc));
+		zdm_check_mirrored_column(target, lfirst(lc));
 	foreach(lc, rule->first_columns)
 	{
 		zdm_check_new_column(target, lfirst(lc));

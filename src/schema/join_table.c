@@ -211,7 +211,7 @@ given_columns(Relation join, const char *given, const char *argument)
 					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("\"%s\" holds a NULL", argument),
 					errhint("Name the columns."));
-		zdm_check_column(join, lfirst(lc));
+		zdm_check_mirrored_column(join, lfirst(lc));
 	}
 	return columns;
 }
@@ -300,6 +300,20 @@ ambiguous(Relation join, List *found, const char *argument)
 }
 
 /*
+ * Whether the column exists and is written.  Unlike one that is kept in sync
+ * in its own row, it may be part of a partition key.
+ */
+void
+zdm_check_mirrored_column(Relation rel, const char *column)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), column);
+
+	/* What is wrong with these is wrong for all. */
+	if (attnum <= 0 || TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated)
+		zdm_check_column(rel, column);
+}
+
+/*
  * Whether the columns always refer to a row: one without could not move into
  * a column of that row.
  */
@@ -314,7 +328,7 @@ zdm_check_reference(Relation join, ZdmReference *reference)
 	{
 		AttrNumber	attnum = get_attnum(RelationGetRelid(join), lfirst(lc));
 
-		zdm_check_column(join, lfirst(lc));
+		zdm_check_mirrored_column(join, lfirst(lc));
 		if (!TupleDescAttr(RelationGetDescr(join), attnum - 1)->attnotnull)
 			ereport(ERROR,
 					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -227,7 +227,8 @@ several_changed(Change *change, bool was, bool is, bool same_key)
 static void
 put(Change *change, bool may_exist)
 {
-	if (may_exist && zdm_mirror_do(change->mirror, ZDM_MIRROR_SET, change->after, NULL) > 0)
+	if ((may_exist || zdm_mirror_is_nested(change->mirror)) &&
+		zdm_mirror_do(change->mirror, ZDM_MIRROR_SET, change->after, NULL) > 0)
 		return;
 	zdm_mirror_do(change->mirror, ZDM_MIRROR_INSERT, change->after, NULL);
 }
@@ -298,7 +299,9 @@ set_first(Change *change)
 			errmsg("table \"%s\" has no row for this row of table \"%s\"",
 				   get_rel_name(mirror->there), get_rel_name(mirror->here)),
 			errhint("Insert that one first, or roll the migration back: SELECT zdm.rollback(%s);",
-					quote_literal_cstr(mirror->migration)));
+					quote_literal_cstr(mirror->migration)),
+			errcontext("zdm migration \"%s\" on table \"%s\"", mirror->migration,
+					   get_rel_name(mirror->here)));
 }
 
 /*

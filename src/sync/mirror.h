@@ -106,6 +106,7 @@ extern bool zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row,
 							  Snapshot snapshot);
 extern bool zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row,
 							  Snapshot snapshot);
+extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 							   const ZdmMirrorRow *after);

@@ -248,6 +248,21 @@ look(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 }
 
 /*
+ * Whether a statement of the same rule's is under way: the row that it was
+ * run for is there already.
+ */
+bool
+zdm_mirror_is_nested(const ZdmMirror *mirror)
+{
+	for (Action *action = running; action != NULL; action = action->outer)
+	{
+		if (same_rule(action->mirror, mirror))
+			return true;
+	}
+	return false;
+}
+
+/*
  * Whether the table on this side of a rule is just being written by a
  * statement of the same rule's.
  */
