@@ -68,6 +68,10 @@ typedef struct ZdmMirror
 	int			count;
 	ZdmMirrorColumn *columns;
 	SPIPlanPtr	plans[ZDM_MIRROR_ACTIONS];
+	Oid			lookup_index;	/* of the other table, on the key; or 0 */
+	struct ScanKeyData *lookup_keys;	/* in the index's order ... */
+	int		   *lookup_values;	/* ... each of which of our columns */
+	MemoryContext cxt;			/* the set's */
 } ZdmMirror;
 
 /* Valid as long as it is held, also where the rules change meanwhile. */
@@ -110,6 +114,11 @@ extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 							   const ZdmMirrorRow *after);
+
+/* mirror_lookup.c */
+extern bool zdm_mirror_can_scan(ZdmMirror *mirror, Relation there);
+extern bool zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
+							Snapshot snapshot);
 
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);

@@ -167,22 +167,29 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	Relation	there = table_open(mirror->there, AccessShareLock);
-	bool		newest = snapshot == InvalidSnapshot;
 	Oid			user;
 	int			security;
 	bool		found;
 
+	if (snapshot == InvalidSnapshot)
+	{
+		CommandCounterIncrement();
+		snapshot = GetLatestSnapshot();
+	}
+	if (zdm_mirror_can_scan(mirror, there))
+	{
+		PushActiveSnapshot(snapshot);
+		found = zdm_mirror_scan(mirror, there, row, GetActiveSnapshot());
+		PopActiveSnapshot();
+		table_close(there, NoLock);
+		return found;
+	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(there->rd_rel->relowner,
 						   security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_NOFORCE_RLS);
-	if (newest)
-	{
-		CommandCounterIncrement();
-		snapshot = GetLatestSnapshot();
-	}
 	look(mirror, ZDM_MIRROR_LOOKUP, row, snapshot);
 	SetUserIdAndSecContext(user, security);
 	if (SPI_processed > 1)
