@@ -41,6 +41,7 @@ static const struct
 	bool		inherited;
 	const char *description;
 }			triggers[] =
+
 {
 	{ZDM_MIRROR_TRIGGER, "AFTER INSERT OR UPDATE OR DELETE", "ROW", false, true,
 	"create the trigger that writes the other table"},
