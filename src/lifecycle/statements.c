@@ -315,6 +315,7 @@ zdm_vacuum_step(ZdmMigrate *migrate)
 			.database = MyDatabaseId,
 			.migration = migrate->migration->id,
 			.relation = relid,
+			.gently = migrate->pace.gently,
 		};
 
 		namestrcpy(&task.name, migrate->migration->name);
@@ -414,6 +415,7 @@ zdm_run_statement(ZdmMigrate *migrate)
 	SetConfigOption("lock_timeout", limit, PGC_SUSET, PGC_S_SESSION);
 	migrate->statement_since = GetCurrentTimestamp();
 	MemoryContextSwitchTo(migrate->statement_cxt);
+	zdm_pace_vacuum(migrate->pace.gently);
 	zdm_statement_run(migrate->statement);
 	MemoryContextSwitchTo(migrate->cxt);
 	migrate->statement_since = 0;
