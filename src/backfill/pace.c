@@ -41,7 +41,7 @@
 #define GENTLE_BATCH_MS		2
 #define GENTLE_PAUSE		3
 
-/* Without anybody for so long, a stretch of work beside others has ended. */
+/* After so long without anybody, a stretch of work beside others has ended. */
 #define BREAK_MS			100
 
 /* Shorter stretches are not worth a word. */
@@ -56,13 +56,14 @@ void
 zdm_pace_look(ZdmPace *pace)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		goes_on = pace->gently;
 
 	pace->gently = zdm_backfill_pause < 0 && pace->looked != 0 &&
 		somebody_at_work(pace->looked);
 	pace->looked = now;
 	if (!pace->gently)
 		return;
-	if (pace->since == 0 || TimestampDifferenceExceeds(pace->seen, now, BREAK_MS))
+	if (!goes_on && TimestampDifferenceExceeds(pace->seen, now, BREAK_MS))
 		pace->since = now;
 	pace->seen = now;
 }
