@@ -3,11 +3,11 @@
  * the table, acts with the caller's rights on it, and takes the catalog
  * owner's for zdm's own tables alone, inside the library.
  *
- * Their search_path is pinned here, but for five that pin it inside: backfill
+ * Their search_path is pinned here, but for six that pin it inside: backfill
  * and wait (a SET clause would take their right to commit), explain and _sync_columns
  * (the expressions in their arguments are the user's, resolved under his path
- * once and stored qualified), and _sync_row (once per compilation instead of
- * once per row).
+ * once and stored qualified), _guard_start (which looks up the user's table by
+ * it), and _sync_row (once per compilation instead of once per row).
  */
 
 -- patterns
@@ -118,3 +118,8 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm__guard';
 COMMENT ON FUNCTION zdm._guard() IS
 'internal: refuses DDL that would break a migration in flight, and notes dropped tables';
+
+CREATE FUNCTION zdm._guard_start() RETURNS event_trigger LANGUAGE c
+AS 'MODULE_PATHNAME', 'zdm__guard_start';
+COMMENT ON FUNCTION zdm._guard_start() IS
+'internal: locks a compatibility view before its table, where the command that begins changes both';

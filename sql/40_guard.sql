@@ -4,10 +4,16 @@
  */
 
 CREATE EVENT TRIGGER zdm_guard_alter ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER')
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER',
+                 'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'GRANT', 'REVOKE')
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_alter IS
-'refuses DDL that takes away what a migration in flight needs';
+'refuses DDL that takes away what a migration in flight needs, and repeats on a compatibility view what a table is given';
+CREATE EVENT TRIGGER zdm_guard_alter_start ON ddl_command_start
+    WHEN TAG IN ('ALTER TABLE', 'GRANT', 'REVOKE')
+    EXECUTE FUNCTION zdm._guard_start();
+COMMENT ON EVENT TRIGGER zdm_guard_alter_start IS
+'locks a compatibility view before its table, where the command changes both';
 CREATE EVENT TRIGGER zdm_guard_drop ON sql_drop
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_drop IS

@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -27,14 +28,17 @@
 #include "lifecycle/explain.h"
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/registry.h"
 #include "schema/table.h"
 #include "sync/mirror.h"
+#include "schema/view.h"
 #include "sync/row_sync.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
 PG_FUNCTION_INFO_V1(zdm_rename_column);
 PG_FUNCTION_INFO_V1(zdm__sync_columns);
+PG_FUNCTION_INFO_V1(zdm_rename_table);
 PG_FUNCTION_INFO_V1(zdm_start);
 PG_FUNCTION_INFO_V1(zdm_pause);
 PG_FUNCTION_INFO_V1(zdm_resume);
@@ -51,6 +55,7 @@ PG_FUNCTION_INFO_V1(zdm_join_table_to_column);
 PG_FUNCTION_INFO_V1(zdm_column_to_join_table);
 PG_FUNCTION_INFO_V1(zdm__mirror);
 PG_FUNCTION_INFO_V1(zdm__load);
+PG_FUNCTION_INFO_V1(zdm__guard_start);
 
 /* An argument that must not be NULL. */
 static void
@@ -128,7 +133,7 @@ zdm_rename_column(PG_FUNCTION_ARGS)
 	require(fcinfo, 2, "new_name");
 	require(fcinfo, 3, "strategy");
 	migration->pattern = pstrdup("rename_column");
-	migration->relation = PG_GETARG_OID(0);
+	migration->relation = zdm_viewed_table(PG_GETARG_OID(0));
 	old_name = name_argument(fcinfo, 1);
 	new_name = name_argument(fcinfo, 2);
 	migration->old_columns = list_make1(old_name);
@@ -136,14 +141,12 @@ zdm_rename_column(PG_FUNCTION_ARGS)
 	migration->strategy = text_argument(fcinfo, 3);
 	migration->name = text_argument(fcinfo, 4);
 	zdm_check_caller(migration->relation);
-	if (strcmp(migration->strategy, "dual_write") != 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("strategy \"%s\" is not available", migration->strategy),
-				errhint("This version of zdm renames columns with strategy => 'dual_write'."));
+	zdm_check_strategy(migration);
+	if (strcmp(migration->strategy, "view") == 0)
+		zdm_set_argument(migration, "relation_name", zdm_relation_label(PG_GETARG_OID(0)));
 	if (migration->name == NULL)
 		migration->name = zdm_default_name("rename_%s_%s_to_%s",
-										   zdm_relation_label(migration->relation),
+										   zdm_relation_label(PG_GETARG_OID(0)),
 										   old_name, new_name);
 	return expand_result(migration);
 }
@@ -255,6 +258,37 @@ Datum
 zdm__load(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(true);
+}
+
+Datum
+zdm_rename_table(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	char	   *label;
+	List	   *new_name;
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "new_name");
+	require(fcinfo, 2, "strategy");
+	require(fcinfo, 3, "rename_owned");
+	migration->pattern = pstrdup("rename_table");
+	migration->strategy = text_argument(fcinfo, 2);
+	migration->relation = zdm_viewed_table(PG_GETARG_OID(0));
+	migration->name = text_argument(fcinfo, 4);
+	zdm_check_caller(migration->relation);
+	zdm_check_strategy(migration);
+	label = zdm_relation_label(PG_GETARG_OID(0));
+	new_name = zdm_relation_name(text_argument(fcinfo, 1), "new_name");
+	zdm_set_argument(migration, "old_name", label);
+	zdm_set_argument(migration, "new_name", NameListToQuotedString(new_name));
+	if (PG_GETARG_BOOL(3))
+		zdm_set_argument(migration, "rename_owned", "true");
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("rename_%s_to_%s%s%s", label,
+										   list_length(new_name) > 1 ? strVal(linitial(new_name)) : "",
+										   list_length(new_name) > 1 ? "_" : "",
+										   strVal(llast(new_name)));
+	return expand_result(migration);
 }
 
 Datum
@@ -371,5 +405,16 @@ zdm__guard(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function \"%s\" was not called by event trigger manager", "zdm._guard"));
 	zdm_guard((EventTriggerData *) fcinfo->context);
+	PG_RETURN_NULL();
+}
+
+Datum
+zdm__guard_start(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function \"%s\" was not called by event trigger manager", "zdm._guard_start"));
+	zdm_guard_start((EventTriggerData *) fcinfo->context);
 	PG_RETURN_NULL();
 }

@@ -453,10 +453,10 @@ zdm_migration_set_state(ZdmMigration *migration, ZdmState state)
 }
 
 /*
- * Store the other tables, of which expand has made some.
+ * The further relations that it works on from now on.
  */
 void
-zdm_migration_set_others(ZdmMigration *migration)
+zdm_migration_set_others(ZdmMigration *migration, List *others)
 {
 	ZdmIdentity saved;
 
@@ -464,8 +464,9 @@ zdm_migration_set_others(ZdmMigration *migration)
 	zdm_execute(SPI_OK_UPDATE,
 				"UPDATE zdm.migration SET others = $2::pg_catalog.regclass[] WHERE id = $1",
 				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
-						 relations_arg(migration->others)));
+						 relations_arg(others)));
 	zdm_catalog_end(&saved);
+	migration->others = others;
 }
 
 void

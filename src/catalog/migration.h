@@ -79,7 +79,7 @@ extern ZdmMigration *zdm_migration_last(const char *name);
 extern void zdm_migration_scan(int64 id, char **name, ZdmState *state);
 extern bool zdm_migration_refresh(ZdmMigration *migration);
 extern void zdm_migration_set_state(ZdmMigration *migration, ZdmState state);
-extern void zdm_migration_set_others(ZdmMigration *migration);
+extern void zdm_migration_set_others(ZdmMigration *migration, List *others);
 extern void zdm_migration_set_quarantine(ZdmMigration *migration,
 										 TimestampTz until);
 extern void zdm_migration_set_error(int64 id, const char *error);

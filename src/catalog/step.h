@@ -23,6 +23,8 @@ typedef enum ZdmPhase
 typedef enum ZdmStepKind
 {
 	ZDM_STEP_DDL,				/* run the SQL */
+	ZDM_STEP_ADD_VIEW,			/* the same: it makes a compatibility view */
+	ZDM_STEP_DROP_VIEW,			/* the same: it drops the migration's view */
 	ZDM_STEP_ADD_RULES,			/* install the migration's sync rules */
 	ZDM_STEP_DROP_RULES,		/* remove them */
 	ZDM_STEP_BACKFILL,
@@ -41,6 +43,14 @@ typedef struct ZdmStep
 	char	   *sql;
 	Oid			relation;		/* InvalidOid: the migration's table */
 	LOCKMODE	lock;			/* on that */
+	char	   *view_schema;	/* of the view that is made */
+	char	   *view_name;
+
+	/*
+	 * Where the steps before this one decide about its SQL: what it is once
+	 * they have been run.  sql is then what it would be by now.
+	 */
+	char	   *(*sql_now) (ZdmMigration *migration);
 } ZdmStep;
 
 extern ZdmStep *zdm_step(ZdmStepKind kind, LOCKMODE lock,

@@ -92,7 +92,7 @@ zdm_control_start(const char *name, int workers, const char *throttle)
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_MIGRATE,
-						  zdm_pattern(migration->pattern)->migrate(migration));
+						  zdm_pattern(migration)->migrate(migration));
 		return migration->state;
 	}
 	(void) zdm_cover_partitions(migration);

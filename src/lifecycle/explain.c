@@ -262,7 +262,8 @@ zdm_explain_steps(ZdmMigration *migration, ZdmPhase phase, List *steps)
 		else
 			duration = "catalog change";
 		put_row(zdm_phase_name(phase), step->description, step->sql, step->lock,
-				blocks_of(step->lock), duration, whole ? rows : 0, whole ? bytes : 0);
+				step->kind == ZDM_STEP_DROP_VIEW ? "statements through the view" : blocks_of(step->lock),
+				duration, whole ? rows : 0, whole ? bytes : 0);
 	}
 }
 

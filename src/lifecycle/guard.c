@@ -8,8 +8,14 @@
  * them out of sync, minutes or days later.  The DDL is the moment to say so.
  *
  * Called at the end of ALTER TABLE and of anything that creates or alters a
- * trigger, of DROP, and at the start of DROP EXTENSION.  A table that goes
- * takes its migrations with it.
+ * trigger or a view, of GRANT and REVOKE, of DROP, and at the start of DROP
+ * EXTENSION.  A table that goes takes its migrations with it.
+ *
+ * What a compatibility view must follow (a column added, a default, a
+ * privilege) is repeated on it in the same transaction.  By then the command
+ * holds the table, and who reads through the view may have that and wait for
+ * the table: so at the command's start the view is locked, before the table,
+ * in the order of everybody.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,11 +23,14 @@
 
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "parser/parse_func.h"
@@ -45,11 +54,18 @@
 #include "sync/rule.h"
 #include "util/compat.h"
 #include "util/ident.h"
+#include "util/lock.h"
 #include "util/spi.h"
 
 static void guard_alter(bool warn_disabled);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
+static void guard_privileges(GrantStmt *stmt);
+static void mend(ZdmMigration *migration, Relation rel);
+static void run_own_ddl(List *texts);
+static void start_alter(AlterTableStmt *stmt);
+static void start_privileges(GrantStmt *stmt);
+static bool changes_view(AlterTableStmt *stmt);
 static void check_inheritance(Oid relid);
 static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled);
 static void check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled);
@@ -70,7 +86,9 @@ zdm_guard(EventTriggerData *data)
 {
 	if (zdm_own_ddl)
 		return;
-	if (strcmp(data->event, "ddl_command_end") == 0)
+	if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, GrantStmt))
+		guard_privileges((GrantStmt *) data->parsetree);
+	else if (strcmp(data->event, "ddl_command_end") == 0)
 		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER);
 	else if (strcmp(data->event, "sql_drop") == 0)
 		guard_drop();
@@ -88,9 +106,12 @@ guard_alter(bool warn_disabled)
 	List	   *names = zdm_query_strings("SELECT DISTINCT m.oid::pg_catalog.int8::pg_catalog.text FROM"
 										  " (SELECT CASE WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
 										  " THEN (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE t.oid OPERATOR(pg_catalog.=) c.objid)"
+										  " WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+										  " THEN (SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.oid OPERATOR(pg_catalog.=) c.objid)"
 										  " ELSE c.objid END AS oid FROM pg_catalog.pg_event_trigger_ddl_commands() c"
 										  " WHERE c.classid OPERATOR(pg_catalog.=) ANY"
-										  " (ARRAY['pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass]::pg_catalog.oid[])) m"
+										  " (ARRAY['pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass,"
+										  " 'pg_catalog.pg_rewrite'::pg_catalog.regclass]::pg_catalog.oid[])) m"
 										  " WHERE m.oid IS NOT NULL",
 										  0, NULL);
 	ListCell   *lc,
@@ -182,7 +203,9 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 
 	foreach(lc, migration->rules)
 		check_rule(migration, lfirst(lc));
-	zdm_pattern(migration->pattern)->guard(migration, rel);
+	zdm_pattern(migration)->guard(migration, rel);
+	if (zdm_pattern(migration)->mend != NULL)
+		mend(migration, rel);
 	relation_close(rel, AccessShareLock);
 	foreach(lc, zdm_rules_tables(migration->rules))
 	{
@@ -218,6 +241,166 @@ check_mirrors(ZdmMigration *migration)
 			errhint("ALTER TABLE %s ENABLE TRIGGER %s; then check with zdm.verify(%s).",
 					zdm_quote_relation(relid), quote_identifier(ZDM_MIRROR_TRIGGER),
 					quote_literal_cstr(migration->name)));
+}
+
+/*
+ * Bring the compatibility view in line with the table.
+ */
+static void
+mend(ZdmMigration *migration, Relation rel)
+{
+	List	   *steps = zdm_pattern(migration)->mend(migration, rel);
+	List	   *texts = NIL;
+	ListCell   *lc;
+
+	if (steps == NIL)
+		return;
+	zdm_lock_briefly(linitial_oid(migration->others));
+	foreach(lc, steps)
+		texts = lappend(texts, ((ZdmStep *) lfirst(lc))->sql);
+	run_own_ddl(texts);
+	foreach(lc, steps)
+	{
+		ZdmStep    *step = lfirst(lc);
+
+		zdm_event(migration, "info", "view follows", step->description);
+		ereport(NOTICE,
+				errmsg("view \"%s\" of migration \"%s\": %s",
+					   zdm_relation_label(linitial_oid(migration->others)), migration->name,
+					   step->description),
+				errdetail("%s", step->sql));
+	}
+}
+
+static void
+run_own_ddl(List *texts)
+{
+	ListCell   *lc;
+
+	zdm_own_ddl = true;
+	PG_TRY();
+	{
+		foreach(lc, texts)
+			zdm_execute_ddl(lfirst(lc));
+	}
+	PG_FINALLY();
+	{
+		zdm_own_ddl = false;
+	}
+	PG_END_TRY();
+	CommandCounterIncrement();
+}
+
+/*
+ * What was granted or revoked by one of a table's two names is by the other:
+ * of the migrations that the command's start has locked.
+ */
+static void
+guard_privileges(GrantStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return;
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		ZdmMigration *migration = lfirst(lc);
+		List	   *texts;
+
+		if (zdm_pattern(migration)->privileges == NULL ||
+			!zdm_migration_locked(migration->id, ExclusiveLock))
+			continue;
+		/* A second column of one changes what the other's columns have. */
+		for (int pass = 0; pass < 2; pass++)
+		{
+			texts = zdm_pattern(migration)->privileges(migration, stmt);
+			run_own_ddl(texts);
+		}
+		check_migration(migration, NIL, false);
+	}
+}
+
+/*
+ * Before the command.  The path is the user's, to find his table by, and
+ * nothing runs under it.
+ */
+void
+zdm_guard_start(EventTriggerData *data)
+{
+	if (zdm_own_ddl)
+		return;
+	if (IsA(data->parsetree, AlterTableStmt))
+		start_alter((AlterTableStmt *) data->parsetree);
+	else if (IsA(data->parsetree, GrantStmt))
+		start_privileges((GrantStmt *) data->parsetree);
+}
+
+/*
+ * One after the other: two that grant by either name, as a parallel restore
+ * does, would each wait for the other's row of the catalog.
+ */
+static void
+start_privileges(GrantStmt *stmt)
+{
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return;
+	if (stmt->targtype == ACL_TARGET_OBJECT)
+		foreach(lc, stmt->objects)
+			relids = lappend_oid(relids, RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true));
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		ZdmMigration *migration = lfirst(lc);
+		List	   *names = lcons_oid(migration->relation, list_copy(migration->others));
+
+		if (zdm_pattern(migration)->privileges != NULL &&
+			(stmt->targtype != ACL_TARGET_OBJECT ||
+			 list_length(list_difference_oid(names, relids)) < list_length(names)))
+			zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
+	}
+}
+
+/*
+ * Where ALTER TABLE is going to change the view as well, lock that first, and
+ * then the table.
+ */
+static void
+start_alter(AlterTableStmt *stmt)
+{
+	Oid			relid;
+	ListCell   *lc;
+
+	if (!changes_view(stmt))
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
+		return;
+	foreach(lc, zdm_migrations_on(relid))
+	{
+		ZdmMigration *migration = lfirst(lc);
+
+		if (zdm_pattern(migration)->mend != NULL && migration->relation == relid)
+			(void) zdm_lock_in_order(list_make2(zdm_lock(linitial_oid(migration->others), AccessExclusiveLock),
+												zdm_lock(relid, AccessExclusiveLock)));
+	}
+}
+
+static bool
+changes_view(AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableType type = castNode(AlterTableCmd, lfirst(lc))->subtype;
+
+		if (type == AT_AddColumn || type == AT_ColumnDefault ||
+			type == AT_ChangeOwner || type == AT_EnableRowSecurity)
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -11,5 +11,6 @@
 #include "commands/event_trigger.h"
 
 extern void zdm_guard(EventTriggerData *data);
+extern void zdm_guard_start(EventTriggerData *data);
 
 #endif							/* ZDM_LIFECYCLE_GUARD_H */

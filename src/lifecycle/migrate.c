@@ -72,7 +72,7 @@ zdm_lifecycle_migrate(const char *name, bool atomic)
 		ZdmMigration *migration = zdm_migration_of_caller(name);
 
 		zdm_explain_steps(migration, ZDM_MIGRATE,
-						  zdm_pattern(migration->pattern)->migrate(migration));
+						  zdm_pattern(migration)->migrate(migration));
 		return;
 	}
 	if (atomic)
@@ -323,7 +323,7 @@ zdm_migrate_enter_step(ZdmMigrate *migrate, ZdmStepKind kind)
 	if (migrate->step != 0 && migrate->step_kind == kind)
 		return false;
 	leave_step(migrate, NULL);
-	foreach(lc, zdm_pattern(migration->pattern)->migrate(migration))
+	foreach(lc, zdm_pattern(migration)->migrate(migration))
 	{
 		ZdmStep    *step = lfirst(lc);
 

@@ -53,7 +53,7 @@
 bool		zdm_own_ddl = false;
 
 static bool expanded_before(ZdmMigration *migration);
-static void ready_at_once(ZdmMigration *migration);
+static void ready_at_once(ZdmMigration *migration, const char *table);
 static void start_backfill(ZdmMigration *migration);
 static void check_name(const char *name);
 static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
@@ -63,7 +63,10 @@ static bool change_tables(ZdmMigration *migration, ZdmPhase phase,
 						  bool quarantine);
 static List *phase_steps(const ZdmPattern *pattern, ZdmMigration *migration,
 						 ZdmPhase phase, bool quarantine);
-static int64 lock_tables(ZdmMigration *migration);
+static List *locks_of(const ZdmPattern *pattern, ZdmMigration *migration,
+					  ZdmPhase phase, bool quarantine);
+static int64 lock_tables(const ZdmPattern *pattern, ZdmMigration *migration,
+						 ZdmPhase phase, bool quarantine);
 static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
 					  int64 lock_wait_ms);
 static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
@@ -81,10 +84,11 @@ static pg_noreturn void wrong_state(ZdmMigration *migration, const char *what,
 char *
 zdm_lifecycle_expand(ZdmMigration *migration)
 {
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 	Relation	rel;
 	List	   *steps;
 	List	   *locked;
+	char	   *table;
 	int64		waited = 0;
 	ListCell   *lc;
 
@@ -107,12 +111,13 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	do
 	{
 		locked = zdm_migration_tables(migration);
-		waited += lock_tables(migration);
+		waited += lock_tables(pattern, migration, ZDM_EXPAND, false);
 		zdm_check_caller(migration->relation);
 		check_spec(pattern, migration);
 		/* It may work on more tables than it did a moment ago. */
 	} while (list_difference_oid(zdm_migration_tables(migration), locked) != NIL);
 
+	table = zdm_relation_label(migration->relation);
 	rel = relation_open(migration->relation, NoLock);
 	steps = pattern->expand(migration, rel);
 	relation_close(rel, NoLock);
@@ -125,18 +130,21 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 		(void) zdm_step_record(migration, ZDM_MIGRATE, lfirst(lc));
 	zdm_migration_set_state(migration, steps == NIL ? ZDM_READY : ZDM_EXPANDED);
 	if (steps == NIL)
-		ready_at_once(migration);
+		ready_at_once(migration, table);
 	else
 		start_backfill(migration);
 	return migration->name;
 }
 
+/*
+ * table: the name by which the user knows it, which may be another's by now.
+ */
 static void
-ready_at_once(ZdmMigration *migration)
+ready_at_once(ZdmMigration *migration, const char *table)
 {
 	ereport(NOTICE,
 			errmsg("migration \"%s\" is ready: both versions can use table \"%s\"",
-				   migration->name, zdm_relation_label(migration->relation)),
+				   migration->name, table),
 			errhint("Commit; when no old version runs any more: SELECT zdm.contract(%s);",
 					quote_literal_cstr(migration->name)));
 }
@@ -337,7 +345,7 @@ zdm_lifecycle_rollback(const char *name)
 static bool
 change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 {
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 
 	/* Before contract the old shape has everything. */
 	bool		must_agree = phase != ZDM_ROLLBACK || migration->state == ZDM_CONTRACTED;
@@ -354,7 +362,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 		return false;
 	}
 	zdm_interrupt_statements(migration->id);
-	waited = lock_tables(migration);
+	waited = lock_tables(pattern, migration, phase, quarantine);
 	zdm_check_attached(pattern, migration, phase);
 	if (must_agree)
 		(void) zdm_check_in_sync(migration, compared);
@@ -439,23 +447,46 @@ begin_transition(const char *name)
 }
 
 /*
- * Lock the tables and their partitions against everybody.  Partitions that
- * were attached while we waited are locked, too.
+ * What a phase locks: what the pattern says, else the tables and their
+ * partitions, against everybody.
+ */
+static List *
+locks_of(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
+		 bool quarantine)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (pattern->locks != NULL)
+		return pattern->locks(migration, phase, quarantine);
+	foreach(lc, zdm_migration_tables(migration))
+		result = lappend(result, zdm_lock(lfirst_oid(lc), AccessExclusiveLock));
+	return result;
+}
+
+/*
+ * Lock them.  Partitions that were attached while we waited are locked, too.
  */
 static int64
-lock_tables(ZdmMigration *migration)
+lock_tables(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
+			bool quarantine)
 {
 	int64		waited = 0;
-	List	   *relids = NIL;
+	List	   *locked = NIL;
 
 	for (;;)
 	{
-		List	   *now = zdm_migration_tables(migration);
+		List	   *locks = locks_of(pattern, migration, phase, quarantine);
+		List	   *relids = NIL;
+		ListCell   *lc;
 
-		if (list_difference_oid(now, relids) == NIL)
+		foreach(lc, locks)
+			relids = lappend_oid(relids, ((ZdmLock *) lfirst(lc))->relation);
+		if (list_difference_oid(relids, locked) == NIL)
 			return waited;
-		relids = now;
-		waited += zdm_lock_relations(relids, AccessExclusiveLock);
+		locked = relids;
+		waited += pattern->locks != NULL ? zdm_lock_in_order(locks)
+			: zdm_lock_relations(relids, AccessExclusiveLock);
 	}
 }
 
@@ -488,8 +519,11 @@ run_each_step(ZdmMigration *migration, ZdmPhase phase, List *steps,
 	foreach(lc, steps)
 	{
 		ZdmStep    *step = lfirst(lc);
-		int			number = zdm_step_record(migration, phase, step);
+		int			number;
 
+		if (step->sql_now != NULL)
+			step->sql = step->sql_now(migration);
+		number = zdm_step_record(migration, phase, step);
 		zdm_step_started(migration, number, lock_wait_ms);
 		run_step(migration, step);
 		zdm_step_ended(migration, number, NULL);
@@ -513,11 +547,23 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 		case ZDM_STEP_DDL:
 			zdm_execute_ddl(step->sql);
 			break;
+		case ZDM_STEP_ADD_VIEW:
+			zdm_execute_ddl(step->sql);
+			zdm_migration_set_others(migration,
+									 lappend_oid(migration->others,
+												 get_relname_relid(step->view_name,
+																   get_namespace_oid(step->view_schema, false))));
+			break;
+		case ZDM_STEP_DROP_VIEW:
+			zdm_execute_ddl(step->sql);
+			zdm_migration_set_others(migration,
+									 list_delete_oid(migration->others, step->relation));
+			break;
 		case ZDM_STEP_ADD_RULES:
-			if (zdm_pattern(migration->pattern)->complete != NULL)
+			if (zdm_pattern(migration)->complete != NULL)
 			{
-				zdm_pattern(migration->pattern)->complete(migration);
-				zdm_migration_set_others(migration);
+				zdm_pattern(migration)->complete(migration);
+				zdm_migration_set_others(migration, migration->others);
 			}
 			foreach(lc, migration->rules)
 				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));

@@ -7,23 +7,53 @@
  */
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
+
 #include "lifecycle/registry.h"
 
 static const ZdmPattern *const patterns[] = {
 	&zdm_rename_column_pattern,
+	&zdm_rename_column_view_pattern,
+	&zdm_rename_table_view_pattern,
+	&zdm_rename_table_view_first_pattern,
 	&zdm_sync_columns_pattern,
 	&zdm_join_table_to_column_pattern,
 	&zdm_column_to_join_table_pattern,
 };
 
 const ZdmPattern *
-zdm_pattern(const char *name)
+zdm_pattern(ZdmMigration *migration)
 {
 	for (size_t i = 0; i < lengthof(patterns); i++)
-		if (strcmp(patterns[i]->name, name) == 0)
+		if (strcmp(patterns[i]->name, migration->pattern) == 0 &&
+			strcmp(patterns[i]->strategy, migration->strategy) == 0)
 			return patterns[i];
 	ereport(ERROR,
 			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			errmsg("this library does not know the pattern \"%s\"", name),
+			errmsg("this library does not know the pattern \"%s\" with strategy \"%s\"",
+				   migration->pattern, migration->strategy),
 			errhint("Install the library of the version that began the migration."));
+}
+
+/*
+ * Refuse a strategy that the user made up, and name those there are.
+ */
+void
+zdm_check_strategy(ZdmMigration *migration)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (size_t i = 0; i < lengthof(patterns); i++)
+	{
+		if (strcmp(patterns[i]->name, migration->pattern) != 0)
+			continue;
+		if (strcmp(patterns[i]->strategy, migration->strategy) == 0)
+			return;
+		appendStringInfo(&list, "%s'%s'", list.len ? ", " : "", patterns[i]->strategy);
+	}
+	ereport(ERROR,
+			errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("strategy \"%s\" is not available", migration->strategy),
+			errhint("This version of zdm has for %s: %s.", migration->pattern, list.data));
 }

@@ -10,6 +10,7 @@
 
 #include "patterns/pattern.h"
 
-extern const ZdmPattern *zdm_pattern(const char *name);
+extern const ZdmPattern *zdm_pattern(ZdmMigration *migration);
+extern void zdm_check_strategy(ZdmMigration *migration);
 
 #endif							/* ZDM_LIFECYCLE_REGISTRY_H */

@@ -89,7 +89,7 @@ zdm_index_step(ZdmMigrate *migrate)
 	/* A session builds nothing, and so needs no mark. */
 	if (migrate->task != NULL && !mark_statement(migrate, migration->relation))
 		return zdm_hold(migrate, somebody_on_table(migration->relation));
-	foreach(lc, zdm_pattern(migration->pattern)->twins(migration))
+	foreach(lc, zdm_pattern(migration)->twins(migration))
 	{
 		ZdmTwin    *twin = lfirst(lc);
 		List	   *works = possible_work(zdm_twin_index_work(migration->id, twin->relation,
@@ -305,7 +305,7 @@ ZdmOutcome
 zdm_ddl_step(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 	List	   *left;
 	ZdmStep    *step;
 	Oid			relid;
@@ -339,7 +339,7 @@ zdm_ddl_step(ZdmMigrate *migrate)
 bool
 zdm_ddl_left(ZdmMigration *migration)
 {
-	const ZdmPattern *pattern = zdm_pattern(migration->pattern);
+	const ZdmPattern *pattern = zdm_pattern(migration);
 
 	return pattern->statements != NULL && pattern->statements(migration) != NIL;
 }

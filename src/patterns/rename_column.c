@@ -327,6 +327,7 @@ notes(ZdmMigration *migration, Relation rel)
 
 const ZdmPattern zdm_rename_column_pattern = {
 	.name = "rename_column",
+	.strategy = "dual_write",
 	.check = check,
 	.expand = expand,
 	.migrate = migrate,

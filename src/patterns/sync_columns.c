@@ -132,6 +132,7 @@ notes(ZdmMigration *migration, Relation rel)
 
 const ZdmPattern zdm_sync_columns_pattern = {
 	.name = "sync_columns",
+	.strategy = "dual_write",
 	.check = check,
 	.expand = expand,
 	.migrate = migrate,

@@ -180,8 +180,8 @@ rule_relation(Oid ruleid)
 }
 
 /*
- * Functions whose source text has the names of both the table and the column
- * as words: no dependency is known for such bodies.
+ * Functions whose source text has the name of the table, and of the column
+ * where there is one, as words: no dependency is known for such bodies.
  */
 List *
 zdm_functions_mentioning(Oid relid, const char *column)
@@ -190,7 +190,7 @@ zdm_functions_mentioning(Oid relid, const char *column)
 		"SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc p"
 		" JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
 		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace"
-		" WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL"
+		" WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL AND p.proname OPERATOR(pg_catalog.<>) '~zdm_row'"
 		" AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
 		" AND pg_catalog.strpos(p.prosrc, $1) OPERATOR(pg_catalog.>) 0"
 		" AND pg_catalog.strpos(p.prosrc, $2) OPERATOR(pg_catalog.>) 0"
@@ -199,5 +199,5 @@ zdm_functions_mentioning(Oid relid, const char *column)
 		" ORDER BY 1";
 
 	return zdm_query_strings(sql, ZDM_ARGS(zdm_arg_text(get_rel_name(relid)),
-										   zdm_arg_text(column)));
+										   zdm_arg_text(column ? column : get_rel_name(relid))));
 }

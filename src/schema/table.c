@@ -31,6 +31,7 @@
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
 #include "catalog/migration.h"
@@ -42,7 +43,7 @@
 #include "util/spi.h"
 
 static void check_primary(void);
-static void check_kind(Relation rel);
+static void check_views(Relation rel);
 static void check_inheritance(Relation rel);
 static void check_triggers(Relation rel);
 static void check_storage(Relation rel);
@@ -99,7 +100,8 @@ zdm_check_table(Relation rel)
 	List	   *relids;
 	ListCell   *lc;
 
-	check_kind(rel);
+	zdm_check_kind(rel);
+	check_views(rel);
 	check_inheritance(rel);
 	relids = zdm_table_and_partitions(RelationGetRelid(rel));
 	foreach(lc, relids)
@@ -125,8 +127,11 @@ zdm_check_table(Relation rel)
 	}
 }
 
-static void
-check_kind(Relation rel)
+/*
+ * Whether it is a table of a user's that others see.
+ */
+void
+zdm_check_kind(Relation rel)
 {
 	const char *name = RelationGetRelationName(rel);
 	const char *kind = NULL;
@@ -171,6 +176,39 @@ check_kind(Relation rel)
 				errmsg("\"%s\" is a typed table", name),
 				errhint("ALTER TABLE %s NOT OF; makes it a plain one.",
 						zdm_quote_relation(RelationGetRelid(rel))));
+}
+
+/*
+ * A compatibility view holds on to the columns that it shows.
+ */
+static void
+check_views(Relation rel)
+{
+	ListCell   *lc,
+			   *other;
+
+	foreach(lc, zdm_migrations_on(RelationGetRelid(rel)))
+	{
+		ZdmMigration *migration = lfirst(lc);
+
+		foreach(other, migration->others)
+			if (get_rel_relkind(lfirst_oid(other)) == RELKIND_VIEW)
+			zdm_refuse_table(rel, migration);
+	}
+}
+
+/*
+ * Refuse a table that is in a migration already.
+ */
+void
+zdm_refuse_table(Relation rel, ZdmMigration *migration)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_IN_USE),
+			errmsg("table \"%s\" is in migration \"%s\" already",
+				   RelationGetRelationName(rel), migration->name),
+			errhint("Finish that one first, or SELECT zdm.rollback(%s);",
+					quote_literal_cstr(migration->name)));
 }
 
 static void
@@ -251,13 +289,12 @@ check_storage(Relation rel)
 }
 
 /*
- * Whether the column exists and can be one side of a sync rule.
+ * Whether the column exists and is a user's.
  */
-void
-zdm_check_column(Relation rel, const char *name)
+AttrNumber
+zdm_check_user_column(Relation rel, const char *name)
 {
 	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
-	Form_pg_attribute attr;
 
 	if (attnum == InvalidAttrNumber)
 		ereport(ERROR,
@@ -270,7 +307,18 @@ zdm_check_column(Relation rel, const char *name)
 				errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 				errmsg("\"%s\" is a system column", name),
 				errhint("Only columns of users can be migrated."));
-	attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+	return attnum;
+}
+
+/*
+ * Whether it can be one side of a sync rule besides.
+ */
+void
+zdm_check_column(Relation rel, const char *name)
+{
+	AttrNumber	attnum = zdm_check_user_column(rel, name);
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+
 	if (attr->attgenerated)
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -433,6 +481,47 @@ zdm_synced_storage(ZdmMigration *migration)
 
 		result = list_concat_unique_oid(result, zdm_storage_relations(rule->first));
 	}
+	return result;
+}
+
+/*
+ * Whether a relation of that name cannot be made, for there is one, or a type.
+ */
+bool
+zdm_is_taken(Oid schema, const char *name)
+{
+	return OidIsValid(get_relname_relid(name, schema)) ||
+		SearchSysCacheExists2(TYPENAMENSP, CStringGetDatum(name), ObjectIdGetDatum(schema));
+}
+
+/*
+ * A name made from another for a relation that is in the way, free in both
+ * schemas.
+ */
+char *
+zdm_free_name(Oid schema, Oid other_schema, const char *name)
+{
+	char	   *result = zdm_default_name("~zdm_%s", name);
+
+	for (int i = 1; zdm_is_taken(schema, result) || zdm_is_taken(other_schema, result); i++)
+		result = zdm_default_name("~zdm%d_%s", i, name);
+	return result;
+}
+
+/*
+ * The text of an expression without columns, as a default is, that means the
+ * same under any settings.
+ */
+char *
+zdm_expression_text(Node *expr)
+{
+	ZdmIdentity saved;
+	char	   *result;
+
+	zdm_pin_path(&saved);
+	zdm_pin_style();
+	result = deparse_expression(expr, NIL, false, false);
+	zdm_unbecome(&saved);
 	return result;
 }
 

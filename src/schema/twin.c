@@ -30,7 +30,6 @@
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -252,19 +251,13 @@ twin_default(Relation rel, const char *column)
 {
 	Form_pg_attribute attr = column_attribute(rel, column);
 	Node	   *expr;
-	ZdmIdentity saved;
-	char	   *result;
 
 	if (!attr->atthasdef || attr->attgenerated || attr->attidentity)
 		return NULL;
 	expr = build_column_default(rel, attr->attnum);
 	if (expr == NULL || contain_volatile_functions(expr))
 		return NULL;
-	zdm_pin_path(&saved);
-	zdm_pin_style();
-	result = deparse_expression(expr, NIL, false, false);
-	zdm_unbecome(&saved);
-	return result;
+	return zdm_expression_text(expr);
 }
 
 /*

@@ -7,16 +7,21 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 
 #include "catalog/pg_collation.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 #include "utils/lsyscache.h"
+#include "utils/varlena.h"
 
 #include "util/ident.h"
+
+static int	count_letters(const char *text);
 
 /*
  * The relation's name, qualified and quoted, fit for any search_path.
@@ -24,12 +29,26 @@
 char *
 zdm_quote_relation(Oid relid)
 {
+	return zdm_quote_place(zdm_relation_place(relid));
+}
+
+ZdmPlace
+zdm_relation_place(Oid relid)
+{
 	char	   *name = get_rel_name(relid);
 
 	if (name == NULL)
 		elog(ERROR, "cache lookup failed for relation %u", relid);
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  name);
+	return (ZdmPlace)
+	{
+		get_namespace_name(get_rel_namespace(relid)), name
+	};
+}
+
+char *
+zdm_quote_place(ZdmPlace place)
+{
+	return quote_qualified_identifier(place.schema, place.name);
 }
 
 /*
@@ -87,4 +106,45 @@ zdm_names_text(List *names)
 		appendStringInfo(&buf, "%s\"%s\"", buf.len ? ", " : "",
 						 lfirst(lc) ? (char *) lfirst(lc) : "NULL");
 	return buf.data;
+}
+
+/*
+ * A relation's name as it is written in SQL, with or without a schema: a list
+ * of one or two String nodes.  argument: what the caller knows it as.
+ */
+List *
+zdm_relation_name(const char *text, const char *argument)
+{
+	List	   *names = textToQualifiedNameList(cstring_to_text(text));
+	int			letters = count_letters(text);
+	ListCell   *lc;
+
+	if (list_length(names) > 2)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("%s \"%s\" is not the name of a table", argument, text),
+				errhint("Write name or schema.name, each part in double quotes where it needs them."));
+	foreach(lc, names)
+		letters -= count_letters(strVal(lfirst(lc)));
+	if (letters != 0)
+		ereport(ERROR,
+				errcode(ERRCODE_NAME_TOO_LONG),
+				errmsg("%s \"%s\" is longer than %d bytes", argument, text, NAMEDATALEN - 1),
+				errhint("Give a shorter one."));
+	return names;
+}
+
+/*
+ * The bytes of a name that quoting neither adds nor takes away: the server
+ * cuts a name that is too long without a word.
+ */
+static int
+count_letters(const char *text)
+{
+	int			count = 0;
+
+	for (const char *c = text; *c != '\0'; c++)
+		if (*c != '"' && *c != '.' && !isspace((unsigned char) *c))
+			count++;
+	return count;
 }

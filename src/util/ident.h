@@ -21,9 +21,19 @@
 #define ZDM_MIRROR_ORDER_TRIGGER "~zdm_mirror_order"
 #define ZDM_MIRROR_TRUNCATE_TRIGGER "~zdm_mirror_truncate"
 
+/* Where a relation is, or is to be. */
+typedef struct ZdmPlace
+{
+	char	   *schema;
+	char	   *name;
+} ZdmPlace;
+
 extern char *zdm_quote_relation(Oid relid);
+extern ZdmPlace zdm_relation_place(Oid relid);
+extern char *zdm_quote_place(ZdmPlace place);
 extern char *zdm_relation_label(Oid relid);
 extern char *zdm_default_name(const char *format,...) pg_attribute_printf(1, 2);
 extern char *zdm_names_text(List *names);
+extern List *zdm_relation_name(const char *text, const char *argument);
 
 #endif							/* ZDM_IDENT_H */

@@ -12,7 +12,13 @@
  *
  * Several locks are taken all or none, and zdm never waits for one while it
  * holds another of the set: it can therefore not be part of a deadlock with
- * somebody who takes them in another order.  Where
+ * somebody who takes them in another order.
+ *
+ * A view and its table are another matter: every statement through the view
+ * locks it first and the table after.  Whoever holds the table alone has them
+ * pile up behind it with the view in their hands, and never gets that.  Such
+ * locks are taken in the statements' order, each waited for with those before
+ * it held, and zdm.lock_wait is the time for all of them.  Where
  * the caller's transaction holds other locks, a deadlock is still possible;
  * then our own check comes first (deadlock_timeout is set below lock_wait for
  * the time of the wait), we step back, and the application never notices.
@@ -25,6 +31,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -34,6 +41,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -52,18 +60,22 @@
 typedef struct LockSet
 {
 	LOCKTAG    *tags;
+	LOCKMODE   *modes;
 	int			count;
-	LOCKMODE	mode;
 	const char *what;			/* for the error: table "x" */
+	bool		in_order;		/* that of everybody else */
 	int			busy;			/* the one that somebody else had last */
 	bool		queue;			/* wait for that one */
 	bool		urgent;			/* queue without looking for a gap first */
 } LockSet;
 
+static LockSet set_of(List *locks);
+static LOCKTAG migration_tag(int64 id);
+static char *relation_text(Oid relid);
 static int64 lock_politely(LockSet *set);
 static bool try_all(LockSet *set, bool queue);
 static void take_all(void *arg);
-static bool take_one(LockSet *set, int number, bool queue);
+static bool take_one(LockSet *set, int number, int wait_ms);
 static pg_noreturn void give_up(LockSet *set);
 static char *describe_holders(LockSet *set);
 
@@ -76,17 +88,81 @@ int64
 zdm_lock_relations(List *relids, LOCKMODE mode)
 {
 	List	   *sorted = list_copy(relids);
-	LockSet		set = {.mode = mode};
+	List	   *locks = NIL;
+	LockSet		set;
 	ListCell   *lc;
 
 	list_sort(sorted, list_oid_cmp);
-	set.count = list_length(sorted);
-	set.tags = palloc_array(LOCKTAG, set.count + 1);
-	set.what = psprintf("table \"%s\"", zdm_relation_label(linitial_oid(relids)));
 	foreach(lc, sorted)
-		SET_LOCKTAG_RELATION(set.tags[foreach_current_index(lc)],
-							 MyDatabaseId, lfirst_oid(lc));
+		locks = lappend(locks, zdm_lock(lfirst_oid(lc), mode));
+	set = set_of(locks);
+	set.what = relation_text(linitial_oid(relids));
 	return lock_politely(&set);
+}
+
+/*
+ * The same for locks (ZdmLock *) that everybody takes in this order.
+ */
+int64
+zdm_lock_in_order(List *locks)
+{
+	LockSet		set = set_of(locks);
+
+	if (locks == NIL)
+		return 0;
+	set.in_order = true;
+	set.what = relation_text(((ZdmLock *) linitial(locks))->relation);
+	return lock_politely(&set);
+}
+
+/*
+ * Lock a relation against everybody, or give up at once: for those whose
+ * transaction keeps others waiting already.
+ */
+void
+zdm_lock_briefly(Oid relid)
+{
+	int			level = NewGUCNestLevel();
+
+	zdm_set_config("zdm.lock_patience", psprintf("%d", 2 * zdm_lock_wait), GUC_ACTION_SAVE);
+	(void) zdm_lock_in_order(list_make1(zdm_lock(relid, AccessExclusiveLock)));
+	AtEOXact_GUC(false, level);
+}
+
+static char *
+relation_text(Oid relid)
+{
+	return psprintf("%s \"%s\"", get_rel_relkind(relid) == RELKIND_VIEW ? "view" : "table",
+					zdm_relation_label(relid));
+}
+
+ZdmLock *
+zdm_lock(Oid relation, LOCKMODE mode)
+{
+	ZdmLock    *lock = palloc_object(ZdmLock);
+
+	lock->relation = relation;
+	lock->mode = mode;
+	return lock;
+}
+
+static LockSet
+set_of(List *locks)
+{
+	LockSet		set = {.count = list_length(locks)};
+	ListCell   *lc;
+
+	set.tags = palloc_array(LOCKTAG, set.count + 1);
+	set.modes = palloc_array(LOCKMODE, set.count + 1);
+	foreach(lc, locks)
+	{
+		ZdmLock    *lock = lfirst(lc);
+		int			i = foreach_current_index(lc);
+
+		SET_LOCKTAG_RELATION(set.tags[i], MyDatabaseId, lock->relation);
+		set.modes[i] = lock->mode;
+	}
+	return set;
 }
 
 /*
@@ -113,12 +189,32 @@ void
 zdm_lock_migration(int64 id, const char *name, LOCKMODE mode)
 {
 	LOCKTAG		tag;
-	LockSet		set = {.tags = &tag,.count = 1,.mode = mode,.urgent = true};
+	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1,.urgent = true};
+
+	tag = migration_tag(id);
+	set.what = psprintf("migration \"%s\"", name);
+	(void) lock_politely(&set);
+}
+
+/*
+ * Whether this transaction has locked it so.
+ */
+bool
+zdm_migration_locked(int64 id, LOCKMODE mode)
+{
+	LOCKTAG		tag = migration_tag(id);
+
+	return zdm_lock_held_by_me(&tag, mode);
+}
+
+static LOCKTAG
+migration_tag(int64 id)
+{
+	LOCKTAG		tag;
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration"),
 					   (Oid) id, 0);
-	set.what = psprintf("migration \"%s\"", name);
-	(void) lock_politely(&set);
+	return tag;
 }
 
 /*
@@ -129,7 +225,8 @@ void
 zdm_lock_migration_name(const char *name)
 {
 	LOCKTAG		tag;
-	LockSet		set = {.tags = &tag,.count = 1,.mode = ExclusiveLock};
+	LOCKMODE	mode = ExclusiveLock;
+	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1};
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration_in_flight"),
 					   DatumGetUInt32(hash_any((const unsigned char *) name, (int) strlen(name))), 0);
@@ -174,7 +271,8 @@ lock_politely(LockSet *set)
 
 /*
  * Take all locks, or none.  Without queueing none is waited for; with it, the
- * one that was busy last is, for at most zdm.lock_wait.
+ * one that was busy last is, or each in its turn where they have an order, for
+ * at most zdm.lock_wait.
  *
  * Several are taken in a subtransaction, which is rolled back where one is
  * missing: an ACCESS EXCLUSIVE lock is in the WAL, and a standby that has
@@ -187,7 +285,7 @@ try_all(LockSet *set, bool queue)
 
 	if (set->count == 1 && !queue)
 	{
-		if (!take_one(set, 0, false))
+		if (!take_one(set, 0, 0))
 			return false;
 	}
 	else
@@ -215,32 +313,40 @@ static void
 take_all(void *arg)
 {
 	LockSet    *set = arg;
-	int			first = set->busy;
-	bool		ok = take_one(set, first, set->queue);
+	int			first = set->in_order ? 0 : set->busy;
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), zdm_lock_wait);
+	bool		ok = take_one(set, first, set->queue ? zdm_lock_wait : 0);
 
 	for (int i = 0; ok && i < set->count; i++)
-		ok = i == first || take_one(set, i, false);
+	{
+		int64		left = (end - GetCurrentTimestamp()) / 1000;
+
+		ok = i == first ||
+			take_one(set, i, set->queue && set->in_order ? Max(1, (int) left) : 0);
+	}
 	if (!ok)
 		ereport(ERROR,
 				errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				errmsg_internal("%s is locked", set->what));
 }
 
+/*
+ * wait_ms: 0 not to wait.
+ */
 static bool
-take_one(LockSet *set, int number, bool queue)
+take_one(LockSet *set, int number, int wait_ms)
 {
 	int			level;
 
 	set->busy = number;
-	if (!queue)
-		return LockAcquire(&set->tags[number], set->mode, false, true) !=
+	if (wait_ms == 0)
+		return LockAcquire(&set->tags[number], set->modes[number], false, true) !=
 			LOCKACQUIRE_NOT_AVAIL;
 	level = NewGUCNestLevel();
-	zdm_set_config("lock_timeout", psprintf("%d", zdm_lock_wait),
+	zdm_set_config("lock_timeout", psprintf("%d", wait_ms), GUC_ACTION_SAVE);
+	zdm_set_config("deadlock_timeout", psprintf("%d", Max(1, wait_ms / 2)),
 				   GUC_ACTION_SAVE);
-	zdm_set_config("deadlock_timeout", psprintf("%d", Max(1, zdm_lock_wait / 2)),
-				   GUC_ACTION_SAVE);
-	(void) LockAcquire(&set->tags[number], set->mode, false, false);
+	(void) LockAcquire(&set->tags[number], set->modes[number], false, false);
 	AtEOXact_GUC(false, level);
 	return true;
 }
@@ -282,6 +388,8 @@ zdm_sleep(int64 ms)
 static void
 give_up(LockSet *set)
 {
+	if (set->in_order)
+		set->what = relation_text(set->tags[set->busy].locktag_field2);
 	ereport(ERROR,
 			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			errmsg("could not lock %s within %d ms", set->what,
@@ -348,20 +456,20 @@ static char *
 describe_holders(LockSet *set)
 {
 	StringInfoData buf;
-	List	   *modes = NIL;
 
 	initStringInfo(&buf);
-	for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
-		if (DoLockModesConflict(mode, set->mode))
-			modes = lappend(modes, unconstify(char *,
-											  GetLockmodeName(DEFAULT_LOCKMETHOD, mode)));
 	for (int i = 0; i < set->count; i++)
 	{
 		LOCKTAG    *tag = &set->tags[i];
 		bool		object = tag->locktag_type == LOCKTAG_OBJECT;
+		List	   *modes = NIL;
 		List	   *lines;
 		ListCell   *lc;
 
+		for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
+			if (DoLockModesConflict(mode, set->modes[i]))
+				modes = lappend(modes, unconstify(char *,
+												  GetLockmodeName(DEFAULT_LOCKMETHOD, mode)));
 		lines = query_holders(HOLDERS_WHERE("l.database OPERATOR(pg_catalog.=) $1"
 											" AND (l.relation OPERATOR(pg_catalog.=) $2"
 											" OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
@@ -384,7 +492,7 @@ char *
 zdm_describe_table_holders(Oid relid, LOCKMODE mode)
 {
 	LOCKTAG		tag;
-	LockSet		set = {.tags = &tag,.count = 1,.mode = mode};
+	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1};
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	return describe_holders(&set);

@@ -12,9 +12,20 @@
 #include "datatype/timestamp.h"
 #include "storage/lock.h"
 
+/* One of several locks that are taken in order. */
+typedef struct ZdmLock
+{
+	Oid			relation;
+	LOCKMODE	mode;
+} ZdmLock;
+
+extern ZdmLock *zdm_lock(Oid relation, LOCKMODE mode);
+extern int64 zdm_lock_in_order(List *locks);
+extern void zdm_lock_briefly(Oid relid);
 extern int64 zdm_lock_relations(List *relids, LOCKMODE mode);
 extern void zdm_unlock_relations(List *relids, LOCKMODE mode);
 extern void zdm_lock_migration(int64 id, const char *name, LOCKMODE mode);
+extern bool zdm_migration_locked(int64 id, LOCKMODE mode);
 extern void zdm_lock_migration_name(const char *name);
 extern void zdm_describe_as(Oid role);
 extern bool zdm_transaction_waited_for(void);

@@ -11,12 +11,12 @@ SELECT isnt_definer('zdm', proname, oidvectortypes_list) FROM (
       FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname) f;
 -- these five pin the path inside: two have to commit, two take the user's
 -- expressions, one fires for each row
-SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync_columns', '_sync_row', '_mirror') THEN NULL
+SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync_columns', '_sync_row', '_mirror', '_guard_start') THEN NULL
                           ELSE ARRAY['search_path=pg_catalog, pg_temp'] END,
           format('search_path of %s', proname))
   FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname;
 SELECT function_privs_are('zdm', proname, string_to_array(oidvectortypes(proargtypes), ', '), 'regress_zdm_acl',
-                          CASE WHEN proname IN ('_guard', '_sync_columns') THEN '{}' ELSE '{EXECUTE}' END::text[])
+                          CASE WHEN proname IN ('_guard', '_guard_start', '_sync_columns') THEN '{}' ELSE '{EXECUTE}' END::text[])
   FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname;
 SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner)))
                    WHERE pronamespace = 'zdm'::regnamespace AND grantee NOT IN (0, proowner)$$,

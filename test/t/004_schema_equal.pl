@@ -1,5 +1,5 @@
-# After contract the schema is what a plain ALTER TABLE RENAME COLUMN makes, and
-# after rollback what it was: compared by pg_dump --schema-only, with everything
+# After contract the schema is what a plain ALTER TABLE RENAME makes, of a column
+# or of a table, and after rollback what it was: compared by pg_dump --schema-only, with everything
 # on the column that can hang on one.
 
 use strict;
@@ -212,6 +212,53 @@ same_schema(schema_of('direct'), $renamed, 'contract without a quarantine: as af
 same_schema(schema_of('quarantine'), $renamed, 'contract with a quarantine: as after the plain rename');
 same_schema(schema_of('back'), $original, 'rollback: as before');
 
+# By views: a column, and a table.  Row security is off meanwhile, where columns
+# have privileges.
+my @moves = ([ 'users', 'people' ], [ 'items', 'Things' ], [ 'parts', 'pieces' ], [ 'logs', 'journal' ], [ 'My Table', 'plain' ]);
+
+sub to_view_and_back
+{
+	my ($db, $call, $strategy, @ends) = @_;
+
+	for my $end (@ends)
+	{
+		zdm($db, "SELECT $call, strategy => '$strategy', migration => 'v')");
+		zdm($db, $_) for @$end;
+	}
+	return;
+}
+
+my @quarantine = ("SELECT zdm.contract('v', '1 day')", "SELECT zdm.contract('v', '0')");
+my @rollbacks = ([ "SELECT zdm.rollback('v')" ], [ $quarantine[0], "SELECT zdm.rollback('v')" ]);
+
+$node->safe_psql('postgres', "CREATE DATABASE $_ TEMPLATE template0") for ('moved', 'columns', 'columns_back', 'view', 'view_first', 'view_back');
+$node->safe_psql($_, "CREATE EXTENSION zdm; $schema") for ('moved', 'columns', 'columns_back', 'view', 'view_first', 'view_back');
+$node->safe_psql($_, 'ALTER TABLE shop.users DISABLE ROW LEVEL SECURITY') for ('columns', 'columns_back', 'view', 'view_first', 'view_back');
+$node->safe_psql('moved',
+	join '', map { 'ALTER TABLE shop.' . quoted($_->[0]) . ' RENAME TO ' . quoted($_->[1]) . ';' } @moves);
+my $moved = schema_of('moved');
+for my $rename (@renames)
+{
+	my $call = sprintf 'zdm.rename_column(%s, %s, %s', map { literal($_) } @$rename;
+
+	to_view_and_back('columns', $call, 'view', $rename->[0] eq 'shop.users' ? [ "SELECT zdm.contract('v')" ] : \@quarantine);
+	to_view_and_back('columns_back', $call, 'view', @rollbacks);
+}
+for my $move (@moves)
+{
+	my $call = sprintf 'zdm.rename_table(%s, %s', literal('shop.' . quoted($move->[0])), literal(quoted($move->[1]));
+
+	to_view_and_back('view', $call, 'view', $move->[0] eq 'users' ? [ "SELECT zdm.contract('v')" ] : \@quarantine);
+	to_view_and_back('view_first', $call, 'view_first', $move->[0] eq 'users' ? [ "SELECT zdm.contract('v')" ] : \@quarantine);
+	to_view_and_back('view_back', $call, $_, @rollbacks) for ('view', 'view_first');
+}
+$node->safe_psql($_, 'ALTER TABLE shop.users ENABLE ROW LEVEL SECURITY') for ('columns', 'columns_back', 'view_back');
+$node->safe_psql($_, 'ALTER TABLE shop.people ENABLE ROW LEVEL SECURITY') for ('view', 'view_first');
+same_schema(schema_of('columns'), $renamed, 'a column, by a view: as after the plain rename');
+same_schema(schema_of('columns_back'), $original, 'a column, by a view, rolled back: as before');
+same_schema(schema_of($_), $moved, "a table, strategy $_: as after the plain rename") for ('view', 'view_first');
+same_schema(schema_of('view_back'), $original, 'a table, rolled back: as before');
+
 # What no dump shows: indexes that had to be built again, constraints checked
 # again, statistics lost.
 my $stats = "SELECT attname FROM pg_stats WHERE schemaname = 'shop' AND tablename = 'users' ORDER BY 1";
@@ -230,7 +277,7 @@ is($node->safe_psql('analyzed', $oids), $constraints, 'no constraint was made an
 like($node->safe_psql('analyzed', $stats), qr/^full_name$/m, 'the statistics stayed');
 
 # Nothing of zdm's outside of its own schema.
-for my $db ('direct', 'quarantine', 'back', 'analyzed')
+for my $db ('direct', 'quarantine', 'back', 'analyzed', 'columns', 'columns_back', 'view', 'view_first', 'view_back')
 {
 	is($node->safe_psql($db, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~zdm%'"), 0, "$db: no trigger");
 	is( $node->safe_psql($db, "SELECT count(*) FROM pg_depend d JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid"
