@@ -29,6 +29,7 @@
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
+#include "schema/clone.h"
 #include "schema/table.h"
 #include "sync/mirror.h"
 #include "schema/view.h"
@@ -55,6 +56,7 @@ PG_FUNCTION_INFO_V1(zdm_join_table_to_column);
 PG_FUNCTION_INFO_V1(zdm_column_to_join_table);
 PG_FUNCTION_INFO_V1(zdm__mirror);
 PG_FUNCTION_INFO_V1(zdm__load);
+PG_FUNCTION_INFO_V1(zdm__next_identity);
 PG_FUNCTION_INFO_V1(zdm__guard_start);
 
 /* An argument that must not be NULL. */
@@ -251,6 +253,12 @@ zdm__mirror(PG_FUNCTION_ARGS)
 	return PointerGetDatum(zdm_mirror_fire((TriggerData *) fcinfo->context));
 }
 
+Datum
+zdm__next_identity(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(zdm_clone_next(PG_GETARG_OID(0)));
+}
+
 /*
  * Whoever plans this has the library.
  */
@@ -274,7 +282,7 @@ zdm_rename_table(PG_FUNCTION_ARGS)
 	migration->pattern = pstrdup("rename_table");
 	migration->strategy = text_argument(fcinfo, 2);
 	migration->relation = zdm_viewed_table(PG_GETARG_OID(0));
-	migration->name = text_argument(fcinfo, 4);
+	migration->name = text_argument(fcinfo, 5);
 	zdm_check_caller(migration->relation);
 	zdm_check_strategy(migration);
 	label = zdm_relation_label(PG_GETARG_OID(0));
@@ -283,6 +291,7 @@ zdm_rename_table(PG_FUNCTION_ARGS)
 	zdm_set_argument(migration, "new_name", NameListToQuotedString(new_name));
 	if (PG_GETARG_BOOL(3))
 		zdm_set_argument(migration, "rename_owned", "true");
+	zdm_set_argument(migration, "definition", text_argument(fcinfo, 4));
 	if (migration->name == NULL)
 		migration->name = zdm_default_name("rename_%s_to_%s%s%s", label,
 										   list_length(new_name) > 1 ? strVal(linitial(new_name)) : "",

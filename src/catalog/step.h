@@ -42,7 +42,8 @@ typedef struct ZdmStep
 	char	   *description;
 	char	   *sql;
 	Oid			relation;		/* InvalidOid: the migration's table */
-	LOCKMODE	lock;			/* on that */
+	LOCKMODE	lock;			/* on that ... */
+	Oid			also;			/* ... and on this one, or InvalidOid */
 	char	   *view_schema;	/* of the view that is made */
 	char	   *view_name;
 

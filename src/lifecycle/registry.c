@@ -16,6 +16,7 @@ static const ZdmPattern *const patterns[] = {
 	&zdm_rename_column_view_pattern,
 	&zdm_rename_table_view_pattern,
 	&zdm_rename_table_view_first_pattern,
+	&zdm_rename_table_dual_write_pattern,
 	&zdm_sync_columns_pattern,
 	&zdm_join_table_to_column_pattern,
 	&zdm_column_to_join_table_pattern,

@@ -328,6 +328,7 @@ zdm_ddl_step(ZdmMigrate *migrate)
 	migrate->statement = palloc0_object(ZdmStatement);
 	migrate->statement->altered = relid;
 	migrate->statement->lock = step->lock;
+	migrate->statement->also = step->also;
 	migrate->statement->sql = pstrdup(step->sql);
 	MemoryContextSwitchTo(old);
 	return ZDM_STATEMENT;
@@ -372,9 +373,12 @@ static void
 run_as_owner(void *arg)
 {
 	ZdmStatement *statement = arg;
+	List	   *relids = zdm_table_and_partitions(statement->altered);
 	ZdmIdentity saved;
 
-	(void) zdm_lock_relations(zdm_table_and_partitions(statement->altered), statement->lock);
+	if (OidIsValid(statement->also))
+		relids = list_concat(relids, zdm_table_and_partitions(statement->also));
+	(void) zdm_lock_relations(relids, statement->lock);
 	zdm_become(zdm_table_owner(statement->altered), &saved);
 	zdm_own_ddl = true;
 	PG_TRY();

@@ -107,6 +107,7 @@ extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_rename_column_view_pattern;
 extern const ZdmPattern zdm_rename_table_view_pattern;
 extern const ZdmPattern zdm_rename_table_view_first_pattern;
+extern const ZdmPattern zdm_rename_table_dual_write_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
 extern const ZdmPattern zdm_join_table_to_column_pattern;
 extern const ZdmPattern zdm_column_to_join_table_pattern;

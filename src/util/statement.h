@@ -24,7 +24,8 @@ typedef struct ZdmStatement
 	Oid			indexed;		/* CREATE INDEX: the table */
 	Oid			dropped;		/* DROP INDEX: the index */
 	Oid			altered;		/* DDL, in one transaction: the table ... */
-	LOCKMODE	lock;			/* ... and the lock on it */
+	LOCKMODE	lock;			/* ... and the lock on it ... */
+	Oid			also;			/* ... and on this one, or InvalidOid */
 	char	   *sql;			/* what others see in pg_stat_activity */
 	CommandTag	tag;
 } ZdmStatement;

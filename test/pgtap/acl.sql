@@ -9,7 +9,7 @@ CREATE ROLE regress_zdm_acl;
 SELECT isnt_definer('zdm', proname, oidvectortypes_list) FROM (
     SELECT proname, string_to_array(oidvectortypes(proargtypes), ', ') AS oidvectortypes_list
       FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname) f;
--- these five pin the path inside: two have to commit, two take the user's
+-- these pin the path inside: two have to commit, two take the user's
 -- expressions, one fires for each row
 SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync_columns', '_sync_row', '_mirror', '_guard_start') THEN NULL
                           ELSE ARRAY['search_path=pg_catalog, pg_temp'] END,

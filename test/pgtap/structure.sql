@@ -8,7 +8,7 @@ SELECT has_schema('zdm');
 SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
 SELECT functions_are('zdm', ARRAY['rename_column', 'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
-                                  'join_table_to_column', 'column_to_join_table', '_sync_columns', '_sync_row', '_mirror', '_load', '_guard', '_guard_start', 'rename_table']);
+                                  'join_table_to_column', 'column_to_join_table', '_sync_columns', '_sync_row', '_mirror', '_load', '_next_identity', '_guard', '_guard_start', 'rename_table']);
 
 -- the public functions: arguments with the names a user may write, results
 SELECT has_function('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text']);
@@ -16,9 +16,9 @@ SELECT is(pg_get_function_arguments('zdm.rename_column'::regproc),
           'relation regclass, old_name name, new_name name, strategy text DEFAULT ''dual_write''::text, migration text DEFAULT NULL::text',
           'rename_column''s arguments');
 SELECT function_returns('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text'], 'text');
-SELECT has_function('zdm', 'rename_table', ARRAY['regclass', 'text', 'text', 'boolean', 'text']);
+SELECT has_function('zdm', 'rename_table', ARRAY['regclass', 'text', 'text', 'boolean', 'text', 'text']);
 SELECT is(pg_get_function_arguments('zdm.rename_table'::regproc),
-          'relation regclass, new_name text, strategy text DEFAULT ''view''::text, rename_owned boolean DEFAULT false, migration text DEFAULT NULL::text',
+          'relation regclass, new_name text, strategy text DEFAULT ''view''::text, rename_owned boolean DEFAULT false, definition text DEFAULT NULL::text, migration text DEFAULT NULL::text',
           'rename_table''s arguments');
 SELECT has_function('zdm', 'backfill', ARRAY['text']);
 SELECT is_procedure('zdm', 'backfill', ARRAY['text']);
