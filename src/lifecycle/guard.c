@@ -218,7 +218,8 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 }
 
 /*
- * Warn of triggers that are to write the other table and do not fire.
+ * Warn of triggers that are to write the other table and do not fire.  One
+ * that is not there is none: a restore makes it last.
  */
 static void
 check_mirrors(ZdmMigration *migration)
@@ -227,10 +228,10 @@ check_mirrors(ZdmMigration *migration)
 
 	if (migration->mirrors == NIL)
 		return;
-	relid = zdm_table_out_of_sync(migration);
+	relid = zdm_mirror_trigger_disabled(migration);
 	if (!OidIsValid(relid))
 	{
-		if (migration->trigger_off)
+		if (migration->trigger_off && !OidIsValid(zdm_table_out_of_sync(migration)))
 			out_of_sync(migration, migration->relation, false);
 		return;
 	}

@@ -389,7 +389,9 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 
 		foreach(line, zdm_column_dependents(migration->relation, lfirst(lc), migration->id))
 		{
-			if (key == NULL || strcmp(lfirst(line), zdm_constraint_description(key->constraint)) != 0)
+			/* Its own foreign key, and the index that it needs, go with it. */
+			if ((key == NULL || strcmp(lfirst(line), zdm_constraint_description(key->constraint)) != 0) &&
+				!zdm_is_index_on(target, value_columns(migration, true), lfirst(line)))
 				result = zdm_add_line(result, lfirst(line));
 		}
 	}

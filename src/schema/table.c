@@ -48,6 +48,7 @@ static void check_inheritance(Relation rel);
 static void check_triggers(Relation rel);
 static void check_storage(Relation rel);
 static bool is_partition_key(Relation rel, AttrNumber attnum);
+static void check_not_taken(Oid relid, List *columns, int64 by, List *those);
 
 /*
  * Whether the current user may migrate this table, here.  First of all
@@ -393,25 +394,42 @@ zdm_check_new_column(Relation rel, const char *name)
 void
 zdm_check_free_columns(Oid relid, List *columns)
 {
-	List	   *rules = zdm_sync_rules_on(list_make1_oid(relid));
-	ListCell   *lc,
-			   *name,
-			   *taken;
+	ListCell   *lc;
 
-	foreach(lc, rules)
+	foreach(lc, zdm_sync_rules_on(list_make1_oid(relid)))
 	{
 		ZdmSyncRule *rule = lfirst(lc);
-		List	   *both = list_concat_copy(rule->old_columns, rule->new_columns);
 
-		foreach(name, columns)
-			foreach(taken, both)
+		check_not_taken(relid, columns, rule->migration,
+						list_concat_copy(rule->old_columns, rule->new_columns));
+	}
+	foreach(lc, zdm_mirror_rules_on(list_make1_oid(relid)))
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		check_not_taken(relid, columns, rule->migration,
+						rule->first == relid
+						? list_concat_copy(rule->first_keys, rule->first_columns)
+						: list_concat_copy(rule->second_keys, rule->second_columns));
+	}
+}
+
+static void
+check_not_taken(Oid relid, List *columns, int64 by, List *those)
+{
+	ListCell   *name,
+			   *taken;
+
+	foreach(name, columns)
+	{
+		foreach(taken, those)
 		{
 			char	   *migration;
 			ZdmState	state;
 
 			if (strcmp(lfirst(name), lfirst(taken)) != 0)
 				continue;
-			zdm_migration_scan(rule->migration, &migration, &state);
+			zdm_migration_scan(by, &migration, &state);
 			ereport(ERROR,
 					errcode(ERRCODE_OBJECT_IN_USE),
 					errmsg("column \"%s\" of table \"%s\" is in migration \"%s\" already",

@@ -22,7 +22,8 @@ typedef enum ZdmMirrorAction
 	ZDM_MIRROR_INSERT,
 	ZDM_MIRROR_ADD,				/* insert, unless it is there */
 	ZDM_MIRROR_REMOVE,			/* delete the row with that key and columns */
-	ZDM_MIRROR_SHOW,			/* have the first table show the first of several */
+	ZDM_MIRROR_SHOW,			/* have the first table show the first of
+								 * several */
 	ZDM_MIRROR_DELETE,
 	ZDM_MIRROR_CLEAR,			/* the columns, where they are as given */
 	ZDM_MIRROR_EMPTY,			/* whatever has no counterpart here any more */
@@ -68,6 +69,10 @@ typedef struct ZdmMirror
 	int			count;
 	ZdmMirrorColumn *columns;
 	SPIPlanPtr	plans[ZDM_MIRROR_ACTIONS];
+	Oid			lookup_index;	/* of the other table, on the key; or 0 */
+	struct ScanKeyData *lookup_keys;	/* in the index's order ... */
+	int		   *lookup_values;	/* ... each of which of our columns */
+	MemoryContext cxt;			/* the set's */
 } ZdmMirror;
 
 /* Valid as long as it is held, also where the rules change meanwhile. */
@@ -110,6 +115,14 @@ extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 							   const ZdmMirrorRow *after);
+
+/* mirror_sql.c */
+extern char *zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action);
+
+/* mirror_lookup.c */
+extern bool zdm_mirror_can_scan(ZdmMirror *mirror, Relation there);
+extern bool zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
+							Snapshot snapshot);
 
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);

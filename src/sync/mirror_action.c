@@ -23,23 +23,17 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_operator.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 #include "sync/mirror.h"
 #include "util/compat.h"
-#include "util/ident.h"
 
 /* A statement of ours under way. */
 typedef struct Action
@@ -51,26 +45,23 @@ typedef struct Action
 	struct Action *outer;
 } Action;
 
+/* Whom to be again, after a statement as a table's owner. */
+typedef struct Owner
+{
+	Relation	rel;
+	Oid			user;
+	int			security;
+} Owner;
+
 static Action *running = NULL;
 
+static void begin_as_owner(Owner *owner, Relation rel);
+static void end_as_owner(Owner *owner);
 static void execute(ZdmMirror *mirror, ZdmMirrorAction action,
 					const ZdmMirrorRow *row, const ZdmMirrorRow *before);
 static void look(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 				 Snapshot snapshot);
 static SPIPlanPtr get_plan(ZdmMirror *mirror, ZdmMirrorAction action);
-static char *action_sql(const ZdmMirror *mirror, ZdmMirrorAction action);
-static void append_show(StringInfo sql, const ZdmMirror *mirror);
-static void append_order(StringInfo sql, const ZdmMirror *mirror, bool here);
-static void append_names(StringInfo sql, const ZdmMirror *mirror, int from, int to);
-static void append_values(StringInfo sql, const ZdmMirror *mirror, int from, int to);
-static void append_settings(StringInfo sql, const ZdmMirror *mirror, int from, int to);
-static void append_key(StringInfo sql, const ZdmMirror *mirror, int offset);
-static void append_same(StringInfo sql, const ZdmMirror *mirror);
-static void append_counterpart(StringInfo sql, const ZdmMirror *mirror);
-static char *value_of(const ZdmMirror *mirror, int column, int parameter);
-static char *type_name(Oid type);
-static char *equals_operator(Oid type);
-static Oid	type_there(const ZdmMirror *mirror, int column);
 static Oid	target_of(const ZdmMirror *mirror, ZdmMirrorAction action);
 static bool same_rule(const ZdmMirror *a, const ZdmMirror *b);
 static void action_error(void *arg);
@@ -89,19 +80,11 @@ zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 		.arg = mirror,
 		.previous = error_context_stack,
 	};
-	Relation	target;
-	Oid			user;
-	int			security;
+	Owner		owner;
 	uint64		processed;
 
 	error_context_stack = &callback;
-	target = table_open(target_of(mirror, action), RowShareLock);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(target->rd_rel->relowner,
-						   security | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS);
+	begin_as_owner(&owner, table_open(target_of(mirror, action), RowShareLock));
 	for (Action *outer = running; outer != NULL && action != ZDM_MIRROR_LOCK; outer = outer->outer)
 		if (same_rule(outer->mirror, mirror))
 			outer->overtaken = true;
@@ -116,10 +99,7 @@ zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 	}
 	PG_END_TRY();
 	processed = SPI_processed;
-	SetUserIdAndSecContext(user, security);
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	table_close(target, NoLock);
+	end_as_owner(&owner);
 	error_context_stack = callback.previous;
 	return processed;
 }
@@ -167,24 +147,24 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	Relation	there = table_open(mirror->there, AccessShareLock);
-	bool		newest = snapshot == InvalidSnapshot;
-	Oid			user;
-	int			security;
+	Owner		owner;
 	bool		found;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(there->rd_rel->relowner,
-						   security | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS);
-	if (newest)
+	if (snapshot == InvalidSnapshot)
 	{
 		CommandCounterIncrement();
 		snapshot = GetLatestSnapshot();
 	}
+	if (zdm_mirror_can_scan(mirror, there))
+	{
+		PushActiveSnapshot(snapshot);
+		found = zdm_mirror_scan(mirror, there, row, GetActiveSnapshot());
+		PopActiveSnapshot();
+		table_close(there, NoLock);
+		return found;
+	}
+	begin_as_owner(&owner, there);
 	look(mirror, ZDM_MIRROR_LOOKUP, row, snapshot);
-	SetUserIdAndSecContext(user, security);
 	if (SPI_processed > 1)
 		ereport(ERROR,
 				errcode(ERRCODE_CARDINALITY_VIOLATION),
@@ -206,9 +186,7 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 									   mirror->columns[i].typlen);
 		MemoryContextSwitchTo(old);
 	}
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	table_close(there, NoLock);
+	end_as_owner(&owner);
 	return found;
 }
 
@@ -218,24 +196,38 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 bool
 zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row, Snapshot snapshot)
 {
-	Relation	there = table_open(mirror->there, AccessShareLock);
-	Oid			user;
-	int			security;
+	Owner		owner;
 	bool		found;
 
+	begin_as_owner(&owner, table_open(mirror->there, AccessShareLock));
+	look(mirror, ZDM_MIRROR_MEMBER, row, snapshot);
+	found = SPI_processed > 0;
+	end_as_owner(&owner);
+	return found;
+}
+
+/*
+ * Connect to SPI as the owner of a table, which is closed at the end.
+ */
+static void
+begin_as_owner(Owner *owner, Relation rel)
+{
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(there->rd_rel->relowner,
-						   security | SECURITY_LOCAL_USERID_CHANGE |
+	owner->rel = rel;
+	GetUserIdAndSecContext(&owner->user, &owner->security);
+	SetUserIdAndSecContext(rel->rd_rel->relowner,
+						   owner->security | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_NOFORCE_RLS);
-	look(mirror, ZDM_MIRROR_MEMBER, row, snapshot);
-	SetUserIdAndSecContext(user, security);
-	found = SPI_processed > 0;
+}
+
+static void
+end_as_owner(Owner *owner)
+{
+	SetUserIdAndSecContext(owner->user, owner->security);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
-	table_close(there, NoLock);
-	return found;
+	table_close(owner->rel, NoLock);
 }
 
 static void
@@ -350,7 +342,7 @@ get_plan(ZdmMirror *mirror, ZdmMirrorAction action)
 	types = palloc_array(Oid, mirror->count + mirror->keys);
 	for (int i = 0; i < mirror->count + mirror->keys; i++)
 		types[i] = mirror->columns[i % mirror->count].type;
-	plan = SPI_prepare(action_sql(mirror, action),
+	plan = SPI_prepare(zdm_mirror_sql(mirror, action),
 					   action == ZDM_MIRROR_EMPTY ? 0 :
 					   mirror->count + (action == ZDM_MIRROR_MOVE ? mirror->keys : 0),
 					   types);
@@ -358,276 +350,6 @@ get_plan(ZdmMirror *mirror, ZdmMirrorAction action)
 		elog(ERROR, "could not prepare a mirror rule's statement");
 	mirror->plans[action] = plan;
 	return plan;
-}
-
-/*
- * The key is $1 and so on, the columns come behind it; a move has the old key
- * behind them.
- */
-static char *
-action_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
-{
-	char	   *table = zdm_quote_relation(mirror->there);
-	int			keys = mirror->keys;
-	int			count = mirror->count;
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	switch (action)
-	{
-		case ZDM_MIRROR_LOCK:
-			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
-			append_key(&sql, mirror, 0);
-			appendStringInfoString(&sql, " FOR NO KEY UPDATE OF t");
-			break;
-		case ZDM_MIRROR_SET:
-			appendStringInfo(&sql, "UPDATE %s t SET ", table);
-			/* Where the key is all there is, it stays what it is. */
-			append_settings(&sql, mirror, count > keys ? keys : 0, count);
-			appendStringInfoString(&sql, " WHERE ");
-			append_key(&sql, mirror, 0);
-			break;
-		case ZDM_MIRROR_MOVE:
-			appendStringInfo(&sql, "UPDATE %s t SET ", table);
-			append_settings(&sql, mirror, 0, count);
-			appendStringInfoString(&sql, " WHERE ");
-			append_key(&sql, mirror, count);
-			break;
-		case ZDM_MIRROR_INSERT:
-		case ZDM_MIRROR_ADD:
-			appendStringInfo(&sql, "INSERT INTO %s (", table);
-			append_names(&sql, mirror, 0, count);
-			appendStringInfoString(&sql, ") OVERRIDING SYSTEM VALUE VALUES (");
-			append_values(&sql, mirror, 0, count);
-			appendStringInfoChar(&sql, ')');
-			if (action == ZDM_MIRROR_ADD)
-				appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
-			break;
-		case ZDM_MIRROR_REMOVE:
-			appendStringInfo(&sql, "DELETE FROM %s t WHERE ", table);
-			append_key(&sql, mirror, 0);
-			append_same(&sql, mirror);
-			break;
-		case ZDM_MIRROR_MEMBER:
-			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
-			append_key(&sql, mirror, 0);
-			append_same(&sql, mirror);
-			break;
-		case ZDM_MIRROR_SHOW:
-			append_show(&sql, mirror);
-			break;
-		case ZDM_MIRROR_DELETE:
-			appendStringInfo(&sql, "DELETE FROM %s t WHERE ", table);
-			append_key(&sql, mirror, 0);
-			break;
-		case ZDM_MIRROR_CLEAR:
-		case ZDM_MIRROR_EMPTY:
-			if (action == ZDM_MIRROR_EMPTY && (mirror->is_first || mirror->optional == 0))
-				appendStringInfo(&sql, "DELETE FROM %s t", table);
-			else
-			{
-				appendStringInfo(&sql, "UPDATE %s t SET ", table);
-				for (int i = keys; i < count; i++)
-					appendStringInfo(&sql, "%s%s = NULL", i > keys ? ", " : "",
-									 quote_identifier(mirror->columns[i].there));
-			}
-			appendStringInfoString(&sql, " WHERE ");
-			if (action == ZDM_MIRROR_CLEAR)
-			{
-				append_key(&sql, mirror, 0);
-				append_same(&sql, mirror);
-			}
-			else
-				append_counterpart(&sql, mirror);
-			break;
-		case ZDM_MIRROR_SET_HERE:
-			appendStringInfo(&sql, "UPDATE %s t SET ", zdm_quote_relation(mirror->here));
-			for (int i = keys; i < count; i++)
-				appendStringInfo(&sql, "%s%s = $%d", i > keys ? ", " : "",
-								 quote_identifier(mirror->columns[i].name), i + 1);
-			for (int i = 0; i < keys; i++)
-				appendStringInfo(&sql, " %s t.%s %s $%d", i > 0 ? "AND" : "WHERE",
-								 quote_identifier(mirror->columns[i].name),
-								 equals_operator(mirror->columns[i].type), i + 1);
-			break;
-		case ZDM_MIRROR_LOOKUP:
-			appendStringInfoString(&sql, "SELECT ");
-			for (int i = keys; i < count; i++)
-				appendStringInfo(&sql, "%s(t.%s)::%s", i > keys ? ", " : "",
-								 quote_identifier(mirror->columns[i].there),
-								 type_name(mirror->columns[i].type));
-			appendStringInfo(&sql, " FROM %s t WHERE ", table);
-			append_key(&sql, mirror, 0);
-			if (mirror->several)
-				append_order(&sql, mirror, false);
-			break;
-	}
-	return sql.data;
-}
-
-/*
- * In the first table, the columns of the row of the second that comes first,
- * NULL where there is none.
- */
-static void
-append_show(StringInfo sql, const ZdmMirror *mirror)
-{
-	appendStringInfo(sql, "UPDATE %s t SET (", zdm_quote_relation(mirror->there));
-	append_names(sql, mirror, mirror->keys, mirror->count);
-	appendStringInfoString(sql, ") = (SELECT ");
-	for (int i = mirror->keys; i < mirror->count; i++)
-		appendStringInfo(sql, "%sh.%s", i > mirror->keys ? ", " : "",
-						 quote_identifier(mirror->columns[i].name));
-	appendStringInfo(sql, " FROM %s h WHERE ", zdm_quote_relation(mirror->here));
-	for (int i = 0; i < mirror->keys; i++)
-		appendStringInfo(sql, "%sh.%s %s $%d", i > 0 ? " AND " : "",
-						 quote_identifier(mirror->columns[i].name),
-						 equals_operator(mirror->columns[i].type), i + 1);
-	append_order(sql, mirror, true);
-	appendStringInfoString(sql, ") WHERE ");
-	append_key(sql, mirror, 0);
-}
-
-/*
- * Of several rows of the second table, the first.
- */
-static void
-append_order(StringInfo sql, const ZdmMirror *mirror, bool here)
-{
-	for (int i = mirror->keys; i < mirror->count; i++)
-		appendStringInfo(sql, "%s %s.%s%s", i > mirror->keys ? "," : " ORDER BY",
-						 here ? "h" : "t",
-						 quote_identifier(here ? mirror->columns[i].name : mirror->columns[i].there),
-						 mirror->last_first ? " DESC" : "");
-	appendStringInfoString(sql, " LIMIT 1");
-}
-
-static void
-append_names(StringInfo sql, const ZdmMirror *mirror, int from, int to)
-{
-	for (int i = from; i < to; i++)
-		appendStringInfo(sql, "%s%s", i > from ? ", " : "",
-						 quote_identifier(mirror->columns[i].there));
-}
-
-static void
-append_values(StringInfo sql, const ZdmMirror *mirror, int from, int to)
-{
-	for (int i = from; i < to; i++)
-		appendStringInfo(sql, "%s%s", i > from ? ", " : "", value_of(mirror, i, i));
-}
-
-static void
-append_settings(StringInfo sql, const ZdmMirror *mirror, int from, int to)
-{
-	for (int i = from; i < to; i++)
-		appendStringInfo(sql, "%s%s = %s", i > from ? ", " : "",
-						 quote_identifier(mirror->columns[i].there),
-						 value_of(mirror, i, i));
-}
-
-/*
- * The row with the key that is in the parameters behind the offset.
- */
-static void
-append_key(StringInfo sql, const ZdmMirror *mirror, int offset)
-{
-	for (int i = 0; i < mirror->keys; i++)
-		appendStringInfo(sql, "%st.%s %s %s", i > 0 ? " AND " : "",
-						 quote_identifier(mirror->columns[i].there),
-						 equals_operator(type_there(mirror, i)),
-						 value_of(mirror, i, offset + i));
-}
-
-/*
- * Only where the optional columns are as given: another row of this table may
- * have given it others meanwhile.  A row that the backfill has still to fill
- * is written, too: it would otherwise be filled with what is no more.
- */
-static void
-append_same(StringInfo sql, const ZdmMirror *mirror)
-{
-	appendStringInfoString(sql, " AND ((");
-	for (int i = mirror->keys; i < mirror->keys + mirror->optional; i++)
-		appendStringInfo(sql, "%st.%s %s %s", i > mirror->keys ? " AND " : "",
-						 quote_identifier(mirror->columns[i].there),
-						 equals_operator(type_there(mirror, i)),
-						 value_of(mirror, i, i));
-	appendStringInfoChar(sql, ')');
-	if (mirror->backfilling && !mirror->fills_second)
-		appendStringInfo(sql, " OR t.%s IS NULL",
-						 quote_identifier(mirror->columns[mirror->keys].there));
-	appendStringInfoChar(sql, ')');
-}
-
-/*
- * Rows there that have no counterpart here.
- */
-static void
-append_counterpart(StringInfo sql, const ZdmMirror *mirror)
-{
-	if (!mirror->is_first && mirror->optional > 0)
-		appendStringInfo(sql, "t.%s IS NOT NULL AND ",
-						 quote_identifier(mirror->columns[mirror->keys].there));
-	appendStringInfo(sql, "NOT EXISTS (SELECT 1 FROM %s h WHERE ",
-					 zdm_quote_relation(mirror->here));
-	for (int i = 0; i < mirror->keys; i++)
-		appendStringInfo(sql, "%sh.%s %s t.%s", i > 0 ? " AND " : "",
-						 quote_identifier(mirror->columns[i].name),
-						 equals_operator(type_there(mirror, i)),
-						 quote_identifier(mirror->columns[i].there));
-	appendStringInfoChar(sql, ')');
-}
-
-/*
- * A parameter, as a value of the other table's column.
- */
-static char *
-value_of(const ZdmMirror *mirror, int column, int parameter)
-{
-	Oid			type = type_there(mirror, column);
-
-	if (type == mirror->columns[column].type)
-		return psprintf("$%d", parameter + 1);
-	return psprintf("($%d)::%s", parameter + 1, type_name(type));
-}
-
-static char *
-type_name(Oid type)
-{
-	return format_type_extended(type, -1,
-								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
-}
-
-static Oid
-type_there(const ZdmMirror *mirror, int column)
-{
-	return get_atttype(mirror->there,
-					   get_attnum(mirror->there, mirror->columns[column].there));
-}
-
-/*
- * The type's own equality, with its schema.
- */
-static char *
-equals_operator(Oid type)
-{
-	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	HeapTuple	tuple;
-	Form_pg_operator form;
-	char	   *result;
-
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_FUNCTION),
-				errmsg("type %s has no equality operator", format_type_be(type)));
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	result = psprintf("OPERATOR(%s.%s)",
-					  quote_identifier(get_namespace_name(form->oprnamespace)),
-					  NameStr(form->oprname));
-	ReleaseSysCache(tuple);
-	return result;
 }
 
 static void

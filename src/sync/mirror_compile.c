@@ -227,6 +227,7 @@ compile_mirror(Relation rel, List *relids, ZdmMirrorRule *rule,
 		return false;
 	}
 	zdm_migration_scan(rule->migration, &mirror->migration, &state);
+	mirror->cxt = CurrentMemoryContext;
 	mirror->migration_id = rule->migration;
 	mirror->number = rule->number;
 	mirror->here = is_first ? rule->first : rule->second;

@@ -18,11 +18,13 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "catalog/mirror_rule.h"
 #include "catalog/step.h"
@@ -39,6 +41,7 @@ static const struct
 	bool		inherited;
 	const char *description;
 }			triggers[] =
+
 {
 	{ZDM_MIRROR_TRIGGER, "AFTER INSERT OR UPDATE OR DELETE", "ROW", false, true,
 	"create the trigger that writes the other table"},
@@ -185,6 +188,36 @@ trigger_step(Oid relid, const char *table, size_t number, bool create)
 	return zdm_step_on(relid, ZDM_STEP_DDL, ShareRowExclusiveLock, triggers[number].description,
 					   psprintf("CREATE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION zdm._mirror()",
 								name, triggers[number].events, table, triggers[number].level));
+}
+
+/*
+ * A table of a migration's rules, or a partition of one, whose trigger is
+ * disabled, or InvalidOid.
+ */
+Oid
+zdm_mirror_trigger_disabled(ZdmMigration *migration)
+{
+	ListCell   *lc,
+			   *part;
+
+	foreach(lc, zdm_mirror_tables(migration->mirrors))
+	{
+		foreach(part, find_all_inheritors(lfirst_oid(lc), NoLock, NULL))
+		{
+			Relation	rel = table_open(lfirst_oid(part), AccessShareLock);
+			TriggerDesc *desc = rel->trigdesc;
+			bool		disabled = false;
+
+			for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+				disabled |= strcmp(desc->triggers[i].tgname, ZDM_MIRROR_TRIGGER) == 0 &&
+					desc->triggers[i].tgenabled != TRIGGER_FIRES_ON_ORIGIN &&
+					desc->triggers[i].tgenabled != TRIGGER_FIRES_ALWAYS;
+			table_close(rel, AccessShareLock);
+			if (disabled)
+				return lfirst_oid(part);
+		}
+	}
+	return InvalidOid;
 }
 
 /*

@@ -87,7 +87,7 @@ watch(ModifyTableState *modify)
 {
 	PlanState  *plan = outerPlanState(modify);
 	MemoryContext old;
-	RowSource	   *source;
+	RowSource  *source;
 
 	for (source = sources; source != NULL; source = source->outer)
 	{
@@ -111,7 +111,7 @@ watch(ModifyTableState *modify)
 static void
 forget(void *arg)
 {
-	RowSource	  **link = &sources;
+	RowSource **link = &sources;
 
 	while (*link != NULL && *link != arg)
 		link = &(*link)->outer;
@@ -122,7 +122,7 @@ forget(void *arg)
 static TupleTableSlot *
 next_row(PlanState *plan)
 {
-	RowSource	   *source = sources;
+	RowSource  *source = sources;
 	TupleTableSlot *found;
 
 	while (source != NULL && source->plan != plan)

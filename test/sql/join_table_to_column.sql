@@ -97,6 +97,11 @@ UPDATE voucher SET user_id = 1 WHERE id = 20;
 DELETE FROM used_voucher WHERE voucher_id = 21;
 SELECT * FROM shapes(20, 21);
 SELECT * FROM zdm.verify('fold_used_voucher_into_voucher_user_id');
+-- the index that we asked for is no reason to refuse it, another one is
+CREATE INDEX ON voucher (user_id);
+CREATE INDEX two_columns ON voucher (user_id, code);
+SELECT zdm.rollback('fold_used_voucher_into_voucher_user_id');
+DROP INDEX two_columns;
 SELECT zdm.rollback('fold_used_voucher_into_voucher_user_id');
 \d voucher
 \d used_voucher
