@@ -60,6 +60,7 @@
 static char *create_sql(Relation source, const ZdmClone *clone);
 static void read_definition(ZdmClone *clone);
 static void read_made(ZdmClone *clone);
+static void check_partition_key(Relation source, const ZdmClone *clone);
 static void check_identity(Relation source);
 static void check_constraints(Relation source, const ZdmClone *clone);
 static void check_bare(Relation source, Oid made);
@@ -237,6 +238,16 @@ zdm_clone_check(Relation source, const ZdmClone *clone)
 {
 	char	   *table = zdm_quote_relation(clone->source);
 
+	/* Who builds an index runs the functions in it, before he gives it away. */
+	if (source->rd_rel->relowner != GetUserId())
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("table \"%s\" belongs to role \"%s\", and so must the second one from its beginning",
+					   RelationGetRelationName(source),
+					   GetUserNameFromId(source->rd_rel->relowner, false)),
+				errdetail("Functions of the owner's in its indexes would run with your rights."),
+				errhint("SET ROLE %s; and make the same call again.",
+						quote_identifier(GetUserNameFromId(source->rd_rel->relowner, false))));
 	if (zdm_clone_key(source) == NIL)
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -244,12 +255,19 @@ zdm_clone_check(Relation source, const ZdmClone *clone)
 				errdetail("Without a key nobody can tell which row of the one table is which of the other."),
 				errhint("CREATE UNIQUE INDEX CONCURRENTLY ... ON %s (...); then ALTER TABLE %s REPLICA IDENTITY USING INDEX ...;",
 						table, table));
+	if (clone->by_expression)
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("the primary key of table \"%s\" cannot be carried over to a table that is partitioned by an expression",
+					   RelationGetRelationName(source)),
+				errhint("Partition by columns, or make the table yourself, with what is to take the key's place, and call this with its name."));
 	if (clone->partitioned && !OidIsValid(zdm_primary_key_index(source)))
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("table \"%s\" has no primary key", RelationGetRelationName(source)),
 				errdetail("A partitioned table like it would have no replica identity."),
 				errhint("ALTER TABLE %s ADD PRIMARY KEY ...;", table));
+	check_partition_key(source, clone);
 	if (source->rd_rules != NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -258,6 +276,30 @@ zdm_clone_check(Relation source, const ZdmClone *clone)
 				errhint("Make triggers of them, or drop them for the time of the migration."));
 	check_identity(source);
 	check_constraints(source, clone);
+}
+
+/*
+ * The partition key is in the primary key, and so is never NULL there.
+ */
+static void
+check_partition_key(Relation source, const ZdmClone *clone)
+{
+	ListCell   *lc;
+
+	foreach(lc, clone->partition_key)
+	{
+		AttrNumber	attnum = zdm_check_user_column(source, lfirst(lc));
+
+		if (!OidIsValid(clone->made) &&
+			!TupleDescAttr(RelationGetDescr(source), attnum - 1)->attnotnull)
+			ereport(ERROR,
+					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("column \"%s\" of table \"%s\" may be NULL, and so cannot be in the partition key",
+						   (char *) lfirst(lc), RelationGetRelationName(source)),
+					errdetail("The primary key of the second table would have it."),
+					errhint("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL;",
+							zdm_quote_relation(RelationGetRelid(source)), quote_identifier(lfirst(lc))));
+	}
 }
 
 /*
@@ -520,8 +562,7 @@ option_steps(Relation source, const ZdmClone *clone)
 }
 
 /*
- * The steps that give it what else is on the source.  The owner is the last
- * but for what only an owner may do: until then it is the caller's.
+ * The steps that give it what else is on the source.
  */
 List *
 zdm_clone_dress_steps(Relation source, const ZdmClone *clone)
@@ -557,11 +598,6 @@ zdm_clone_dress_steps(Relation source, const ZdmClone *clone)
 	steps = list_concat(steps, privilege_steps(source, clone));
 	steps = list_concat(steps, security_steps(source, clone));
 	steps = list_concat(steps, text_steps("copy a comment", comments_sql, source, clone));
-	if (source->rd_rel->relowner != GetUserId())
-		steps = lappend(steps,
-						ddl("give it the owner",
-							psprintf("ALTER TABLE %s OWNER TO %s", zdm_clone_name(clone),
-									 quote_identifier(GetUserNameFromId(source->rd_rel->relowner, false)))));
 	return steps;
 }
 

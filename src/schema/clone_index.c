@@ -47,12 +47,6 @@ zdm_clone_index_steps(Relation source, const ZdmClone *clone)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
-		if (index->rd_index->indisunique && clone->by_expression)
-			ereport(ERROR,
-					errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("unique index \"%s\" cannot be carried over to a table that is partitioned by an expression",
-						   RelationGetRelationName(index)),
-					errhint("Partition by columns, or make the table yourself, with what is to take the index's place, and call this with its name."));
 		if (index->rd_index->indisvalid)
 			steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, "create an index",
 											index_sql(index, clone)));
