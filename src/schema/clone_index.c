@@ -125,7 +125,7 @@ key_columns(Relation index, const ZdmClone *clone, bool plain)
 		" CASE WHEN NOT $2 THEN pg_catalog.concat("
 		" CASE WHEN l.oid IS NOT NULL THEN pg_catalog.format(' COLLATE %I.%I', ln.nspname, l.collname) END,"
 		" pg_catalog.format(' %I.%I', kn.nspname, k.opcname),"
-		/* An option whose name begins with pg_ is the server's own note. */
+	/* An option whose name begins with pg_ is the server's own note. */
 		" (SELECT pg_catalog.format(' (%s)', pg_catalog.string_agg(pg_catalog.format('%I = %L', o.option_name, o.option_value), ', '))"
 		" FROM pg_catalog.pg_options_to_table(a.attoptions) o"
 		" WHERE NOT pg_catalog.starts_with(o.option_name, 'pg_') HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0),"

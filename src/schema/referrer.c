@@ -182,9 +182,9 @@ check_referrer(const ZdmClone *clone, List *key, Oid constraint)
 		/* Moved to another partition, it would be deleted and inserted. */
 		foreach(column, key)
 			if (strcmp(lfirst(column), lfirst(lc)) == 0)
-				refuse_referrer(clone, constraint,
-								psprintf("Column \"%s\" is in the key and in the partition key.", (char *) lfirst(lc)),
-								"Partition by another column, or drop the foreign key for the time of the migration.");
+			refuse_referrer(clone, constraint,
+							psprintf("Column \"%s\" is in the key and in the partition key.", (char *) lfirst(lc)),
+							"Partition by another column, or drop the foreign key for the time of the migration.");
 	}
 	if (OidIsValid(clone->made) && !zdm_has_key_index(clone->made, columns, true))
 		refuse_referrer(clone, constraint, "The second table has no unique key of the columns that it refers to.",
