@@ -170,9 +170,11 @@ move_steps(Oid table, ZdmPlace from, ZdmPlace to)
 		on_the_way = zdm_free_name(old_schema, new_schema, from.name);
 	if (strcmp(from.name, on_the_way) != 0)
 		steps = lappend(steps, rename_step(table, from, on_the_way));
-	steps = lappend(steps, schema_step(table, (ZdmPlace) {from.schema, on_the_way}, to.schema));
+	from.name = on_the_way;
+	steps = lappend(steps, schema_step(table, from, to.schema));
+	from.schema = to.schema;
 	if (strcmp(on_the_way, to.name) != 0)
-		steps = lappend(steps, rename_step(table, (ZdmPlace) {to.schema, on_the_way}, to.name));
+		steps = lappend(steps, rename_step(table, from, to.name));
 	return steps;
 }
 
