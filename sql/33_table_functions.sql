@@ -1,15 +1,6 @@
 /*
  * Patterns that change whole tables.
  */
-
-CREATE FUNCTION zdm.rename_table(
-    relation regclass, new_name text, strategy text DEFAULT 'view',
-    rename_owned boolean DEFAULT false, migration text DEFAULT NULL)
-RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'zdm_rename_table';
-COMMENT ON FUNCTION zdm.rename_table(regclass, text, text, boolean, text) IS
-'expand: gives a table the second name new_name (as written in SQL, with or without a schema; the table moves to that schema), both readable and writable through a view; returns the migration''s name (argument migration, by default rename_TABLE_to_NEW). strategy: view (the table has the new name at once, the view the old one) or view_first (the view has the new name until contract). rename_owned: owned sequences, indexes and constraints that are named after the table get the new name when the old one goes. Errors: not the owner, no CREATE on a schema, name taken, table in another migration, row security together with column privileges, lock not had within zdm.lock_patience (55P03)';
 -- patterns that work on tables
 
 CREATE FUNCTION zdm.join_table_to_column(
@@ -41,3 +32,19 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm__load';
 COMMENT ON FUNCTION zdm._load() IS
 'internal: true. The statistics object on a mirrored table has the planner evaluate it, and so load the library before a statement begins that changes rows of that table';
+
+CREATE FUNCTION zdm.rename_table(
+    relation regclass, new_name text, strategy text DEFAULT 'view',
+    rename_owned boolean DEFAULT false, definition text DEFAULT NULL,
+    migration text DEFAULT NULL)
+RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm_rename_table';
+COMMENT ON FUNCTION zdm.rename_table(regclass, text, text, boolean, text, text) IS
+'expand: gives a table the second name new_name (as written in SQL, with or without a schema; the table moves to that schema), both readable and writable through a view; returns the migration''s name (argument migration, by default rename_TABLE_to_NEW). strategy: view (the table has the new name at once, the view the old one), view_first (the view has the new name until contract) or dual_write (a second table, each row in both, for another partitioning, tablespace or storage). rename_owned: owned sequences, indexes and constraints that are named after the table get the new name when the old one goes; by views only. definition: for dual_write, what stands behind the columns of its CREATE TABLE, as in PARTITION BY RANGE (created_at), WITH (fillfactor = 70) or TABLESPACE fast; without it new_name may be an empty table of the caller''s with the same columns. Errors: not the owner, no CREATE on a schema, name taken, table in another migration, row security together with column privileges, lock not had within zdm.lock_patience (55P03)';
+
+CREATE FUNCTION zdm._next_identity(identity_sequence regclass) RETURNS bigint LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm__next_identity';
+COMMENT ON FUNCTION zdm._next_identity(regclass) IS
+'internal: the default of a second table''s column whose like is an identity column: draws from that one''s sequence for whoever may insert into one of the two tables. Errors: not such a sequence, or no such privilege (42501)';

@@ -32,6 +32,7 @@
 #include "lifecycle/registry.h"
 #include "patterns/merge_columns.h"
 #include "patterns/split_column.h"
+#include "schema/clone.h"
 #include "schema/retype.h"
 #include "schema/table.h"
 #include "schema/twin.h"
@@ -64,11 +65,12 @@ PG_FUNCTION_INFO_V1(zdm_rollback);
 PG_FUNCTION_INFO_V1(zdm_explain);
 PG_FUNCTION_INFO_V1(zdm__sync_row);
 PG_FUNCTION_INFO_V1(zdm__guard);
-PG_FUNCTION_INFO_V1(zdm__guard_start);
 PG_FUNCTION_INFO_V1(zdm_join_table_to_column);
 PG_FUNCTION_INFO_V1(zdm_column_to_join_table);
 PG_FUNCTION_INFO_V1(zdm__mirror);
 PG_FUNCTION_INFO_V1(zdm__load);
+PG_FUNCTION_INFO_V1(zdm__next_identity);
+PG_FUNCTION_INFO_V1(zdm__guard_start);
 
 /* An argument that must not be NULL. */
 static void
@@ -352,7 +354,7 @@ zdm_rename_table(PG_FUNCTION_ARGS)
 	migration->pattern = pstrdup("rename_table");
 	migration->strategy = text_argument(fcinfo, 2);
 	migration->relation = zdm_viewed_table(PG_GETARG_OID(0));
-	migration->name = text_argument(fcinfo, 4);
+	migration->name = text_argument(fcinfo, 5);
 	zdm_check_caller(migration->relation);
 	zdm_check_strategy(migration);
 	label = zdm_relation_label(PG_GETARG_OID(0));
@@ -361,6 +363,7 @@ zdm_rename_table(PG_FUNCTION_ARGS)
 	zdm_set_argument(migration, "new_name", NameListToQuotedString(new_name));
 	if (PG_GETARG_BOOL(3))
 		zdm_set_argument(migration, "rename_owned", "true");
+	zdm_set_argument(migration, "definition", text_argument(fcinfo, 4));
 	if (migration->name == NULL)
 		migration->name = zdm_default_name("rename_%s_to_%s%s%s", label,
 										   list_length(new_name) > 1 ? strVal(linitial(new_name)) : "",
@@ -481,6 +484,12 @@ zdm__mirror(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function \"%s\" was not called by trigger manager", "zdm._mirror"));
 	return PointerGetDatum(zdm_mirror_fire((TriggerData *) fcinfo->context));
+}
+
+Datum
+zdm__next_identity(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(zdm_clone_next(PG_GETARG_OID(0)));
 }
 
 /*

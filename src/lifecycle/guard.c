@@ -57,7 +57,8 @@
 #include "util/lock.h"
 #include "util/spi.h"
 
-static void guard_alter(bool warn_disabled);
+static void guard_alter(bool warn_disabled, bool partition);
+static bool makes_partition(Node *parsetree);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
 static void guard_privileges(GrantStmt *stmt);
@@ -89,7 +90,7 @@ zdm_guard(EventTriggerData *data)
 	if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, GrantStmt))
 		guard_privileges((GrantStmt *) data->parsetree);
 	else if (strcmp(data->event, "ddl_command_end") == 0)
-		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER);
+		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER, makes_partition(data->parsetree));
 	else if (strcmp(data->event, "sql_drop") == 0)
 		guard_drop();
 	else
@@ -101,7 +102,7 @@ zdm_guard(EventTriggerData *data)
  * still there that the migration needs?
  */
 static void
-guard_alter(bool warn_disabled)
+guard_alter(bool warn_disabled, bool partition)
 {
 	List	   *names = zdm_query_strings("SELECT DISTINCT m.oid::pg_catalog.int8::pg_catalog.text FROM"
 										  " (SELECT CASE WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
@@ -127,6 +128,8 @@ guard_alter(bool warn_disabled)
 			relid = llast_oid(get_partition_ancestors(relid));
 		foreach(migration, zdm_migrations_on(relid))
 		{
+			if (partition)
+				run_own_ddl(zdm_mirror_partition_texts(lfirst(migration)));
 			check_migration(lfirst(migration), NIL, warn_disabled);
 			if (altered != relid && list_member_oid(zdm_rules_tables(((ZdmMigration *) lfirst(migration))->rules), relid))
 				check_partition(lfirst(migration), altered, warn_disabled);
@@ -134,6 +137,27 @@ guard_alter(bool warn_disabled)
 								 zdm_synced_storage(lfirst(migration)));
 		}
 	}
+}
+
+/*
+ * Whether a table becomes a partition.  No other DDL makes triggers: in the
+ * middle of a restore they would be in the way of those that it makes.
+ */
+static bool
+makes_partition(Node *parsetree)
+{
+	ListCell   *lc;
+
+	if (parsetree != NULL && IsA(parsetree, CreateStmt))
+		return ((CreateStmt *) parsetree)->partbound != NULL;
+	if (parsetree == NULL || !IsA(parsetree, AlterTableStmt))
+		return false;
+	foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
+	{
+		if (castNode(AlterTableCmd, lfirst(lc))->subtype == AT_AttachPartition)
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -17,6 +17,7 @@ static const ZdmPattern *const patterns[] = {
 	&zdm_rename_column_view_pattern,
 	&zdm_rename_table_view_pattern,
 	&zdm_rename_table_view_first_pattern,
+	&zdm_rename_table_dual_write_pattern,
 	&zdm_sync_columns_pattern,
 	&zdm_split_column_pattern,
 	&zdm_merge_columns_pattern,

@@ -413,6 +413,7 @@ notes(ZdmMigration *migration, Relation rel)
 
 const ZdmPattern zdm_column_to_join_table_pattern = {
 	.name = "column_to_join_table",
+	.strategy = "dual_write",
 	.check = check,
 	.expand = expand,
 	.complete = complete,

@@ -448,6 +448,7 @@ notes(ZdmMigration *migration, Relation target)
 
 const ZdmPattern zdm_join_table_to_column_pattern = {
 	.name = "join_table_to_column",
+	.strategy = "dual_write",
 	.check = check,
 	.expand = expand,
 	.migrate = migrate,

@@ -153,6 +153,7 @@ extern const ZdmPattern zdm_rename_column_pattern;
 extern const ZdmPattern zdm_rename_column_view_pattern;
 extern const ZdmPattern zdm_rename_table_view_pattern;
 extern const ZdmPattern zdm_rename_table_view_first_pattern;
+extern const ZdmPattern zdm_rename_table_dual_write_pattern;
 extern const ZdmPattern zdm_sync_columns_pattern;
 extern const ZdmPattern zdm_split_column_pattern;
 extern const ZdmPattern zdm_merge_columns_pattern;

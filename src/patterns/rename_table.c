@@ -117,6 +117,11 @@ check(ZdmMigration *migration, Relation rel)
 	ZdmPlace	from = old_place(migration);
 	ZdmPlace	to = new_place(migration);
 
+	if (zdm_argument(migration, "definition") != NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("\"definition\" is for strategy dual_write: a view leaves the table as it is"),
+				errhint("Leave it out, or give strategy => 'dual_write'."));
 	zdm_view_check(rel);
 	zdm_view_check_place(migration->relation, from);
 	zdm_view_check_place(migration->relation, to);

@@ -60,8 +60,8 @@ zdm_column_dependents(Oid relid, const char *column, int64 migration)
 }
 
 /*
- * Descriptions of what depends on a table and is no part of it: views, foreign
- * keys of other tables, functions ...
+ * Descriptions of what depends on a table, or the type of its rows, and is no
+ * part of it: views, foreign keys of other tables, functions ...
  */
 List *
 zdm_table_dependents(Oid relid)
@@ -78,9 +78,19 @@ zdm_table_dependents(Oid relid)
 							  " AND r.oid OPERATOR(pg_catalog.=) d.objid"
 							  " LEFT JOIN pg_catalog.pg_constraint c ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass"
 							  " AND c.oid OPERATOR(pg_catalog.=) d.objid"
-							  " WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-							  " AND d.refobjid OPERATOR(pg_catalog.=) $1 AND d.deptype OPERATOR(pg_catalog.=) 'n'"
-							  " AND r.ev_class IS DISTINCT FROM $1 AND c.conrelid IS DISTINCT FROM $1",
+							  " WHERE ((d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+							  " AND d.refobjid OPERATOR(pg_catalog.=) $1)"
+							  " OR (d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass"
+							  " AND d.refobjid IN (SELECT y.oid FROM pg_catalog.pg_type y WHERE y.typrelid OPERATOR(pg_catalog.=) $1"
+							  " UNION ALL SELECT y.typarray FROM pg_catalog.pg_type y WHERE y.typrelid OPERATOR(pg_catalog.=) $1)))"
+							  " AND d.deptype OPERATOR(pg_catalog.=) 'n'"
+							  " AND r.ev_class IS DISTINCT FROM $1 AND c.conrelid IS DISTINCT FROM $1"
+							  " AND NOT (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
+							  " AND EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.oid OPERATOR(pg_catalog.=) d.objid AND t.tgrelid OPERATOR(pg_catalog.=) $1))"
+							  " AND NOT (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass"
+							  " AND EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.oid OPERATOR(pg_catalog.=) d.objid AND p.polrelid OPERATOR(pg_catalog.=) $1))"
+							  " AND NOT (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass"
+							  " AND EXISTS (SELECT FROM pg_catalog.pg_attrdef f WHERE f.oid OPERATOR(pg_catalog.=) d.objid AND f.adrelid OPERATOR(pg_catalog.=) $1))",
 							  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid))));
 	foreach(lc, lines)
 		result = zdm_add_line(result, lfirst(lc));

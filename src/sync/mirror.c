@@ -17,6 +17,8 @@
  *	 insert, update				set the first's columns
  *	 delete						set them NULL, where they are that row's
  *	 another key				both
+ * a partitioned table, where a row has one there
+ *	 moved elsewhere			set the other's columns
  * where the second table may have several rows for one of the first
  *	 first table				replace the one that it showed
  *	 second table				the first table shows the first of them
@@ -61,6 +63,7 @@ typedef struct Change
 static TransactionId early = InvalidTransactionId;
 
 static void fire_after_row(TriggerData *trigdata);
+static bool moved(Change *change);
 static void first_changed(Change *change);
 static void optional_changed(Change *change);
 static void several_changed(Change *change, bool was, bool is, bool same_key);
@@ -120,12 +123,41 @@ fire_after_row(TriggerData *trigdata)
 			change.before = &first;
 		if (zdm_mirror_is_echo(mirror, change.before, change.after))
 			continue;
+		if (mirror->own != NULL && moved(&change))
+			continue;
 		if (mirror->is_first)
 			first_changed(&change);
 		else
 			second_changed(&change);
 	}
 	zdm_mirrors_release(held);
+}
+
+/*
+ * An update that takes a row to another partition comes as the end of one row
+ * and the beginning of another with the same key.  For the other table it is
+ * an update all the same: what refers to its row must not go with it.  Returns
+ * whether it was such a one, and is done, at the first of the two, when the row
+ * is in its new place already.
+ */
+static bool
+moved(Change *change)
+{
+	ZdmMirror  *mirror = change->mirror;
+	ZdmMirrorRow now;
+
+	if (change->before != NULL && change->after != NULL)
+		return false;
+	zdm_mirror_take(mirror, change->trigdata->tg_trigslot, &now);
+	if (change->before == NULL)
+		return zdm_mirror_lookup(mirror, &now, InvalidSnapshot) &&
+			zdm_mirror_same(mirror, &now, change->after, mirror->keys, mirror->count);
+	if (!zdm_mirror_lookup(mirror->own, &now, InvalidSnapshot))
+		return false;
+	if (!zdm_mirror_is_echo(mirror, change->before, &now) &&
+		zdm_mirror_do(mirror, ZDM_MIRROR_SET, &now, NULL) == 0)
+		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, &now, NULL);
+	return true;
 }
 
 static void

@@ -68,6 +68,8 @@ typedef struct ZdmMirror
 								 * NULL, that the second table has a row */
 	int			count;
 	ZdmMirrorColumn *columns;
+	struct ZdmMirror *own;		/* here instead of there, for a look; NULL
+								 * where no row moves between partitions */
 	SPIPlanPtr	plans[ZDM_MIRROR_ACTIONS];
 	Oid			lookup_index;	/* of the other table, on the key; or 0 */
 	struct ScanKeyData *lookup_keys;	/* in the index's order ... */

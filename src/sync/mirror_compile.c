@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/hsearch.h"
@@ -45,6 +46,7 @@ static ZdmMirrorSet *compile_set(Relation rel);
 static void free_plans(void *arg);
 static bool compile_mirror(Relation rel, List *relids, ZdmMirrorRule *rule,
 						   ZdmMirror *mirror);
+static ZdmMirror *own_mirror(const ZdmMirror *mirror);
 static bool compile_columns(Relation rel, List *here, List *there,
 							ZdmMirrorColumn *columns);
 
@@ -194,8 +196,12 @@ free_plans(void *arg)
 
 	for (int i = 0; i < set->count; i++)
 		for (int j = 0; j < ZDM_MIRROR_ACTIONS; j++)
+		{
 			if (set->mirrors[i].plans[j] != NULL)
 				SPI_freeplan(set->mirrors[i].plans[j]);
+			if (set->mirrors[i].own != NULL && set->mirrors[i].own->plans[j] != NULL)
+				SPI_freeplan(set->mirrors[i].own->plans[j]);
+		}
 }
 
 /*
@@ -239,7 +245,29 @@ compile_mirror(Relation rel, List *relids, ZdmMirrorRule *rule,
 	mirror->optional = rule->optional;
 	mirror->several = rule->several;
 	mirror->last_first = rule->first_by != NULL && strcmp(rule->first_by, "desc") == 0;
+	if (rule->optional == 0 && get_rel_relkind(mirror->here) == RELKIND_PARTITIONED_TABLE)
+		mirror->own = own_mirror(mirror);
 	return true;
+}
+
+/*
+ * The rule from this side to this side: to look up a row that is somewhere in
+ * the table.
+ */
+static ZdmMirror *
+own_mirror(const ZdmMirror *mirror)
+{
+	ZdmMirror  *own = palloc_object(ZdmMirror);
+
+	*own = *mirror;
+	own->there = own->here;
+	own->columns = palloc_array(ZdmMirrorColumn, own->count);
+	for (int i = 0; i < own->count; i++)
+	{
+		own->columns[i] = mirror->columns[i];
+		own->columns[i].there = own->columns[i].name;
+	}
+	return own;
 }
 
 static bool

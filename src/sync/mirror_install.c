@@ -221,6 +221,34 @@ zdm_mirror_trigger_disabled(ZdmMigration *migration)
 }
 
 /*
+ * The statements (char *) that give partitions which have come since the
+ * triggers that they do not inherit.
+ */
+List *
+zdm_mirror_partition_texts(ZdmMigration *migration)
+{
+	List	   *result = NIL;
+	ListCell   *lc,
+			   *part;
+
+	foreach(lc, zdm_mirror_tables(migration->mirrors))
+	{
+		foreach(part, find_all_inheritors(lfirst_oid(lc), NoLock, NULL))
+		{
+			for (size_t i = 0; i < lengthof(triggers); i++)
+			{
+				if (!triggers[i].inherited &&
+					OidIsValid(get_trigger_oid(lfirst_oid(lc), triggers[i].name, true)) &&
+					!OidIsValid(get_trigger_oid(lfirst_oid(part), triggers[i].name, true)))
+					result = lappend(result, trigger_step(lfirst_oid(part), zdm_quote_relation(lfirst_oid(part)),
+														  i, true)->sql);
+			}
+		}
+	}
+	return result;
+}
+
+/*
  * A trigger that a migration needs and that a table, or a partition of it,
  * has not; NULL where all are there.
  */

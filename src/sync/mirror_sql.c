@@ -57,7 +57,8 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			break;
 		case ZDM_MIRROR_SET:
 			appendStringInfo(&sql, "UPDATE %s t SET ", table);
-			append_settings(&sql, mirror, keys, count);
+			/* Where the key is all there is, it stays what it is. */
+			append_settings(&sql, mirror, count > keys ? keys : 0, count);
 			appendStringInfoString(&sql, " WHERE ");
 			append_key(&sql, mirror, 0);
 			break;

@@ -20,6 +20,7 @@
 #define ZDM_MIRROR_LOCK_TRIGGER "~zdm_mirror_lock"
 #define ZDM_MIRROR_ORDER_TRIGGER "~zdm_mirror_order"
 #define ZDM_MIRROR_TRUNCATE_TRIGGER "~zdm_mirror_truncate"
+
 /* Where a relation is, or is to be. */
 typedef struct ZdmPlace
 {

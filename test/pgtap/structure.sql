@@ -13,7 +13,7 @@ SELECT functions_are('zdm', ARRAY[
     'add_column', 'set_not_null', 'drop_not_null', 'drop_column', 'drop_table',
     'join_table_to_column', 'column_to_join_table',
     'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
-    '_sync_columns', '_sync_row', '_mirror', '_load', '_guard', '_guard_start']);
+    '_sync_columns', '_sync_row', '_mirror', '_load', '_next_identity', '_guard', '_guard_start']);
 
 -- the public functions: arguments with the names a user may write, results
 SELECT has_function('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text']);
@@ -36,9 +36,9 @@ SELECT is(pg_get_function_arguments('zdm.set_not_null'::regproc),
           'relation regclass, column_name name, fill text DEFAULT NULL::text, migration text DEFAULT NULL::text', 'set_not_null''s arguments');
 SELECT is(pg_get_function_arguments('zdm.drop_not_null'::regproc),
           'relation regclass, column_name name, migration text DEFAULT NULL::text', 'drop_not_null''s arguments');
-SELECT has_function('zdm', 'rename_table', ARRAY['regclass', 'text', 'text', 'boolean', 'text']);
+SELECT has_function('zdm', 'rename_table', ARRAY['regclass', 'text', 'text', 'boolean', 'text', 'text']);
 SELECT is(pg_get_function_arguments('zdm.rename_table'::regproc),
-          'relation regclass, new_name text, strategy text DEFAULT ''view''::text, rename_owned boolean DEFAULT false, migration text DEFAULT NULL::text',
+          'relation regclass, new_name text, strategy text DEFAULT ''view''::text, rename_owned boolean DEFAULT false, definition text DEFAULT NULL::text, migration text DEFAULT NULL::text',
           'rename_table''s arguments');
 SELECT is(pg_get_function_arguments('zdm.drop_column'::regproc),
           'relation regclass, column_name name, fill text DEFAULT NULL::text, migration text DEFAULT NULL::text', 'drop_column''s arguments');
