@@ -262,8 +262,8 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 	parseTypeString(text, type, typmod, false)
 #endif
 
-/* The sequence of an identity column is asked of the open table since 18. */
-#if PG_VERSION_NUM >= 180000
+/* The sequence of an identity column is asked of the open table since 17. */
+#if PG_VERSION_NUM >= 170000
 static inline Oid
 zdm_identity_sequence(Oid relid, AttrNumber attnum)
 {
