@@ -136,8 +136,8 @@ add(List **steps, Oid relid, const char *description, List *texts)
 	ListCell   *lc;
 
 	foreach(lc, texts)
-		*steps = lappend(*steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
-											 description, lfirst(lc)));
+		* steps = lappend(*steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
+											  description, lfirst(lc)));
 }
 
 static void
@@ -169,8 +169,8 @@ move_defaults(Move *move, ZdmPair *pair, bool keep)
 	foreach(lc, zdm_table_and_partitions(pair->relation))
 	{
 		List	   *texts = zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))),
-											zdm_arg_name(pair->from), zdm_arg_name(pair->to),
-											zdm_arg_text(get_rel_relkind(lfirst_oid(lc)) == RELKIND_PARTITIONED_TABLE ? "ONLY " : "")));
+															zdm_arg_name(pair->from), zdm_arg_name(pair->to),
+															zdm_arg_text(get_rel_relkind(lfirst_oid(lc)) == RELKIND_PARTITIONED_TABLE ? "ONLY " : "")));
 
 		if (keep && !zdm_default_is_volatile(lfirst_oid(lc), pair->from))
 			texts = list_truncate(texts, 1);
@@ -322,7 +322,7 @@ policy_clause(Relation rel, List *pairs, HeapTuple policy, Relation policies,
 	zdm_pin_path(&saved);
 	zdm_pin_style();
 	result = deparse_expression(expr, deparse_context_for(RelationGetRelationName(rel), RelationGetRelid(rel)),
-							  false, false);
+								false, false);
 	zdm_unbecome(&saved);
 	return psprintf(" %s (%s)", clause, result);
 }
