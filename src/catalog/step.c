@@ -63,23 +63,24 @@ zdm_step_on(Oid relation, ZdmStepKind kind, LOCKMODE lock,
 int
 zdm_step_record(ZdmMigration *migration, ZdmPhase phase, ZdmStep *step)
 {
+	static SPIPlanPtr plan = NULL;
 	ZdmIdentity saved;
 	int			number;
 	bool		isnull;
 
 	zdm_catalog_begin(&saved);
-	zdm_execute(SPI_OK_INSERT_RETURNING,
-				"INSERT INTO zdm.step (migration_id, step, phase, description, sql, lock_mode, relation)"
-				" SELECT $1, coalesce(pg_catalog.max(s.step), 0) + 1, $2, $3, $4, $5, $6"
-				" FROM zdm.step s WHERE s.migration_id = $1 RETURNING step",
-				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
-						 zdm_arg_name(zdm_phase_name(phase)),
-						 zdm_arg_text(step->description),
-						 zdm_arg_text(step->sql),
-						 zdm_arg_text(step->lock == NoLock ? NULL
-									  : GetLockmodeName(DEFAULT_LOCKMETHOD, step->lock)),
-						 ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(OidIsValid(step->relation) ? step->relation
-															   : migration->relation))));
+	zdm_execute_kept(&plan, SPI_OK_INSERT_RETURNING,
+					 "INSERT INTO zdm.step (migration_id, step, phase, description, sql, lock_mode, relation)"
+					 " SELECT $1, coalesce(pg_catalog.max(s.step), 0) + 1, $2, $3, $4, $5, $6"
+					 " FROM zdm.step s WHERE s.migration_id = $1 RETURNING step",
+					 ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+							  zdm_arg_name(zdm_phase_name(phase)),
+							  zdm_arg_text(step->description),
+							  zdm_arg_text(step->sql),
+							  zdm_arg_text(step->lock == NoLock ? NULL
+										   : GetLockmodeName(DEFAULT_LOCKMETHOD, step->lock)),
+							  ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(OidIsValid(step->relation) ? step->relation
+																	: migration->relation))));
 	number = DatumGetInt32(zdm_result(0, 1, &isnull));
 	zdm_catalog_end(&saved);
 	return number;
@@ -115,33 +116,35 @@ zdm_step_number(ZdmMigration *migration, ZdmPhase phase,
 void
 zdm_step_started(ZdmMigration *migration, int number, int64 lock_wait_ms)
 {
+	static SPIPlanPtr plan = NULL;
 	ZdmIdentity saved;
 
 	zdm_catalog_begin(&saved);
-	zdm_execute(SPI_OK_UPDATE,
-				"UPDATE zdm.step SET state = 'running', error = NULL,"
-				" started_at = coalesce(started_at, pg_catalog.clock_timestamp()),"
-				" lock_wait = CASE WHEN $3 > 0 THEN '1 ms'::pg_catalog.interval * $3 END"
-				" WHERE migration_id = $1 AND step = $2",
-				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
-						 ZDM_ARG(INT4OID, Int32GetDatum(number)),
-						 ZDM_ARG(FLOAT8OID, Float8GetDatum((double) lock_wait_ms))));
+	zdm_execute_kept(&plan, SPI_OK_UPDATE,
+					 "UPDATE zdm.step SET state = 'running', error = NULL,"
+					 " started_at = coalesce(started_at, pg_catalog.clock_timestamp()),"
+					 " lock_wait = CASE WHEN $3 > 0 THEN '1 ms'::pg_catalog.interval * $3 END"
+					 " WHERE migration_id = $1 AND step = $2",
+					 ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+							  ZDM_ARG(INT4OID, Int32GetDatum(number)),
+							  ZDM_ARG(FLOAT8OID, Float8GetDatum((double) lock_wait_ms))));
 	zdm_catalog_end(&saved);
 }
 
 void
 zdm_step_ended(ZdmMigration *migration, int number, const char *error)
 {
+	static SPIPlanPtr plan = NULL;
 	ZdmIdentity saved;
 
 	zdm_catalog_begin(&saved);
-	zdm_execute(SPI_OK_UPDATE,
-				"UPDATE zdm.step SET state = CASE WHEN $3 IS NULL THEN 'done' ELSE 'failed' END,"
-				" finished_at = pg_catalog.clock_timestamp(), error = $3"
-				" WHERE migration_id = $1 AND step = $2",
-				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
-						 ZDM_ARG(INT4OID, Int32GetDatum(number)),
-						 zdm_arg_text(error)));
+	zdm_execute_kept(&plan, SPI_OK_UPDATE,
+					 "UPDATE zdm.step SET state = CASE WHEN $3 IS NULL THEN 'done' ELSE 'failed' END,"
+					 " finished_at = pg_catalog.clock_timestamp(), error = $3"
+					 " WHERE migration_id = $1 AND step = $2",
+					 ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
+							  ZDM_ARG(INT4OID, Int32GetDatum(number)),
+							  zdm_arg_text(error)));
 	zdm_catalog_end(&saved);
 }
 

@@ -52,6 +52,8 @@ static void check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *ty
 static void refuse(ZdmMigration *migration, List *objects);
 static ZdmSyncRule *make_rule(ZdmMigration *migration, Relation rel,
 							  ZdmPair *pair, const ZdmType *type);
+static Node *conversion(TupleDesc desc, const char *column, const ZdmType *from,
+						const ZdmType *to, const char *argument, AttrNumber target);
 static bool recreates_views(ZdmMigration *migration);
 
 /* The one name that both versions use. */
@@ -225,6 +227,24 @@ refuse(ZdmMigration *migration, List *objects)
 }
 
 /*
+ * What the user gave no expression for: its text is ours, and goes by no path
+ * of his.
+ */
+static Node *
+conversion(TupleDesc desc, const char *column, const ZdmType *from, const ZdmType *to,
+		   const char *argument, AttrNumber target)
+{
+	ZdmIdentity saved;
+	Node	   *result;
+
+	zdm_pin_path(&saved);
+	result = zdm_expression_check_as(desc, zdm_type_conversion(column, from, to, argument),
+									 argument, target, NIL);
+	zdm_unbecome(&saved);
+	return result;
+}
+
+/*
  * In up the column's name means the old value, in down the new one: both are
  * read over a description of the table in which it does, and written with the
  * names that the columns have.
@@ -243,15 +263,13 @@ make_rule(ZdmMigration *migration, Relation rel, ZdmPair *pair, const ZdmType *t
 
 	zdm_type_of(rel, pair->from, &from);
 	zdm_description_swap(after, pair->from, pair->to);
-	if (up == NULL)
-		up = zdm_type_conversion(pair->from, &from, type, "up");
-	if (down == NULL)
-		down = zdm_type_conversion(pair->from, type, &from, "down");
 	rule->relation = pair->relation;
 	rule->old_columns = list_make1(pair->from);
 	rule->new_columns = list_make1(pair->to);
-	rule->up = list_make1(zdm_expression_text(desc, zdm_expression_check_as(desc, up, "up", twin, NIL)));
-	rule->down = list_make1(zdm_expression_text(desc, zdm_expression_check_as(after, down, "down", column, NIL)));
+	rule->up = list_make1(zdm_expression_text(desc, up ? zdm_expression_check_as(desc, up, "up", twin, NIL)
+											  : conversion(desc, pair->from, &from, type, "up", twin)));
+	rule->down = list_make1(zdm_expression_text(desc, down ? zdm_expression_check_as(after, down, "down", column, NIL)
+												: conversion(after, pair->from, type, &from, "down", column)));
 	rule->down_or_null = strcmp(zdm_argument(migration, "on_down_error"), "null") == 0;
 	return rule;
 }
@@ -531,6 +549,8 @@ notes(ZdmMigration *migration, Relation rel)
 							  name));
 	result = lappend(result,
 					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
+	result = lappend(result,
+					 zdm_note(false, "a value that up cannot convert fails the statement that writes it, from expand on; one that down cannot, from contract on to the end of the quarantine"));
 	result = lappend(result,
 					 zdm_note(false, "the constraints of column %s hold for the added column, too, from the time when it is filled: a value that fulfils them in one type only is refused",
 							  name));

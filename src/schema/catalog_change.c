@@ -3,7 +3,7 @@
  * catalog_change.c
  *	  Changes of the server's catalog that no statement makes.
  *
- * Two, and both under the table's ACCESS EXCLUSIVE lock:
+ * Three, and all under the table's ACCESS EXCLUSIVE lock:
  *
  * - A primary key becomes a plain unique constraint, or the reverse.  A table
  *	 has one primary key, so that of a column that is set aside has to go; by
@@ -11,6 +11,10 @@
  *	 again while the table is locked.
  * - An identity moves to another column, with its sequence.  By SQL the
  *	 sequence would be dropped, with its privileges and whatever names it.
+ * - The rows of PL/pgSQL functions that name the column are written again as
+ *	 they are, which makes every session compile them anew.  A session that has
+ *	 run one before would go on with what it knows of the column's type, and
+ *	 fail, until it ends.
  *
  * The rights were checked: whoever may contract owns the table.
  *
@@ -27,6 +31,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_proc.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -37,11 +42,13 @@
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"
+#include "util/spi.h"
 
 static void make_primary(ZdmStep *step);
 static void make_unique(ZdmStep *step);
 static void set_primary(Oid relid, const char *name, bool primary);
 static void move_identity(ZdmStep *step);
+static void recompile(ZdmStep *step);
 static void move_sequence(Oid sequence, Oid relid, AttrNumber to);
 
 bool
@@ -169,4 +176,43 @@ move_sequence(Oid sequence, Oid relid, AttrNumber to)
 	ObjectAddressSet(depender, RelationRelationId, sequence);
 	ObjectAddressSubSet(referenced, RelationRelationId, relid, to);
 	recordDependencyOn(&depender, &referenced, DEPENDENCY_INTERNAL);
+}
+
+ZdmStep *
+zdm_recompile_step(Oid relid, const char *column)
+{
+	ZdmStep    *step = zdm_step_on(relid, ZDM_STEP_CATALOG, AccessExclusiveLock,
+								   "let sessions compile functions that name the column anew",
+								   psprintf("-- catalog: PL/pgSQL functions with the word %s",
+											quote_identifier(column)));
+
+	step->from = pstrdup(column);
+	step->change = recompile;
+	return step;
+}
+
+/*
+ * By the word alone: a trigger's function, or one with a row in a variable,
+ * need not name the table.
+ */
+static void
+recompile(ZdmStep *step)
+{
+	static const char *const sql =
+		"SELECT p.oid::pg_catalog.text FROM pg_catalog.pg_proc p"
+		" JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
+		" WHERE l.lanname OPERATOR(pg_catalog.=) 'plpgsql'"
+		" AND pg_catalog.strpos(pg_catalog.lower(p.prosrc), pg_catalog.lower($1)) OPERATOR(pg_catalog.>) 0 ORDER BY p.oid";
+	Relation	functions = table_open(ProcedureRelationId, RowExclusiveLock);
+	ListCell   *lc;
+
+	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(zdm_arg_text(step->from))))
+	{
+		HeapTuple	tuple = SearchSysCacheCopy1(PROCOID,
+												ObjectIdGetDatum((Oid) strtoul(lfirst(lc), NULL, 10)));
+
+		if (HeapTupleIsValid(tuple))
+			CatalogTupleUpdate(functions, &tuple->t_self, tuple);
+	}
+	table_close(functions, RowExclusiveLock);
 }

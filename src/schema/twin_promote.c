@@ -30,6 +30,7 @@
 #include "catalog/pg_type.h"
 #include "catalog/index.h"
 #include "commands/comment.h"
+#include "nodes/value.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -71,12 +72,18 @@ static void ddl(Promotion *work, Oid relid, const char *description, char *sql);
 List *
 zdm_retype_steps(Relation rel, const char *column, const ZdmType *type)
 {
-	return list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
-							   "change the type, without reading the table",
-							   psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s%s",
-										zdm_quote_relation(RelationGetRelid(rel)),
-										quote_identifier(column), zdm_type_text(type),
-										zdm_collation_clause(type->collation))));
+	Oid			relid = RelationGetRelid(rel);
+	List	   *steps;
+	ZdmType		from;
+
+	zdm_type_of(rel, column, &from);
+	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
+								"change the type, without reading the table",
+								psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s%s",
+										 zdm_quote_relation(relid),
+										 quote_identifier(column), zdm_type_text(type),
+										 zdm_collation_clause(type->collation))));
+	return from.oid == type->oid ? steps : lappend(steps, zdm_recompile_step(relid, column));
 }
 
 /*
@@ -90,6 +97,7 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
 	List	   *tables = zdm_pair_tables(pairs);
 	List	   *keyed = list_concat_unique_oid(list_copy(tables), zdm_foreign_key_tables(pairs));
 	List	   *after = NIL;
+	List	   *named = NIL;
 	ListCell   *lc;
 
 	foreach(lc, tables)
@@ -107,7 +115,17 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
 		give_indexes(&work, lfirst(lc));
 	foreach(lc, keyed)
 		give_constraints(&work, lfirst_oid(lc));
-	return list_concat(work.steps, after);
+	work.steps = list_concat(work.steps, after);
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		if (list_member(named, makeString(pair->from)))
+			continue;
+		named = lappend(named, makeString(pair->from));
+		work.steps = lappend(work.steps, zdm_recompile_step(pair->relation, pair->from));
+	}
+	return work.steps;
 }
 
 /*
@@ -323,7 +341,8 @@ give_index_marks(Promotion *work, Oid table, Oid source, Oid twin, char *name)
 		elog(ERROR, "cache lookup failed for index %u", source);
 	memcpy(&form, GETSTRUCT(tuple), offsetof(FormData_pg_index, indkey));
 	ReleaseSysCache(tuple);
-	if (get_attnum(twin, work->pair->to) > 0)
+	/* Those of a partition follow their parent's. */
+	if (get_attnum(twin, work->pair->to) > 0 && !get_rel_relispartition(twin))
 		ddl(work, table, "give the index's column its name",
 			psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", index, quote_identifier(work->pair->to),
 					 quote_identifier(work->pair->from)));
