@@ -350,7 +350,7 @@ zdm_null_rows(Oid relid, const char *column, List **sample)
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
 		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
 		TupleTableSlot *row = table_slot_create(rel, NULL);
-		TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		TableScanDesc scan = zdm_beginscan(rel, GetActiveSnapshot());
 
 		while (table_scan_getnextslot(scan, ForwardScanDirection, row))
 		{
