@@ -296,10 +296,11 @@ statements(ZdmMigration *migration)
 static List *
 generate(ZdmMigration *migration, ZdmSyncRule *rule)
 {
-	const char *name = quote_identifier(column(migration));
+	const char *name;
 
 	if (!ZDM_HAVE_VIRTUAL_COLUMNS)
 		return NIL;
+	name = quote_identifier(column(migration));
 	return list_concat(zdm_sync_remove_steps(migration),
 					   list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "make it a generated column",
 										   psprintf("ALTER TABLE %s DROP COLUMN %s, ADD COLUMN %s %s GENERATED ALWAYS AS (%s) VIRTUAL",
