@@ -84,6 +84,30 @@ CREATE INDEX sync_rule_relation ON zdm.sync_rule (relation);
 COMMENT ON TABLE zdm.sync_rule IS
 'what keeps the old and the new columns of a table equal, or fills a column, while a migration is in flight';
 
+CREATE TABLE zdm.mirror_rule (
+    migration_id bigint NOT NULL,
+    rule integer NOT NULL,
+    first_relation regclass NOT NULL,
+    second_relation regclass NOT NULL,
+    first_keys name[] NOT NULL,
+    second_keys name[] NOT NULL,
+    first_columns name[] NOT NULL,
+    second_columns name[] NOT NULL,
+    optional integer NOT NULL,
+    fills_second boolean NOT NULL,
+    referencing boolean NOT NULL,
+    several boolean NOT NULL,
+    first_by text,
+    CHECK (cardinality(first_keys) = cardinality(second_keys)),
+    CHECK (cardinality(first_columns) = cardinality(second_columns)),
+    CHECK (optional BETWEEN 0 AND cardinality(first_columns)),
+    PRIMARY KEY (migration_id, rule)
+);
+CREATE INDEX mirror_rule_first ON zdm.mirror_rule (first_relation);
+CREATE INDEX mirror_rule_second ON zdm.mirror_rule (second_relation);
+COMMENT ON TABLE zdm.mirror_rule IS
+'what keeps rows of two tables equal while a migration is in flight';
+
 CREATE TABLE zdm.backfill_range (
     migration_id bigint NOT NULL,
     relation regclass NOT NULL,
@@ -124,6 +148,7 @@ SELECT pg_extension_config_dump('zdm.migration', '');
 SELECT pg_extension_config_dump('zdm.migration_id_seq', '');
 SELECT pg_extension_config_dump('zdm.step', '');
 SELECT pg_extension_config_dump('zdm.sync_rule', '');
+SELECT pg_extension_config_dump('zdm.mirror_rule', '');
 SELECT pg_extension_config_dump('zdm.backfill_range', '');
 SELECT pg_extension_config_dump('zdm.event', '');
 SELECT pg_extension_config_dump('zdm.event_id_seq', '');

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -18,6 +19,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 #include "backfill/verify.h"
 #include "catalog/migration.h"
@@ -34,6 +36,7 @@
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/view.h"
+#include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -62,6 +65,10 @@ PG_FUNCTION_INFO_V1(zdm_explain);
 PG_FUNCTION_INFO_V1(zdm__sync_row);
 PG_FUNCTION_INFO_V1(zdm__guard);
 PG_FUNCTION_INFO_V1(zdm__guard_start);
+PG_FUNCTION_INFO_V1(zdm_join_table_to_column);
+PG_FUNCTION_INFO_V1(zdm_column_to_join_table);
+PG_FUNCTION_INFO_V1(zdm__mirror);
+PG_FUNCTION_INFO_V1(zdm__load);
 
 /* An argument that must not be NULL. */
 static void
@@ -93,6 +100,21 @@ json_argument(FunctionCallInfo fcinfo, int number)
 	Jsonb	   *json = PG_GETARG_JSONB_P(number);
 
 	return JsonbToCString(NULL, &json->root, VARSIZE(json));
+}
+
+/*
+ * An argument of a type as its text, NULL for an SQL NULL.
+ */
+static char *
+output_argument(FunctionCallInfo fcinfo, int number, Oid type)
+{
+	Oid			output;
+	bool		varlena;
+
+	if (PG_ARGISNULL(number))
+		return NULL;
+	getTypeOutputInfo(type, &output, &varlena);
+	return OidOutputFunctionCall(output, PG_GETARG_DATUM(number));
 }
 
 /*
@@ -377,6 +399,97 @@ zdm_drop_table(PG_FUNCTION_ARGS)
 	if (migration->name == NULL)
 		migration->name = zdm_default_name("drop_%s", zdm_relation_label(migration->relation));
 	return expand_result(migration);
+}
+
+Datum
+zdm_join_table_to_column(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	Oid			join;
+	char	   *column;
+
+	require(fcinfo, 0, "join_table");
+	require(fcinfo, 1, "target");
+	require(fcinfo, 2, "column_name");
+	migration->pattern = pstrdup("join_table_to_column");
+	migration->strategy = pstrdup("dual_write");
+	join = PG_GETARG_OID(0);
+	migration->relation = PG_GETARG_OID(1);
+	column = name_argument(fcinfo, 2);
+	migration->new_columns = list_make1(column);
+	migration->others = list_make1_oid(join);
+	migration->name = text_argument(fcinfo, 6);
+	zdm_check_caller(migration->relation);
+	zdm_check_caller(join);
+	zdm_set_argument(migration, "join_table", zdm_quote_relation(join));
+	zdm_set_argument(migration, "columns", output_argument(fcinfo, 3, JSONBOID));
+	zdm_set_argument(migration, "target_columns", output_argument(fcinfo, 4, NAMEARRAYOID));
+	zdm_set_argument(migration, "value_columns", output_argument(fcinfo, 5, NAMEARRAYOID));
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("fold_%s_into_%s_%s", zdm_relation_label(join),
+										   zdm_relation_label(migration->relation), column);
+	return expand_result(migration);
+}
+
+Datum
+zdm_column_to_join_table(PG_FUNCTION_ARGS)
+{
+	ZdmMigration *migration = palloc0_object(ZdmMigration);
+	char	   *column;
+	char	   *first_by;
+	RangeVar   *join;
+
+	require(fcinfo, 0, "relation");
+	require(fcinfo, 1, "column_name");
+	require(fcinfo, 2, "join_table");
+	require(fcinfo, 3, "first_by");
+	migration->pattern = pstrdup("column_to_join_table");
+	migration->strategy = pstrdup("dual_write");
+	migration->relation = PG_GETARG_OID(0);
+	column = name_argument(fcinfo, 1);
+	migration->old_columns = list_make1(column);
+	join = makeRangeVarFromNameList(textToQualifiedNameList(PG_GETARG_TEXT_PP(2)));
+	first_by = text_argument(fcinfo, 3);
+	migration->name = text_argument(fcinfo, 4);
+	zdm_check_caller(migration->relation);
+	if (join->catalogname != NULL || (strcmp(first_by, "asc") != 0 && strcmp(first_by, "desc") != 0))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				join->catalogname != NULL
+				? errmsg("\"join_table\" names a database")
+				: errmsg("\"first_by\" is neither asc nor desc"),
+				errhint("See \\df+ zdm.column_to_join_table"));
+	zdm_set_argument(migration, "join_table", join->relname);
+	zdm_set_argument(migration, "schema", join->schemaname ? join->schemaname
+					 : get_namespace_name(get_rel_namespace(migration->relation)));
+	zdm_set_argument(migration, "first_by", first_by);
+	if (migration->name == NULL)
+		migration->name = zdm_default_name("spread_%s_%s_into_%s",
+										   zdm_relation_label(migration->relation),
+										   column, join->relname);
+	return expand_result(migration);
+}
+
+/*
+ * Any trigger of two tables that mirror each other.
+ */
+Datum
+zdm__mirror(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function \"%s\" was not called by trigger manager", "zdm._mirror"));
+	return PointerGetDatum(zdm_mirror_fire((TriggerData *) fcinfo->context));
+}
+
+/*
+ * Whoever plans this has the library.
+ */
+Datum
+zdm__load(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(true);
 }
 
 Datum

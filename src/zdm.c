@@ -13,6 +13,7 @@
 #include "backfill/worker.h"
 #include "hooks/utility.h"
 #include "lifecycle/background.h"
+#include "sync/mirror.h"
 #include "sync/rule.h"
 #include "sync/written.h"
 #include "util/guc.h"
@@ -30,6 +31,7 @@ _PG_init(void)
 {
 	zdm_define_gucs();
 	zdm_rules_init();
+	zdm_mirrors_init();
 	zdm_written_init();
 	zdm_utility_init();
 	zdm_worker_init();

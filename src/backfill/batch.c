@@ -52,7 +52,9 @@
 
 #include "backfill/batch.h"
 #include "backfill/constraints.h"
+#include "catalog/mirror_rule.h"
 #include "schema/table.h"
+#include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
@@ -73,6 +75,8 @@ typedef struct Batch
 	ZdmBatchReport *report;
 	int			held;
 	ZdmRuleSet *set;
+	int			mirrors_held;
+	ZdmMirrorSet *mirrors;		/* NULL: the migration has none */
 	EState	   *estate;
 	ResultRelInfo *relinfo;
 	TupleTableSlot *old_row;
@@ -102,6 +106,7 @@ static void fill_blocks(void *arg);
 static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
 static void fill_row(void *arg);
+static void copy_row(Batch *batch);
 static bool may_be_held(TupleTableSlot *row);
 static bool store_new_row(Batch *batch);
 static bool store_by_sql(Batch *batch);
@@ -109,6 +114,7 @@ static void put_aside(Batch *batch);
 static TransactionId row_holder(TupleTableSlot *row);
 static void note_blocker(Batch *batch, TransactionId xmax);
 static SPIPlanPtr prepare_update(Batch *batch);
+static List *written_columns(Batch *batch);
 static double elapsed_ms(instr_time start);
 static void adapt_size(ZdmRange *range, int64 blocks, double ms);
 
@@ -223,7 +229,11 @@ batch_begin(Batch *batch)
 										   ALLOCSET_DEFAULT_SIZES);
 	CheckCmdReplicaIdentity(rel, CMD_UPDATE);
 	batch->held = zdm_rules_hold();
-	batch->set = zdm_rules_of_migration(rel, batch->migration->name);
+	batch->mirrors_held = zdm_mirrors_hold();
+	if (batch->migration->rules != NIL)
+		batch->set = zdm_rules_of_migration(rel, batch->migration->name);
+	if (batch->migration->mirrors != NIL)
+		batch->mirrors = zdm_mirrors_of_migration(rel, batch->migration->name);
 
 	batch->estate = CreateExecutorState();
 	batch->relinfo = makeNode(ResultRelInfo);
@@ -233,7 +243,7 @@ batch_begin(Batch *batch)
 
 	batch->lock_mode = LockTupleNoKeyExclusive;
 	keys = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
-	for (int i = 0; i < batch->set->count; i++)
+	for (int i = 0; batch->set != NULL && i < batch->set->count; i++)
 	{
 		ZdmSide    *side = &batch->set->rules[i].new;
 
@@ -241,11 +251,12 @@ batch_begin(Batch *batch)
 			written = bms_add_member(written, side->columns[j].attnum -
 									 FirstLowInvalidHeapAttributeNumber);
 	}
+	if (batch->mirrors != NULL)
+		written = bms_add_members(written, zdm_mirror_fills(batch->mirrors, batch->migration->name));
 	if (bms_overlap(written, keys))
 		batch->lock_mode = LockTupleExclusive;
 	batch->constraints = zdm_constraints_on(rel, written, batch->estate, batch->relinfo);
 	zdm_set_config("lock_timeout", psprintf("%d", ROW_LOCK_WAIT_MS), GUC_ACTION_SAVE);
-	batch->plan_columns = NIL;
 	batch->plan = zdm_fire_user_triggers ? prepare_update(batch) : NULL;
 }
 
@@ -255,6 +266,7 @@ batch_end(Batch *batch)
 	if (batch->plan != NULL && SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	zdm_rules_release(batch->held);
+	zdm_mirrors_release(batch->mirrors_held);
 	ExecDropSingleTupleTableSlot(batch->old_row);
 	ExecResetTupleTable(batch->estate->es_tupleTable, false);
 	ExecCloseIndices(batch->relinfo);
@@ -380,8 +392,12 @@ fill_row(void *arg)
 
 	MemoryContextReset(batch->row_cxt);
 	old = MemoryContextSwitchTo(batch->row_cxt);
-	batch->new_row = zdm_row_backfilled(batch->rel, batch->set,
-										batch->migration->name, batch->old_row);
+	if (batch->mirrors != NULL &&
+		zdm_mirror_is_copied(batch->mirrors, batch->migration->name, batch->old_row))
+		copy_row(batch);
+	batch->new_row = batch->mirrors != NULL
+		? zdm_mirror_filled(batch->mirrors, batch->migration->name, batch->old_row)
+		: zdm_row_backfilled(batch->rel, batch->set, batch->migration->name, batch->old_row);
 	if (batch->new_row != NULL)
 	{
 		batch->new_row->tts_tableOid = RelationGetRelid(batch->rel);
@@ -389,6 +405,33 @@ fill_row(void *arg)
 			batch->rows_changed++;
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Give the second table what the row has for it, under a lock that excludes
+ * whoever writes either of the two.
+ */
+static void
+copy_row(Batch *batch)
+{
+	TupleTableSlot *locked = table_slot_create(batch->rel, NULL);
+	TM_FailureData failure = {.xmax = InvalidTransactionId};
+	TM_Result	result;
+
+	result = table_tuple_lock(batch->rel, &batch->old_row->tts_tid, GetActiveSnapshot(),
+							  locked, GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							  LockWaitSkip, 0, &failure);
+	ExecDropSingleTupleTableSlot(locked);
+	if (result == TM_Ok)
+	{
+		if (zdm_mirror_copied(batch->mirrors, batch->migration->name, batch->old_row))
+			batch->rows_changed++;
+	}
+	else if (result == TM_WouldBlock || result == TM_BeingModified)
+	{
+		note_blocker(batch, failure.xmax);
+		put_aside(batch);
+	}
 }
 
 /*
@@ -503,24 +546,20 @@ prepare_update(Batch *batch)
 	StringInfoData sql;
 	int			params = 1;
 	SPIPlanPtr	plan;
+	ListCell   *lc;
 
+	batch->plan_columns = written_columns(batch);
+	if (batch->plan_columns == NIL)
+		return NULL;
 	types[0] = TIDOID;
 	initStringInfo(&sql);
-	for (int i = 0; i < batch->set->count; i++)
+	foreach(lc, batch->plan_columns)
 	{
-		ZdmRule    *rule = &batch->set->rules[i];
+		Form_pg_attribute attr = TupleDescAttr(desc, lfirst_int(lc) - 1);
 
-		if (strcmp(rule->migration, batch->migration->name) != 0)
-			continue;
-		for (int j = 0; j < rule->new.count; j++)
-		{
-			ZdmColumn  *column = &rule->new.columns[j];
-
-			batch->plan_columns = lappend_int(batch->plan_columns, column->attnum);
-			types[params++] = TupleDescAttr(desc, column->attnum - 1)->atttypid;
-			appendStringInfo(&sql, "%s %s = $%d", sql.len ? "," : "",
-							 quote_identifier(column->name), params);
-		}
+		types[params++] = attr->atttypid;
+		appendStringInfo(&sql, "%s %s = $%d", sql.len ? "," : "",
+						 quote_identifier(NameStr(attr->attname)), params);
 	}
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -532,6 +571,30 @@ prepare_update(Batch *batch)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed");
 	return plan;
+}
+
+/*
+ * The attribute numbers of the columns that the migration fills.
+ */
+static List *
+written_columns(Batch *batch)
+{
+	Bitmapset  *filled = batch->mirrors == NULL ? NULL
+		: zdm_mirror_fills(batch->mirrors, batch->migration->name);
+	List	   *result = NIL;
+
+	for (int i = -1; (i = bms_next_member(filled, i)) >= 0;)
+		result = lappend_int(result, i + FirstLowInvalidHeapAttributeNumber);
+	for (int i = 0; batch->set != NULL && i < batch->set->count; i++)
+	{
+		ZdmRule    *rule = &batch->set->rules[i];
+
+		if (strcmp(rule->migration, batch->migration->name) != 0)
+			continue;
+		for (int j = 0; j < rule->new.count; j++)
+			result = lappend_int(result, rule->new.columns[j].attnum);
+	}
+	return result;
 }
 
 static void

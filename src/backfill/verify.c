@@ -33,9 +33,11 @@
 
 #include "backfill/batch.h"
 #include "backfill/verify.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/sync_rule.h"
 #include "schema/table.h"
 #include "sync/fill.h"
+#include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
@@ -119,6 +121,14 @@ check_label(ZdmMigration *migration, Relation rel)
 		else
 			appendStringInfoString(&label, rule->kind == ZDM_RULE_FILL ? " is not null" : " is filled");
 	}
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (rule->first == relid)
+			appendStringInfo(&label, "%s%s = table \"%s\"", label.len ? ", " : "",
+							 zdm_names_text(rule->first_columns), get_rel_name(rule->second));
+	}
 	return label.data;
 }
 
@@ -140,7 +150,9 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	TableScanDesc scan;
 	ZdmIdentity saved;
 	BlockNumber block = (BlockNumber) first;
-	int			held;
+	ZdmMirrorSet *mirrors = NULL;
+	int			held,
+				mirrors_held;
 	instr_time	start,
 				now;
 
@@ -153,13 +165,18 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	row = table_slot_create(rel, NULL);
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
 	held = zdm_rules_hold();
-	set = zdm_rules_of_migration(rel, migration->name);
+	mirrors_held = zdm_mirrors_hold();
+	set = migration->rules != NIL ? zdm_rules_of_migration(rel, migration->name) : NULL;
+	if (migration->mirrors != NIL)
+		mirrors = zdm_mirrors_of_migration(rel, migration->name);
 	ItemPointerSet(&from, (BlockNumber) first, FirstOffsetNumber);
 	ItemPointerSet(&to, (BlockNumber) (end - 1), MaxOffsetNumber);
 	scan = zdm_beginscan_tidrange(rel, GetActiveSnapshot(), &from, &to);
 	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, row))
 	{
 		BlockNumber here = ItemPointerGetBlockNumber(&row->tts_tid);
+		bool		matches,
+					unfilled;
 
 		if (here != block)
 		{
@@ -177,12 +194,15 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 		result->rows++;
 		MemoryContextReset(row_cxt);
 		MemoryContextSwitchTo(row_cxt);
-		if (!row_matches(set, migration->name, row))
+		unfilled = false;
+		matches = mirrors != NULL ? zdm_mirror_matches(mirrors, migration->name, row, &unfilled)
+			: row_matches(set, migration->name, row);
+		if (!matches)
 		{
-			bool		unfilled = result->collect && is_unfilled(set, migration->name, row);
-
+			if (mirrors == NULL && result->collect)
+				unfilled = is_unfilled(set, migration->name, row);
 			MemoryContextSwitchTo(result_cxt);
-			if (unfilled)
+			if (result->collect && unfilled)
 			{
 				ItemPointer tid = palloc_object(ItemPointerData);
 
@@ -198,6 +218,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	}
 	table_endscan(scan);
 	zdm_rules_release(held);
+	zdm_mirrors_release(mirrors_held);
 	zdm_unbecome(&saved);
 	ExecDropSingleTupleTableSlot(row);
 	MemoryContextDelete(row_cxt);

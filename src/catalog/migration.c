@@ -23,6 +23,7 @@
 
 #include "catalog/event.h"
 #include "catalog/migration.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/sync_rule.h"
 #include "util/spi.h"
 
@@ -338,6 +339,7 @@ select_migrations(const char *sql, int nargs, ZdmArg *args)
 		ZdmMigration *migration = lfirst(lc);
 
 		migration->rules = zdm_sync_rules_of(migration->id);
+		migration->mirrors = zdm_mirror_rules_of(migration->id);
 	}
 	return result;
 }

@@ -46,6 +46,7 @@ typedef struct ZdmMigration
 	List	   *others;			/* oids of further tables that it works on */
 	List	   *arguments;		/* of ZdmArgument *: what else the call said */
 	List	   *rules;			/* of ZdmSyncRule * */
+	List	   *mirrors;		/* of ZdmMirrorRule * */
 	ZdmState	state;
 	TimestampTz quarantine_until;	/* 0 where there is none; a contract with
 									 * one has it before its checks */

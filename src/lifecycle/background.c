@@ -117,7 +117,8 @@ zdm_background_pick_up(void)
 		ZdmMigration *migration = lfirst(lc);
 
 		/* Not in the middle of a restore. */
-		if (migration->rules != NIL && !OidIsValid(zdm_table_out_of_sync(migration)))
+		if ((migration->rules != NIL || migration->mirrors != NIL) &&
+			!OidIsValid(zdm_table_out_of_sync(migration)))
 			zdm_background_ask(migration, false);
 	}
 }

@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 
 #include "backfill/verify.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/range.h"
 #include "catalog/sync_rule.h"
 #include "lifecycle/checks.h"
@@ -28,6 +29,7 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
+static Oid	first_without(List *tables, const char *trigger, const char *enabled);
 static pg_noreturn void differs(ZdmMigration *migration, Oid relid, int64 rows);
 
 /*
@@ -115,12 +117,25 @@ zdm_check_in_sync(ZdmMigration *migration, List *compared)
 Oid
 zdm_table_out_of_sync(ZdmMigration *migration)
 {
+	Oid			relid = first_without(zdm_rules_tables(migration->rules), ZDM_SYNC_TRIGGER, "A");
+
+	return OidIsValid(relid) ? relid
+		: first_without(zdm_mirror_tables(migration->mirrors), ZDM_MIRROR_TRIGGER, "OA");
+}
+
+/*
+ * The first of some tables and their partitions without a trigger of that
+ * name which is enabled in one of those ways.
+ */
+static Oid
+first_without(List *tables, const char *trigger, const char *enabled)
+{
 	List	   *relids = NIL;
 	Datum	   *elems;
 	List	   *missing;
 	ListCell   *lc;
 
-	foreach(lc, zdm_rules_tables(migration->rules))
+	foreach(lc, tables)
 		relids = list_concat_unique_oid(relids, zdm_table_and_partitions(lfirst_oid(lc)));
 	if (relids == NIL)
 		return InvalidOid;
@@ -131,11 +146,11 @@ zdm_table_out_of_sync(ZdmMigration *migration)
 								" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t"
 								" WHERE t.tgrelid OPERATOR(pg_catalog.=) r.oid"
 								" AND t.tgname OPERATOR(pg_catalog.=) $2"
-								" AND t.tgenabled OPERATOR(pg_catalog.=) 'A') LIMIT 1",
+								" AND pg_catalog.strpos($3, t.tgenabled::pg_catalog.text) OPERATOR(pg_catalog.>) 0) LIMIT 1",
 								ZDM_ARGS(ZDM_ARG(OIDARRAYOID,
 												 PointerGetDatum(construct_array(elems, list_length(relids), OIDOID,
 																				 sizeof(Oid), true, TYPALIGN_INT))),
-										 zdm_arg_name(ZDM_SYNC_TRIGGER)));
+										 zdm_arg_name(trigger), zdm_arg_text(enabled)));
 	return missing ? (Oid) strtoul(linitial(missing), NULL, 10) : InvalidOid;
 }
 
@@ -146,14 +161,18 @@ void
 zdm_check_synced(ZdmMigration *migration)
 {
 	Oid			relid = zdm_table_out_of_sync(migration);
+	bool		mirrored = migration->mirrors != NIL;
 
 	if (OidIsValid(relid))
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("table \"%s\" is not kept in sync: its trigger \"%s\" is not ENABLE ALWAYS",
-					   zdm_relation_label(relid), ZDM_SYNC_TRIGGER),
-				errhint("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s; then check with zdm.verify(%s).",
-						zdm_quote_relation(relid), quote_identifier(ZDM_SYNC_TRIGGER),
+				errmsg(mirrored ? "table \"%s\" is not kept in sync: its trigger \"%s\" is not enabled"
+					   : "table \"%s\" is not kept in sync: its trigger \"%s\" is not ENABLE ALWAYS",
+					   zdm_relation_label(relid),
+					   mirrored ? ZDM_MIRROR_TRIGGER : ZDM_SYNC_TRIGGER),
+				errhint("ALTER TABLE %s ENABLE %sTRIGGER %s; then check with zdm.verify(%s).",
+						zdm_quote_relation(relid), mirrored ? "" : "ALWAYS ",
+						quote_identifier(mirrored ? ZDM_MIRROR_TRIGGER : ZDM_SYNC_TRIGGER),
 						quote_literal_cstr(migration->name)));
 }
 

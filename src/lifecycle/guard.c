@@ -41,6 +41,7 @@
 
 #include "catalog/event.h"
 #include "catalog/migration.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/range.h"
 #include "catalog/sync_rule.h"
 #include "lifecycle/checks.h"
@@ -48,6 +49,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
 #include "schema/table.h"
+#include "sync/mirror_install.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
@@ -73,6 +75,8 @@ static void compile_rules(void *arg);
 static bool check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled);
 static void out_of_sync(ZdmMigration *migration, Oid relid, bool off);
 static pg_noreturn void trigger_needed(ZdmMigration *migration, Relation rel);
+static void check_mirrors(ZdmMigration *migration);
+static void check_mirror_triggers(List *migrations);
 static void check_others(ZdmMigration *migration);
 static bool contains(List *strings, const char *string);
 static void table_dropped(ZdmMigration *migration);
@@ -209,6 +213,35 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 		check_rules(migration, rel, list_member_oid(bereft, lfirst_oid(lc)), warn_disabled);
 		table_close(rel, AccessShareLock);
 	}
+	if (warn_disabled)
+		check_mirrors(migration);
+}
+
+/*
+ * Warn of triggers that are to write the other table and do not fire.  One
+ * that is not there is none: a restore makes it last.
+ */
+static void
+check_mirrors(ZdmMigration *migration)
+{
+	Oid			relid;
+
+	if (migration->mirrors == NIL)
+		return;
+	relid = zdm_mirror_trigger_disabled(migration);
+	if (!OidIsValid(relid))
+	{
+		if (migration->trigger_off && !OidIsValid(zdm_table_out_of_sync(migration)))
+			out_of_sync(migration, migration->relation, false);
+		return;
+	}
+	out_of_sync(migration, relid, true);
+	ereport(WARNING,
+			errmsg("table \"%s\" is not kept in sync while its trigger \"%s\" is disabled",
+				   get_rel_name(relid), ZDM_MIRROR_TRIGGER),
+			errhint("ALTER TABLE %s ENABLE TRIGGER %s; then check with zdm.verify(%s).",
+					zdm_quote_relation(relid), quote_identifier(ZDM_MIRROR_TRIGGER),
+					quote_literal_cstr(migration->name)));
 }
 
 /*
@@ -518,6 +551,10 @@ guard_drop(void)
 		"SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', address_names[1], address_names[2]))::oid::pg_catalog.text"
 		" FROM pg_catalog.pg_event_trigger_dropped_objects()"
 		" WHERE object_type OPERATOR(pg_catalog.=) 'trigger' AND address_names[3] OPERATOR(pg_catalog.=) $1";
+	static const char *const mirror_triggers_sql =
+		"SELECT objid::pg_catalog.text FROM pg_catalog.pg_event_trigger_dropped_objects()"
+		" WHERE object_type OPERATOR(pg_catalog.=) 'trigger'"
+		" AND pg_catalog.starts_with(address_names[3], '" ZDM_MIRROR_TRIGGER "')";
 	List	   *migrations = zdm_migrations_in_flight();
 	List	   *tables;
 	List	   *triggers;
@@ -551,6 +588,31 @@ guard_drop(void)
 			check_others(migration);
 			check_migration(migration, bereft, false);
 		}
+	}
+	if (zdm_query_strings(mirror_triggers_sql, 0, NULL) != NIL)
+		check_mirror_triggers(zdm_migrations_in_flight());
+}
+
+/*
+ * No trigger of two tables that mirror each other may go.
+ */
+static void
+check_mirror_triggers(List *migrations)
+{
+	ListCell   *lc;
+
+	foreach(lc, migrations)
+	{
+		ZdmMigration *migration = lfirst(lc);
+		Oid			relid;
+		const char *trigger = zdm_mirror_trigger_missing(migration, &relid);
+
+		if (trigger != NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
+						   trigger, get_rel_name(relid), migration->name),
+					zdm_hint_rollback(migration));
 	}
 }
 
@@ -590,6 +652,7 @@ static void
 table_dropped(ZdmMigration *migration)
 {
 	zdm_sync_rules_delete(migration->id);
+	zdm_mirror_rules_delete(migration->id);
 	zdm_ranges_delete(migration->id);
 	zdm_migration_set_state(migration, ZDM_ROLLED_BACK);
 	zdm_event(migration, "warning", "table dropped", NULL);

@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/event.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/range.h"
 #include "catalog/step.h"
 #include "catalog/sync_rule.h"
@@ -629,11 +630,19 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 									 list_delete_oid(migration->others, step->relation));
 			break;
 		case ZDM_STEP_ADD_RULES:
+			if (zdm_pattern(migration)->complete != NULL)
+			{
+				zdm_pattern(migration)->complete(migration);
+				zdm_migration_set_others(migration, migration->others);
+			}
 			foreach(lc, step->rules ? step->rules : migration->rules)
 				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
+			foreach(lc, migration->mirrors)
+				zdm_mirror_rule_insert(migration->id, ++number, lfirst(lc));
 			break;
 		case ZDM_STEP_DROP_RULES:
 			zdm_sync_rules_delete(migration->id);
+			zdm_mirror_rules_delete(migration->id);
 			break;
 		case ZDM_STEP_SET_RULES:
 			zdm_sync_rules_delete(migration->id);

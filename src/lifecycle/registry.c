@@ -25,6 +25,8 @@ static const ZdmPattern *const patterns[] = {
 	&zdm_add_column_pattern,
 	&zdm_drop_column_pattern,
 	&zdm_drop_table_pattern,
+	&zdm_join_table_to_column_pattern,
+	&zdm_column_to_join_table_pattern,
 };
 
 const ZdmPattern *

@@ -49,6 +49,12 @@ typedef struct ZdmPattern
 	List	   *(*rollback) (ZdmMigration *migration);
 
 	/*
+	 * Complete the spec with what the steps of expand have made (rules, other
+	 * tables), before the rules are installed.  NULL: it is complete.
+	 */
+	void		(*complete) (ZdmMigration *migration);
+
+	/*
 	 * Of the DDL in migrate, what is still to be done, as the catalog has it
 	 * now: run between the indexes and the verification, each step in a
 	 * transaction of its own and as its table's owner.  NULL: there is none.
@@ -155,5 +161,7 @@ extern const ZdmPattern zdm_set_not_null_pattern;
 extern const ZdmPattern zdm_drop_not_null_pattern;
 extern const ZdmPattern zdm_drop_column_pattern;
 extern const ZdmPattern zdm_drop_table_pattern;
+extern const ZdmPattern zdm_join_table_to_column_pattern;
+extern const ZdmPattern zdm_column_to_join_table_pattern;
 
 #endif							/* ZDM_PATTERNS_PATTERN_H */

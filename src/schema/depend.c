@@ -60,6 +60,34 @@ zdm_column_dependents(Oid relid, const char *column, int64 migration)
 }
 
 /*
+ * Descriptions of what depends on a table and is no part of it: views, foreign
+ * keys of other tables, functions ...
+ */
+List *
+zdm_table_dependents(Oid relid)
+{
+	List	   *lines;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	lines = zdm_query_strings("SELECT DISTINCT CASE WHEN r.ev_class IS NULL"
+							  " THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid)"
+							  " ELSE pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 0) END"
+							  " FROM pg_catalog.pg_depend d"
+							  " LEFT JOIN pg_catalog.pg_rewrite r ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+							  " AND r.oid OPERATOR(pg_catalog.=) d.objid"
+							  " LEFT JOIN pg_catalog.pg_constraint c ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass"
+							  " AND c.oid OPERATOR(pg_catalog.=) d.objid"
+							  " WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+							  " AND d.refobjid OPERATOR(pg_catalog.=) $1 AND d.deptype OPERATOR(pg_catalog.=) 'n'"
+							  " AND r.ev_class IS DISTINCT FROM $1 AND c.conrelid IS DISTINCT FROM $1",
+							  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid))));
+	foreach(lc, lines)
+		result = zdm_add_line(result, lfirst(lc));
+	return result;
+}
+
+/*
  * Add a line to a list of them, in its place, once.
  */
 List *

@@ -13,6 +13,7 @@
 
 extern List *zdm_column_dependents(Oid relid, const char *column,
 								   int64 migration);
+extern List *zdm_table_dependents(Oid relid);
 extern List *zdm_add_line(List *lines, char *line);
 extern char *zdm_describe_dependent(ObjectAddress object);
 extern List *zdm_functions_mentioning(Oid relid, const char *column);

@@ -35,6 +35,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/migration.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/sync_rule.h"
 #include "schema/table.h"
 #include "sync/expression.h"
@@ -565,6 +566,15 @@ columns_of(ZdmMigration *migration, Oid relid)
 			result = list_concat(result, rule->new_columns);
 		}
 	}
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (rule->first == relid)
+			result = list_concat(list_concat(result, rule->first_keys), rule->first_columns);
+		if (rule->second == relid)
+			result = list_concat(list_concat(result, rule->second_keys), rule->second_columns);
+	}
 	return result;
 }
 
@@ -619,8 +629,8 @@ zdm_migration_tables(ZdmMigration *migration)
 }
 
 /*
- * What holds the rows of the tables that it has sync rules on: what is
- * backfilled and compared.
+ * What holds the rows of the tables that it has sync rules on, and of the
+ * first of two that mirror each other: what is backfilled and compared.
  */
 List *
 zdm_synced_storage(ZdmMigration *migration)
@@ -630,6 +640,12 @@ zdm_synced_storage(ZdmMigration *migration)
 
 	foreach(lc, zdm_rules_tables(migration->rules))
 		result = list_concat_unique_oid(result, zdm_storage_relations(lfirst_oid(lc)));
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		result = list_concat_unique_oid(result, zdm_storage_relations(rule->first));
+	}
 	return result;
 }
 

@@ -120,6 +120,17 @@ check_null(void *arg)
 }
 
 /*
+ * A column's type, for another table's column that is to hold the same.
+ */
+char *
+zdm_twin_type(Relation rel, const char *column)
+{
+	Form_pg_attribute attr = column_attribute(rel, column);
+
+	return psprintf("%s%s", twin_type(attr), zdm_collation_clause(attr->attcollation));
+}
+
+/*
  * The steps that add the twin.
  */
 List *

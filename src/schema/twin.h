@@ -17,6 +17,7 @@ extern char *zdm_collation_clause(Oid collation);
 extern bool zdm_default_is_volatile(Oid relid, const char *column);
 extern char *zdm_twin_name(const char *column);
 extern bool zdm_domain_is_constrained(Oid domain);
+extern char *zdm_twin_type(Relation rel, const char *column);
 extern void zdm_twin_check(Relation rel, const char *column);
 extern List *zdm_twin_add_steps(Relation rel, const char *column,
 								const char *twin);

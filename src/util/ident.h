@@ -15,6 +15,11 @@
 /* Sorts after every letter, so that it fires last. */
 #define ZDM_SYNC_TRIGGER "~zdm_sync"
 
+/* The triggers of two tables that mirror each other. */
+#define ZDM_MIRROR_TRIGGER "~zdm_mirror"
+#define ZDM_MIRROR_LOCK_TRIGGER "~zdm_mirror_lock"
+#define ZDM_MIRROR_ORDER_TRIGGER "~zdm_mirror_order"
+#define ZDM_MIRROR_TRUNCATE_TRIGGER "~zdm_mirror_truncate"
 /* Where a relation is, or is to be. */
 typedef struct ZdmPlace
 {

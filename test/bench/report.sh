@@ -293,6 +293,35 @@ report_bulk()
 	done
 }
 
+report_mirror()
+{
+	local version form side what
+	cat <<-END
+
+		## Two tables that mirror each other
+
+		A join table and a column of $(report_count "$MIRROR_ROWS") rows in sync. Microseconds of one write of the old version (a row of the
+		join table) and of the new one (the column); by hand, of both statements in one transaction. Once with a
+		round trip for each statement, once twenty writes in a pipeline.
+
+		| write | by hand | zdm | PL/pgSQL triggers | zdm to by hand | zdm to PL/pgSQL |
+		| --- | ---: | ---: | ---: | ---: | ---: |
+	END
+	for version in old new; do
+		for form in single pipeline; do
+			what=mirror_${version}_$form
+			echo "| $version version, $form | $(report_median "$what" hand) | $(report_median "$what" mirrored)" \
+				"| $(report_median "$what" plpgsql) | $(report_ratio "$(bench_median "$what" mirrored)" "$(bench_median "$what" hand)")" \
+				"| $(report_ratio "$(bench_median "$what" mirrored)" "$(bench_median "$what" plpgsql)") |"
+		done
+	done
+	cat <<-END
+
+		Filling the column: one \`UPDATE … FROM\` takes $(report_median mirror_backfill hand 0) ms, \`CALL zdm.backfill\` with its foreign key's
+		validation and the comparison of both tables $(report_median mirror_backfill mirrored 0) ms: $(report_ratio "$(bench_median mirror_backfill hand)" "$(bench_median mirror_backfill mirrored)") of its rows a second.
+	END
+}
+
 report_backfill()
 {
 	local side
@@ -407,6 +436,7 @@ report_write()
 	if bench_wanted dual_write; then report_dual_write; fi
 	if bench_wanted expressions; then report_expressions; fi
 	if bench_wanted bulk; then report_bulk; fi
+	if bench_wanted mirror; then report_mirror; fi
 	if bench_wanted backfill; then report_backfill; fi
 	if bench_wanted memory; then report_memory; fi
 	if bench_wanted workers; then report_workers; fi

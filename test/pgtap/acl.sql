@@ -11,7 +11,7 @@ SELECT isnt_definer('zdm', proname, oidvectortypes_list) FROM (
       FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname) f;
 -- these pin the path inside: two have to commit, five take the user's
 -- expressions, one fires for each row
-SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync_columns', '_sync_row', '_guard_start',
+SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync_columns', '_sync_row', '_guard_start', '_mirror',
                                                'change_column_type', 'split_column', 'merge_columns',
                                                'add_column', 'set_not_null', 'drop_column') THEN NULL
                           ELSE ARRAY['search_path=pg_catalog, pg_temp'] END,

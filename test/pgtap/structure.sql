@@ -5,14 +5,15 @@ SELECT no_plan();
 
 SELECT has_extension('zdm');
 SELECT has_schema('zdm');
-SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']);
+SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
 SELECT functions_are('zdm', ARRAY[
     'rename_column', 'rename_table',
     'change_column_type', 'split_column', 'merge_columns',
     'add_column', 'set_not_null', 'drop_not_null', 'drop_column', 'drop_table',
+    'join_table_to_column', 'column_to_join_table',
     'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
-    '_sync_columns', '_sync_row', '_guard', '_guard_start']);
+    '_sync_columns', '_sync_row', '_mirror', '_load', '_guard', '_guard_start']);
 
 -- the public functions: arguments with the names a user may write, results
 SELECT has_function('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text']);
@@ -63,7 +64,7 @@ SELECT is(pg_get_function_arguments('zdm.explain'::regproc),
           'call text, OUT phase text, OUT step integer, OUT description text, OUT sql text, OUT lock_mode text, '
           'OUT blocks text, OUT duration text, OUT rows bigint, OUT bytes bigint', 'explain''s arguments and columns');
 SELECT is_empty($$SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace
-                     AND (prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c') OR provolatile <> 'v' OR probin <> '$libdir/zdm')$$,
+                     AND (prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c') OR provolatile <> CASE proname WHEN '_load' THEN 'i' ELSE 'v' END OR probin <> '$libdir/zdm')$$,
                 'all of them are in the library, and volatile');
 
 -- the views: columns in the order the documentation gives
@@ -89,9 +90,11 @@ SELECT has_column('zdm', 'steps', c, 'zdm.steps.' || c) FROM unnest(ARRAY['migra
 SELECT has_column('zdm', 'events', c, 'zdm.events.' || c) FROM unnest(ARRAY['migration', 'at', 'level', 'event', 'detail', 'role', 'relation']) c;
 
 -- the catalog
-SELECT has_pk('zdm', t, t || ' has a key') FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']) t;
+SELECT has_pk('zdm', t, t || ' has a key') FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'backfill_range', 'event']) t;
 SELECT col_type_is('zdm', t, 'relation', 'pg_catalog', 'regclass', t || '.relation is a regclass')
   FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']) t;
+SELECT col_type_is('zdm', 'mirror_rule', c, 'pg_catalog', 'regclass', 'mirror_rule.' || c || ' is a regclass')
+  FROM unnest(ARRAY['first_relation', 'second_relation']) c;
 SELECT throws_ok($$INSERT INTO zdm.migration (name, pattern, strategy, relation, old_columns, new_columns, state)
                    VALUES ('m', 'p', 's', 'pg_class', '{}', '{}', 'lost')$$, '23514', NULL, 'a state that is none');
 SELECT lives_ok($$INSERT INTO zdm.migration (name, pattern, strategy, relation, old_columns, new_columns, state)

@@ -21,9 +21,9 @@ SELECT name, array_agg(CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::
          FILTER (WHERE grantee IS NOT NULL) AS rights
   FROM functions LEFT JOIN LATERAL aclexplode(coalesce(proacl, acldefault('f', proowner))) ON grantee <> proowner
  GROUP BY name ORDER BY name COLLATE "C";
--- internal ones begin with an underscore, and only the trigger is everybody's
+-- internal ones begin with an underscore, and only the triggers are everybody's
 SELECT name FROM functions
- WHERE proname LIKE '\_%' AND proname <> '_sync_row' AND has_function_privilege('public', oid, 'EXECUTE');
+ WHERE proname LIKE '\_%' AND proname NOT IN ('_sync_row', '_mirror', '_load') AND has_function_privilege('public', oid, 'EXECUTE');
 
 -- nobody but the owner touches the tables; everybody reads the views
 SELECT c.oid::regclass, relkind, grantee::regrole, privilege_type

@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror.c
+ *	  Two tables that hold the same: the triggers ~zdm_mirror.
+ *
+ * What happened to a row here is done to its counterpart in the other table,
+ * after the row, in the same statement:
+ *
+ * first table, where each row has one in the second
+ *	 insert, update, delete		the same there
+ * first table with optional columns
+ *	 they are not NULL			set the second's row, or insert it
+ *	 they have become NULL		delete the second's row
+ *	 delete						what the foreign key of the second says; where
+ *								there is none, delete the second's row
+ * second table
+ *	 insert, update				set the first's columns
+ *	 delete						set them NULL, where they are that row's
+ *	 another key				both
+ * where the second table may have several rows for one of the first
+ *	 first table				replace the one that it showed
+ *	 second table				the first table shows the first of them
+ *
+ * A row that the backfill has not come to yet is treated as its counterpart
+ * says: a write of the first table that does not touch the columns fetches
+ * them, as the backfill takes a row that was written since it looked for one
+ * that the trigger has seen to.
+ *
+ * The first table's row is locked before the second's, by both sides; see
+ * mirror_order.c.  A row of the second whose counterpart is not there yet (its
+ * foreign key is deferred) is remembered, and fetched when that one comes.
+ *
+ * The triggers fire in sessions of origin only: what a subscriber gets has
+ * been mirrored where it comes from.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/xact.h"
+#include "nodes/bitmapset.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "sync/mirror.h"
+#include "util/ident.h"
+
+/* What happened to a row; before is NULL for INSERT, after for DELETE. */
+typedef struct Change
+{
+	TriggerData *trigdata;
+	ZdmMirror  *mirror;
+	ZdmMirrorRow *before;
+	ZdmMirrorRow *after;
+} Change;
+
+/* A transaction that has written rows of a second table before the first's. */
+static TransactionId early = InvalidTransactionId;
+
+static void fire_after_row(TriggerData *trigdata);
+static void first_changed(Change *change);
+static void optional_changed(Change *change);
+static void several_changed(Change *change, bool was, bool is, bool same_key);
+static void put(Change *change, bool may_exist);
+static void fetch(Change *change);
+static void second_changed(Change *change);
+static void set_first(Change *change);
+static bool names_columns(const Change *change);
+static void truncated(TriggerData *trigdata);
+
+/*
+ * Any of the triggers.  Returns what it has to return to the server: the row
+ * as it is, before one is inserted, else nothing.
+ */
+HeapTuple
+zdm_mirror_fire(TriggerData *trigdata)
+{
+	HeapTuple	result = NULL;
+
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		truncated(trigdata);
+	else if (TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
+		zdm_mirror_order_locks(trigdata->tg_relation);
+	else if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
+	{
+		zdm_mirror_lock_first(trigdata->tg_relation, trigdata->tg_trigslot);
+		result = trigdata->tg_trigtuple;
+	}
+	else
+		fire_after_row(trigdata);
+	return result;
+}
+
+static void
+fire_after_row(TriggerData *trigdata)
+{
+	ZdmMirrorSet *set = zdm_mirrors_get(trigdata->tg_relation);
+	int			held = zdm_mirrors_hold();
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = &set->mirrors[i];
+		ZdmMirrorRow first,
+					second;
+		Change		change = {.trigdata = trigdata,.mirror = mirror};
+
+		zdm_mirror_take(mirror, trigdata->tg_trigslot, &first);
+		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		{
+			zdm_mirror_take(mirror, trigdata->tg_newslot, &second);
+			change.before = &first;
+			change.after = &second;
+		}
+		else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+			change.after = &first;
+		else
+			change.before = &first;
+		if (zdm_mirror_is_echo(mirror, change.before, change.after))
+			continue;
+		if (mirror->is_first)
+			first_changed(&change);
+		else
+			second_changed(&change);
+	}
+	zdm_mirrors_release(held);
+}
+
+static void
+first_changed(Change *change)
+{
+	ZdmMirror  *mirror = change->mirror;
+	ZdmMirrorRow *before = change->before;
+	ZdmMirrorRow *after = change->after;
+	bool		unfilled = mirror->backfilling && mirror->fills_second;
+
+	if (mirror->optional > 0)
+		optional_changed(change);
+	else if (after == NULL)
+		zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
+	else if (before == NULL)
+		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+	else if (unfilled || !zdm_mirror_same(mirror, before, after, 0, mirror->count))
+	{
+		ZdmMirrorAction action = zdm_mirror_same(mirror, before, after, 0, mirror->keys)
+			? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE;
+
+		if (zdm_mirror_do(mirror, action, after, before) == 0)
+			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+	}
+}
+
+/*
+ * The same, where only some rows have one in the second table.
+ */
+static void
+optional_changed(Change *change)
+{
+	ZdmMirror  *mirror = change->mirror;
+	int			keys = mirror->keys;
+	ZdmMirrorRow *before = change->before;
+	ZdmMirrorRow *after = change->after;
+	bool		was = before != NULL && !zdm_mirror_has_null(before, keys, keys + mirror->optional);
+	bool		is = after != NULL && !zdm_mirror_has_null(after, keys, keys + mirror->optional);
+	bool		same_key = before != NULL && after != NULL &&
+		zdm_mirror_same(mirror, before, after, 0, keys);
+	bool		unfilled = mirror->backfilling && !was;
+	bool		waits = TransactionIdIsValid(early) && early == GetTopTransactionIdIfAny();
+
+	if (mirror->several)
+	{
+		several_changed(change, was, is, same_key);
+		return;
+	}
+	if (before != NULL && !same_key && !mirror->referencing)
+		zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
+	if (after == NULL)
+		return;
+	if (before == NULL)
+	{
+		if (is)
+			put(change, mirror->backfilling || waits);
+		else if (waits)
+			fetch(change);
+	}
+	else if (!zdm_mirror_same(mirror, before, after, keys, mirror->count) ||
+			 (is && !same_key) || (unfilled && names_columns(change)))
+	{
+		if (is)
+			put(change, was || mirror->backfilling);
+		else
+			zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, after, NULL);
+	}
+	else if (mirror->backfilling && mirror->fills_second && is)
+		put(change, true);
+	else if (unfilled && !mirror->fills_second)
+		fetch(change);
+}
+
+/*
+ * Where the second table may have several, the one that the first table
+ * showed is replaced by the one that it shows now; where that is none, the
+ * first table shows the first of those that are left.
+ */
+static void
+several_changed(Change *change, bool was, bool is, bool same_key)
+{
+	ZdmMirror  *mirror = change->mirror;
+	bool		same = same_key && was == is &&
+		zdm_mirror_same(mirror, change->before, change->after, mirror->keys, mirror->count);
+
+	if (change->after == NULL || (same && !mirror->backfilling))
+		return;
+	if (was && same_key && !same)
+		zdm_mirror_do(mirror, ZDM_MIRROR_REMOVE, change->before, NULL);
+	if (is)
+		zdm_mirror_do(mirror, ZDM_MIRROR_ADD, change->after, NULL);
+	else if (was)
+		fetch(change);
+}
+
+/*
+ * Give the second table the row.
+ */
+static void
+put(Change *change, bool may_exist)
+{
+	if ((may_exist || zdm_mirror_is_nested(change->mirror)) &&
+		zdm_mirror_do(change->mirror, ZDM_MIRROR_SET, change->after, NULL) > 0)
+		return;
+	zdm_mirror_do(change->mirror, ZDM_MIRROR_INSERT, change->after, NULL);
+}
+
+/*
+ * Set the columns of a row here as its counterpart has them.  Whoever writes
+ * that one has locked this one before, so it is nobody but us now.
+ */
+static void
+fetch(Change *change)
+{
+	ZdmMirrorRow *after = change->after;
+
+	if (!zdm_mirror_has_null(after, 0, change->mirror->keys) &&
+		zdm_mirror_lookup(change->mirror, after, InvalidSnapshot))
+		zdm_mirror_do(change->mirror, ZDM_MIRROR_SET_HERE, after, NULL);
+}
+
+static void
+second_changed(Change *change)
+{
+	ZdmMirror  *mirror = change->mirror;
+	ZdmMirrorRow *before = change->before;
+	ZdmMirrorRow *after = change->after;
+	bool		same_key = before != NULL && after != NULL &&
+		zdm_mirror_same(mirror, before, after, 0, mirror->keys);
+
+	if (before != NULL && after != NULL && same_key &&
+		zdm_mirror_same(mirror, before, after, mirror->keys, mirror->count))
+		return;
+	if (mirror->several)
+	{
+		if (before != NULL && !same_key)
+			zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, before, NULL);
+		if (after != NULL && zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, after, NULL) == 0)
+			early = GetTopTransactionId();
+	}
+	else if (mirror->optional > 0)
+	{
+		if (before != NULL && !same_key)
+			zdm_mirror_do(mirror, ZDM_MIRROR_CLEAR, before, NULL);
+		if (after != NULL)
+			set_first(change);
+	}
+	else if (after == NULL)
+		zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
+	else if (before == NULL)
+		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+	else
+		zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before);
+}
+
+static void
+set_first(Change *change)
+{
+	ZdmMirror  *mirror = change->mirror;
+
+	if (zdm_mirror_do(mirror, ZDM_MIRROR_SET, change->after, NULL) > 0 ||
+		zdm_mirror_has_null(change->after, 0, mirror->keys))
+		return;
+	if (mirror->referencing)
+	{
+		early = GetTopTransactionId();
+		return;
+	}
+	ereport(ERROR,
+			errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			errmsg("table \"%s\" has no row for this row of table \"%s\"",
+				   get_rel_name(mirror->there), get_rel_name(mirror->here)),
+			errhint("Insert that one first, or roll the migration back: SELECT zdm.rollback(%s);",
+					quote_literal_cstr(mirror->migration)),
+			errcontext("zdm migration \"%s\" on table \"%s\"", mirror->migration,
+					   get_rel_name(mirror->here)));
+}
+
+/*
+ * Whether an UPDATE names one of the columns, whatever it sets.
+ */
+static bool
+names_columns(const Change *change)
+{
+	const ZdmMirror *mirror = change->mirror;
+
+	for (int i = mirror->keys; i < mirror->count; i++)
+	{
+		if (bms_is_member(mirror->columns[i].attnum - FirstLowInvalidHeapAttributeNumber,
+						  change->trigdata->tg_updatedcols))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * One statement makes the other table follow.
+ */
+static void
+truncated(TriggerData *trigdata)
+{
+	ZdmMirrorSet *set = zdm_mirrors_get(trigdata->tg_relation);
+	int			held = zdm_mirrors_hold();
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = &set->mirrors[i];
+
+		/* A foreign key has the second table truncated, too. */
+		if (!(mirror->is_first && mirror->referencing))
+			zdm_mirror_do(mirror, ZDM_MIRROR_EMPTY, NULL, NULL);
+	}
+	zdm_mirrors_release(held);
+}

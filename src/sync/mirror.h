@@ -1,0 +1,145 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror.h
+ *	  Two tables that hold the same: the triggers ~zdm_mirror.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SYNC_MIRROR_H
+#define ZDM_SYNC_MIRROR_H
+
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+
+/* What is done to the other table. */
+typedef enum ZdmMirrorAction
+{
+	ZDM_MIRROR_LOCK,			/* its row with that key */
+	ZDM_MIRROR_SET,				/* that row's columns */
+	ZDM_MIRROR_MOVE,			/* that row's key and columns */
+	ZDM_MIRROR_INSERT,
+	ZDM_MIRROR_ADD,				/* insert, unless it is there */
+	ZDM_MIRROR_REMOVE,			/* delete the row with that key and columns */
+	ZDM_MIRROR_SHOW,			/* have the first table show the first of
+								 * several */
+	ZDM_MIRROR_DELETE,
+	ZDM_MIRROR_CLEAR,			/* the columns, where they are as given */
+	ZDM_MIRROR_EMPTY,			/* whatever has no counterpart here any more */
+	ZDM_MIRROR_SET_HERE,		/* the columns of the row here */
+	ZDM_MIRROR_MEMBER,			/* look for the row with that key and columns */
+	ZDM_MIRROR_LOOKUP			/* the columns of the row with that key */
+} ZdmMirrorAction;
+
+#define ZDM_MIRROR_ACTIONS (ZDM_MIRROR_LOOKUP + 1)
+
+/* A column here, and its counterpart's name in the other table. */
+typedef struct ZdmMirrorColumn
+{
+	AttrNumber	attnum;
+	char	   *name;
+	char	   *there;
+	Oid			type;
+	int16		typlen;
+	bool		typbyval;
+} ZdmMirrorColumn;
+
+/*
+ * A rule as seen from one of its tables, or a partition of that.  The key's
+ * columns come first in columns.
+ */
+typedef struct ZdmMirror
+{
+	int64		migration_id;
+	char	   *migration;
+	int			number;
+	Oid			here;
+	Oid			there;
+	bool		is_first;		/* here is the first table */
+	bool		backfilling;	/* the new shape may lack rows or values */
+	bool		fills_second;
+	bool		referencing;
+	bool		several;		/* the second table may have several rows for
+								 * a key ... */
+	bool		last_first;		/* ... and the first shows the last of them */
+	int			keys;			/* so many of the columns are the key */
+	int			optional;		/* so many behind these say, by not being
+								 * NULL, that the second table has a row */
+	int			count;
+	ZdmMirrorColumn *columns;
+	SPIPlanPtr	plans[ZDM_MIRROR_ACTIONS];
+	Oid			lookup_index;	/* of the other table, on the key; or 0 */
+	struct ScanKeyData *lookup_keys;	/* in the index's order ... */
+	int		   *lookup_values;	/* ... each of which of our columns */
+	MemoryContext cxt;			/* the set's */
+} ZdmMirror;
+
+/* Valid as long as it is held, also where the rules change meanwhile. */
+typedef struct ZdmMirrorSet
+{
+	MemoryContext cxt;
+	MemoryContextCallback release;
+	int			count;
+	ZdmMirror  *mirrors;
+	TupleTableSlot *work;		/* a row under way */
+} ZdmMirrorSet;
+
+/* A row's values, in the order of a rule's columns, as SPI wants them. */
+typedef struct ZdmMirrorRow
+{
+	Datum	   *values;
+	char	   *nulls;
+} ZdmMirrorRow;
+
+/* mirror_compile.c */
+extern void zdm_mirrors_init(void);
+extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
+extern int	zdm_mirrors_hold(void);
+extern void zdm_mirrors_release(int held);
+extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
+extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
+							ZdmMirrorRow *row);
+extern bool zdm_mirror_same(const ZdmMirror *mirror, const ZdmMirrorRow *a,
+							const ZdmMirrorRow *b, int from, int to);
+extern bool zdm_mirror_has_null(const ZdmMirrorRow *row, int from, int to);
+
+/* mirror_action.c */
+extern uint64 zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
+							const ZdmMirrorRow *row, const ZdmMirrorRow *before);
+extern bool zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row,
+							  Snapshot snapshot);
+extern bool zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row,
+							  Snapshot snapshot);
+extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
+extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
+extern bool zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
+							   const ZdmMirrorRow *after);
+
+/* mirror_sql.c */
+extern char *zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action);
+
+/* mirror_lookup.c */
+extern bool zdm_mirror_can_scan(ZdmMirror *mirror, Relation there);
+extern bool zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
+							Snapshot snapshot);
+
+/* mirror.c */
+extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);
+
+/* mirror_order.c */
+extern void zdm_mirror_order_locks(Relation rel);
+extern void zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot);
+
+/* mirror_row.c */
+extern Bitmapset *zdm_mirror_fills(ZdmMirrorSet *set, const char *migration);
+extern TupleTableSlot *zdm_mirror_filled(ZdmMirrorSet *set, const char *migration,
+										 TupleTableSlot *slot);
+extern bool zdm_mirror_is_copied(ZdmMirrorSet *set, const char *migration,
+								 TupleTableSlot *slot);
+extern bool zdm_mirror_copied(ZdmMirrorSet *set, const char *migration,
+							  TupleTableSlot *slot);
+extern bool zdm_mirror_matches(ZdmMirrorSet *set, const char *migration,
+							   TupleTableSlot *slot, bool *unfilled);
+
+#endif							/* ZDM_SYNC_MIRROR_H */

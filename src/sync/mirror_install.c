@@ -1,0 +1,271 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_install.c
+ *	  The steps that put mirror rules on tables and take them off.
+ *
+ * The triggers serve all rules of a table: they come with the first and go
+ * with the last.  A second table has two more than a first one, which see to
+ * the order of locks.  Triggers for statements are not inherited, so each
+ * partition has its own.
+ *
+ * The order of locks needs the library before a statement begins, and a
+ * trigger loads it only in the middle of a session's first.  Therefore a
+ * second table has a statistics object whose expression calls a function of
+ * the library on a constant: the planner evaluates that whenever it plans a
+ * statement on the table.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_inherits.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "catalog/mirror_rule.h"
+#include "catalog/step.h"
+#include "sync/mirror_install.h"
+#include "util/ident.h"
+
+/* The triggers; a partition has those of its table that are for rows. */
+static const struct
+{
+	const char *name;
+	const char *events;
+	const char *level;
+	bool		second_only;
+	bool		inherited;
+	const char *description;
+}			triggers[] =
+
+{
+	{ZDM_MIRROR_TRIGGER, "AFTER INSERT OR UPDATE OR DELETE", "ROW", false, true,
+	"create the trigger that writes the other table"},
+	{ZDM_MIRROR_TRUNCATE_TRIGGER, "AFTER TRUNCATE", "STATEMENT", false, false,
+	"create the trigger for TRUNCATE"},
+	{ZDM_MIRROR_LOCK_TRIGGER, "BEFORE INSERT", "ROW", true, true,
+	"create the trigger that locks the other table's row first"},
+	{ZDM_MIRROR_ORDER_TRIGGER, "BEFORE UPDATE OR DELETE", "STATEMENT", true, false,
+	"create the trigger that has it locked first"},
+};
+
+static char *statistics_name(ZdmMirrorRule *rule);
+static List *each_trigger(ZdmMigration *migration, bool create);
+static List *table_triggers(ZdmMigration *migration, Oid relid, bool second,
+							bool create);
+static List *new_table_triggers(ZdmMirrorRule *rule, bool create);
+static ZdmStep *trigger_step(Oid relid, const char *table, size_t number, bool create);
+static bool others_need(ZdmMigration *migration, Oid relid, bool second);
+
+List *
+zdm_mirror_install_steps(ZdmMigration *migration)
+{
+	List	   *steps = each_trigger(migration, true);
+	ListCell   *lc;
+
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (!others_need(migration, rule->second, true))
+			steps = lappend(steps,
+							zdm_step_on(rule->second, ZDM_STEP_DDL, ShareUpdateExclusiveLock,
+										"have whoever plans a statement on it load the library",
+										psprintf("CREATE STATISTICS %s ON (zdm._load() AND %s IS NULL) FROM %s",
+												 statistics_name(rule),
+												 quote_identifier(linitial(rule->second_keys)),
+												 zdm_mirror_second_name(rule))));
+	}
+	return lappend(steps, zdm_step(ZDM_STEP_ADD_RULES, NoLock, "install the mirror rule", NULL));
+}
+
+List *
+zdm_mirror_remove_steps(ZdmMigration *migration)
+{
+	List	   *steps = list_make1(zdm_step(ZDM_STEP_DROP_RULES, NoLock, "remove the mirror rule", NULL));
+	ListCell   *lc;
+
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (!others_need(migration, rule->second, true))
+			steps = lappend(steps,
+							zdm_step_on(rule->second, ZDM_STEP_DDL, ShareUpdateExclusiveLock,
+										"drop the statistics object that loads the library",
+										psprintf("DROP STATISTICS IF EXISTS %s",
+												 statistics_name(rule))));
+	}
+	return list_concat(steps, each_trigger(migration, false));
+}
+
+/*
+ * Its name, in the table's schema.
+ */
+static char *
+statistics_name(ZdmMirrorRule *rule)
+{
+	bool		exists = OidIsValid(rule->second);
+
+	return quote_qualified_identifier(exists ? get_namespace_name(get_rel_namespace(rule->second))
+									  : rule->new_schema,
+									  makeObjectName("~zdm", exists ? get_rel_name(rule->second)
+													 : rule->new_table, "load"));
+}
+
+static List *
+each_trigger(ZdmMigration *migration, bool create)
+{
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		steps = list_concat(steps, table_triggers(migration, rule->first, false, create));
+		steps = list_concat(steps, OidIsValid(rule->second)
+							? table_triggers(migration, rule->second, true, create)
+							: new_table_triggers(rule, create));
+	}
+	return steps;
+}
+
+static List *
+table_triggers(ZdmMigration *migration, Oid relid, bool second, bool create)
+{
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	for (size_t i = 0; i < lengthof(triggers); i++)
+	{
+		if ((triggers[i].second_only && !second) ||
+			others_need(migration, relid, triggers[i].second_only))
+			continue;
+		foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+		{
+			Oid			part = lfirst_oid(lc);
+
+			if (triggers[i].inherited && part != relid)
+				continue;
+			/* Nothing is there yet of what is only explained. */
+			if (!create && migration->id != 0 &&
+				!OidIsValid(get_trigger_oid(part, triggers[i].name, true)))
+				continue;
+			steps = lappend(steps, trigger_step(part, zdm_quote_relation(part), i, create));
+		}
+	}
+	return steps;
+}
+
+/*
+ * Those of a second table that expand is still to make, and that is no
+ * partitioned one.
+ */
+static List *
+new_table_triggers(ZdmMirrorRule *rule, bool create)
+{
+	List	   *steps = NIL;
+
+	for (size_t i = 0; i < lengthof(triggers); i++)
+		steps = lappend(steps, trigger_step(InvalidOid, zdm_mirror_second_name(rule), i, create));
+	return steps;
+}
+
+static ZdmStep *
+trigger_step(Oid relid, const char *table, size_t number, bool create)
+{
+	const char *name = quote_identifier(triggers[number].name);
+
+	if (!create)
+		return zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
+						   psprintf("drop trigger %s", name),
+						   psprintf("DROP TRIGGER %s ON %s", name, table));
+	return zdm_step_on(relid, ZDM_STEP_DDL, ShareRowExclusiveLock, triggers[number].description,
+					   psprintf("CREATE TRIGGER %s %s ON %s FOR EACH %s EXECUTE FUNCTION zdm._mirror()",
+								name, triggers[number].events, table, triggers[number].level));
+}
+
+/*
+ * A table of a migration's rules, or a partition of one, whose trigger is
+ * disabled, or InvalidOid.
+ */
+Oid
+zdm_mirror_trigger_disabled(ZdmMigration *migration)
+{
+	ListCell   *lc,
+			   *part;
+
+	foreach(lc, zdm_mirror_tables(migration->mirrors))
+	{
+		foreach(part, find_all_inheritors(lfirst_oid(lc), NoLock, NULL))
+		{
+			Relation	rel = table_open(lfirst_oid(part), AccessShareLock);
+			TriggerDesc *desc = rel->trigdesc;
+			bool		disabled = false;
+
+			for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+				disabled |= strcmp(desc->triggers[i].tgname, ZDM_MIRROR_TRIGGER) == 0 &&
+					desc->triggers[i].tgenabled != TRIGGER_FIRES_ON_ORIGIN &&
+					desc->triggers[i].tgenabled != TRIGGER_FIRES_ALWAYS;
+			table_close(rel, AccessShareLock);
+			if (disabled)
+				return lfirst_oid(part);
+		}
+	}
+	return InvalidOid;
+}
+
+/*
+ * A trigger that a migration needs and that a table, or a partition of it,
+ * has not; NULL where all are there.
+ */
+const char *
+zdm_mirror_trigger_missing(ZdmMigration *migration, Oid *relid)
+{
+	ListCell   *lc,
+			   *part;
+
+	foreach(lc, migration->mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		for (size_t i = 0; i < 2 * lengthof(triggers); i++)
+		{
+			bool		second = i >= lengthof(triggers);
+			const char *name = triggers[i % lengthof(triggers)].name;
+
+			if (triggers[i % lengthof(triggers)].second_only && !second)
+				continue;
+			foreach(part, find_all_inheritors(second ? rule->second : rule->first, NoLock, NULL))
+			{
+				*relid = lfirst_oid(part);
+				if (!OidIsValid(get_trigger_oid(*relid, name, true)))
+					return name;
+			}
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Whether another migration needs a table's triggers.
+ */
+static bool
+others_need(ZdmMigration *migration, Oid relid, bool second)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_mirror_rules_on(list_make1_oid(relid)))
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (rule->migration != migration->id && (!second || rule->second == relid))
+			return true;
+	}
+	return false;
+}

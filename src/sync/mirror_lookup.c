@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_lookup.c
+ *	  Find the other table's row by an index, without a statement.
+ *
+ * A backfill and a verification look up one row for each that they visit,
+ * which a statement would make several times as dear.  It is what most second
+ * tables allow: an ordinary table with a unique index on just the key, and
+ * columns of the same types.  For any other the statement is there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "parser/parse_coerce.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#include "sync/mirror.h"
+#include "util/compat.h"
+
+static bool same_types(const ZdmMirror *mirror, Relation there);
+static bool use_index(ZdmMirror *mirror, Relation there, Oid index);
+
+/*
+ * Whether it can be done, by what the other table is like now.
+ */
+bool
+zdm_mirror_can_scan(ZdmMirror *mirror, Relation there)
+{
+	List	   *indexes;
+	bool		found = false;
+	ListCell   *lc;
+
+	if (mirror->several || there->rd_rel->relkind != RELKIND_RELATION ||
+		there->rd_rel->relam != HEAP_TABLE_AM_OID || !same_types(mirror, there))
+		return false;
+	indexes = RelationGetIndexList(there);
+	if (OidIsValid(mirror->lookup_index) &&
+		list_member_oid(indexes, mirror->lookup_index))
+		return true;
+	mirror->lookup_index = InvalidOid;
+	foreach(lc, indexes)
+	{
+		if (!found)
+			found = use_index(mirror, there, lfirst_oid(lc));
+	}
+	return found;
+}
+
+static bool
+same_types(const ZdmMirror *mirror, Relation there)
+{
+	for (int i = mirror->keys; i < mirror->count; i++)
+	{
+		AttrNumber	attnum = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
+
+		if (attnum <= 0 ||
+			TupleDescAttr(RelationGetDescr(there), attnum - 1)->atttypid != mirror->columns[i].type)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Make the scan keys for an index, if it is one on just the key.
+ */
+static bool
+use_index(ZdmMirror *mirror, Relation there, Oid relid)
+{
+	Relation	index = index_open(relid, AccessShareLock);
+	Form_pg_index form = index->rd_index;
+	ScanKey		keys = NULL;
+	int		   *values = NULL;
+	bool		fits = form->indisunique && form->indisvalid && form->indimmediate &&
+		index->rd_rel->relam == BTREE_AM_OID && form->indnkeyatts == mirror->keys &&
+		RelationGetIndexPredicate(index) == NIL;
+
+	if (fits)
+	{
+		keys = MemoryContextAllocZero(mirror->cxt, sizeof(ScanKeyData) * mirror->keys);
+		values = MemoryContextAllocZero(mirror->cxt, sizeof(int) * mirror->keys);
+	}
+	for (int i = 0; fits && i < mirror->keys; i++)
+	{
+		AttrNumber	attnum = form->indkey.values[i];
+		Oid			equals = InvalidOid;
+
+		for (int j = 0; j < mirror->keys; j++)
+		{
+			Oid			type = getBaseType(mirror->columns[j].type);
+
+			if (get_attnum(RelationGetRelid(there), mirror->columns[j].there) != attnum)
+				continue;
+			if (type != index->rd_opcintype[i] && IsBinaryCoercible(type, index->rd_opcintype[i]))
+				type = index->rd_opcintype[i];
+			equals = get_opfamily_member(index->rd_opfamily[i], index->rd_opcintype[i],
+										 type, BTEqualStrategyNumber);
+			values[i] = j;
+			if (OidIsValid(equals))
+				ScanKeyEntryInitialize(&keys[i], 0, attnum, BTEqualStrategyNumber, type,
+									   index->rd_indcollation[i], get_opcode(equals),
+									   (Datum) 0);
+		}
+		fits = OidIsValid(equals);
+	}
+	if (fits)
+	{
+		mirror->lookup_index = relid;
+		mirror->lookup_keys = keys;
+		mirror->lookup_values = values;
+	}
+	index_close(index, AccessShareLock);
+	return fits;
+}
+
+/*
+ * Read the columns of the row with the key into row, in the current memory
+ * context.  Returns false where there is none.
+ */
+bool
+zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
+				Snapshot snapshot)
+{
+	ScanKeyData keys[INDEX_MAX_KEYS];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	for (int i = 0; i < mirror->keys; i++)
+	{
+		keys[i] = mirror->lookup_keys[i];
+		keys[i].sk_argument = row->values[mirror->lookup_values[i]];
+	}
+	scan = systable_beginscan(there, mirror->lookup_index, true, snapshot,
+							  mirror->keys, keys);
+	tuple = systable_getnext(scan);
+	for (int i = mirror->keys; HeapTupleIsValid(tuple) && i < mirror->count; i++)
+	{
+		const ZdmMirrorColumn *column = &mirror->columns[i];
+		AttrNumber	attnum = get_attnum(RelationGetRelid(there), column->there);
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, attnum, RelationGetDescr(there), &isnull);
+
+		row->nulls[i] = isnull ? 'n' : ' ';
+		if (!isnull)
+			row->values[i] = datumCopy(value, column->typbyval, column->typlen);
+	}
+	systable_endscan(scan);
+	return HeapTupleIsValid(tuple);
+}

@@ -1,0 +1,201 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_order.c
+ *	  Both sides of a mirror rule lock the first table's row first.
+ *
+ * A statement on the first table has its row when its trigger goes on to the
+ * second table's.  A statement on the second table would come the other way
+ * round, and two of them that meet in one pair of rows would wait for each
+ * other.  An INSERT gets the first table's row from a BEFORE ROW trigger.  For
+ * UPDATE, DELETE and MERGE that is too late: the executor locks the row before
+ * it calls such a trigger.  So a BEFORE STATEMENT trigger looks for the
+ * running statement (written.c knows it), and has the scan that finds the rows
+ * to be changed call us with each: between the moment when a row is found and
+ * the one when it is locked.  The row may have changed by the time it is
+ * locked, also its key; then the trigger behind it locks what it needs, too
+ * late but rightly.
+ *
+ * The statement is not known where the library was loaded in its middle;
+ * mirror_install.c sees to it that this does not happen.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "nodes/execnodes.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "sync/mirror.h"
+#include "sync/written.h"
+#include "util/compat.h"
+
+/* The scan under a statement that changes rows of a second table. */
+typedef struct RowSource
+{
+	PlanState  *plan;
+	ExecProcNodeMtd next_row;	/* what it does without us */
+	ModifyTableState *modify;
+	TupleTableSlot *slot;		/* a row of this table or partition ... */
+	Relation	rel;
+	MemoryContextCallback release;
+	struct RowSource *outer;
+} RowSource;
+
+static RowSource *sources = NULL;
+
+static void watch(ModifyTableState *modify);
+static void forget(void *arg);
+static TupleTableSlot *next_row(PlanState *plan);
+static void lock_found(RowSource *source, TupleTableSlot *found);
+static ResultRelInfo *relation_of(RowSource *source, TupleTableSlot *found);
+
+/*
+ * Before a statement that updates or deletes rows of the table.  Called in
+ * the memory context that its trigger was called in.
+ */
+void
+zdm_mirror_order_locks(Relation rel)
+{
+	ZdmRunning *statement = zdm_firing_statement();
+	PlanState  *top;
+	ListCell   *lc;
+	List	   *modifies = NIL;
+
+	if (statement == NULL)
+		return;
+	top = statement->desc->planstate;
+	if (top != NULL && IsA(top, ModifyTableState))
+		modifies = list_make1(top);
+	modifies = list_concat(modifies, statement->desc->estate->es_auxmodifytables);
+	foreach(lc, modifies)
+	{
+		ModifyTableState *modify = lfirst_node(ModifyTableState, lc);
+
+		if (modify->operation != CMD_INSERT &&
+			RelationGetRelid(modify->rootResultRelInfo->ri_RelationDesc) == RelationGetRelid(rel))
+			watch(modify);
+	}
+}
+
+static void
+watch(ModifyTableState *modify)
+{
+	PlanState  *plan = outerPlanState(modify);
+	MemoryContext old;
+	RowSource  *source;
+
+	for (source = sources; source != NULL; source = source->outer)
+	{
+		if (source->plan == plan)
+			return;
+	}
+	old = MemoryContextSwitchTo(modify->ps.state->es_query_cxt);
+	source = palloc0_object(RowSource);
+	source->plan = plan;
+	source->modify = modify;
+	source->next_row = plan->ExecProcNodeReal;
+	source->release.func = forget;
+	source->release.arg = source;
+	source->outer = sources;
+	sources = source;
+	MemoryContextRegisterResetCallback(modify->ps.state->es_query_cxt, &source->release);
+	ExecSetExecProcNode(plan, next_row);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+forget(void *arg)
+{
+	RowSource **link = &sources;
+
+	while (*link != NULL && *link != arg)
+		link = &(*link)->outer;
+	if (*link != NULL)
+		*link = (*link)->outer;
+}
+
+static TupleTableSlot *
+next_row(PlanState *plan)
+{
+	RowSource  *source = sources;
+	TupleTableSlot *found;
+
+	while (source != NULL && source->plan != plan)
+		source = source->outer;
+	if (source == NULL)
+		elog(ERROR, "a scan of a mirrored table is not known");
+	found = source->next_row(plan);
+	if (!TupIsNull(found))
+		lock_found(source, found);
+	return found;
+}
+
+static void
+lock_found(RowSource *source, TupleTableSlot *found)
+{
+	ResultRelInfo *info = relation_of(source, found);
+	MemoryContext old;
+	Datum		tid;
+	bool		isnull = true;
+
+	if (info == NULL || !AttributeNumberIsValid(info->ri_RowIdAttNo))
+		return;
+	tid = ExecGetJunkAttribute(found, info->ri_RowIdAttNo, &isnull);
+	if (isnull)
+		return;					/* of a MERGE: there is no row */
+	if (source->rel != info->ri_RelationDesc)
+	{
+		source->rel = info->ri_RelationDesc;
+		source->slot = table_slot_create(source->rel, &source->modify->ps.state->es_tupleTable);
+	}
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(source->modify->ps.state));
+	if (table_tuple_fetch_row_version(source->rel, (ItemPointer) DatumGetPointer(tid),
+									  SnapshotAny, source->slot))
+		zdm_mirror_lock_first(source->rel, source->slot);
+	ExecClearTuple(source->slot);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The table or partition that a row is of.
+ */
+static ResultRelInfo *
+relation_of(RowSource *source, TupleTableSlot *found)
+{
+	ModifyTableState *modify = source->modify;
+	Datum		relid;
+	bool		isnull;
+
+	if (!AttributeNumberIsValid(modify->mt_resultOidAttno))
+		return modify->resultRelInfo;
+	relid = ExecGetJunkAttribute(found, modify->mt_resultOidAttno, &isnull);
+	return isnull ? NULL : ExecLookupResultRelByOid(modify, DatumGetObjectId(relid), true, false);
+}
+
+/*
+ * Lock the rows of first tables that a row of a second table belongs to.
+ */
+void
+zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot)
+{
+	ZdmMirrorSet *set = zdm_mirrors_get(rel);
+	int			held = zdm_mirrors_hold();
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = &set->mirrors[i];
+		ZdmMirrorRow row;
+
+		if (mirror->is_first || zdm_mirror_is_written(mirror))
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		if (!zdm_mirror_has_null(&row, 0, mirror->keys))
+			zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, &row, NULL);
+	}
+	zdm_mirrors_release(held);
+}

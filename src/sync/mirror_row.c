@@ -1,0 +1,168 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_row.c
+ *	  Rows of a first table against the second: the backfill and the proof.
+ *
+ * Both look at the two tables by the active snapshot, so at a pair of rows as
+ * it was at one time.  A counterpart that is written afterwards has its writer
+ * write the first table's row as well, which a backfill then finds changed,
+ * and leaves alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "executor/tuptable.h"
+#include "nodes/bitmapset.h"
+#include "utils/snapmgr.h"
+
+#include "sync/mirror.h"
+
+static ZdmMirror *mirror_of(ZdmMirrorSet *set, int number, const char *migration);
+
+/*
+ * The columns that a backfill fills, as the server's bitmaps have them.
+ */
+Bitmapset *
+zdm_mirror_fills(ZdmMirrorSet *set, const char *migration)
+{
+	Bitmapset  *result = NULL;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+
+		if (mirror == NULL || mirror->fills_second)
+			continue;
+		for (int j = mirror->keys; j < mirror->count; j++)
+			result = bms_add_member(result, mirror->columns[j].attnum -
+									FirstLowInvalidHeapAttributeNumber);
+	}
+	return result;
+}
+
+/*
+ * The row with the columns that its counterpart has, NULL where there is
+ * nothing to fill.  Valid until the set is used for another row.
+ */
+TupleTableSlot *
+zdm_mirror_filled(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot)
+{
+	bool		filled = false;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+		ZdmMirrorRow row;
+
+		if (mirror == NULL || mirror->fills_second)
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		if (!zdm_mirror_has_null(&row, mirror->keys, mirror->keys + mirror->optional) ||
+			zdm_mirror_has_null(&row, 0, mirror->keys) ||
+			!zdm_mirror_lookup(mirror, &row, GetActiveSnapshot()))
+			continue;
+		if (!filled)
+			ExecCopySlot(set->work, slot);
+		filled = true;
+		for (int j = mirror->keys; j < mirror->count; j++)
+		{
+			AttrNumber	attnum = mirror->columns[j].attnum;
+
+			set->work->tts_values[attnum - 1] = row.values[j];
+			set->work->tts_isnull[attnum - 1] = row.nulls[j] == 'n';
+		}
+	}
+	return filled ? set->work : NULL;
+}
+
+/*
+ * Whether a backfill gives the second table a row for this one of the first.
+ */
+bool
+zdm_mirror_is_copied(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot)
+{
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+		ZdmMirrorRow row;
+
+		if (mirror == NULL || !mirror->fills_second)
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		if (!zdm_mirror_has_null(&row, 0, mirror->keys + mirror->optional))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Give the second table the row that one of the first, which is locked, has in
+ * it.  Returns whether it had none.
+ */
+bool
+zdm_mirror_copied(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot)
+{
+	bool		copied = false;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+		ZdmMirrorRow row;
+
+		if (mirror == NULL || !mirror->fills_second)
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		if (!zdm_mirror_has_null(&row, 0, mirror->keys + mirror->optional))
+			copied |= zdm_mirror_do(mirror, ZDM_MIRROR_ADD, &row, NULL) > 0;
+	}
+	return copied;
+}
+
+/*
+ * Whether a row of the first table and the second agree.  unfilled: it lacks
+ * what the backfill would give it, and no more.
+ */
+bool
+zdm_mirror_matches(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot,
+				   bool *unfilled)
+{
+	bool		matches = true;
+
+	*unfilled = true;
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+		ZdmMirrorRow row,
+					other;
+		bool		has;
+		bool		found;
+
+		if (mirror == NULL)
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		has = !zdm_mirror_has_null(&row, mirror->keys, mirror->keys + mirror->optional);
+		zdm_mirror_take(mirror, slot, &other);
+		if (zdm_mirror_has_null(&row, 0, mirror->keys))
+			found = false;
+		else if (has && mirror->several)
+			found = zdm_mirror_member(mirror, &row, GetActiveSnapshot());
+		else
+			found = zdm_mirror_lookup(mirror, &other, GetActiveSnapshot());
+		if (has == found && (!has || zdm_mirror_same(mirror, &row, &other, 0, mirror->count)))
+			continue;
+		matches = false;
+		if (mirror->fills_second ? found : has)
+			*unfilled = false;
+	}
+	return matches;
+}
+
+static ZdmMirror *
+mirror_of(ZdmMirrorSet *set, int number, const char *migration)
+{
+	ZdmMirror  *mirror = &set->mirrors[number];
+
+	return mirror->is_first && strcmp(mirror->migration, migration) == 0 ? mirror : NULL;
+}

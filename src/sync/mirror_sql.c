@@ -1,0 +1,305 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_sql.c
+ *	  The statements of a mirror rule.
+ *
+ * Every table, type and operator is named with its schema; values are
+ * parameters, in the order of the rule's columns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "sync/mirror.h"
+#include "util/compat.h"
+#include "util/ident.h"
+
+static void append_show(StringInfo sql, const ZdmMirror *mirror);
+static void append_order(StringInfo sql, const ZdmMirror *mirror, bool here);
+static void append_names(StringInfo sql, const ZdmMirror *mirror, int from, int to);
+static void append_values(StringInfo sql, const ZdmMirror *mirror, int from, int to);
+static void append_settings(StringInfo sql, const ZdmMirror *mirror, int from, int to);
+static void append_key(StringInfo sql, const ZdmMirror *mirror, int offset);
+static void append_same(StringInfo sql, const ZdmMirror *mirror);
+static void append_counterpart(StringInfo sql, const ZdmMirror *mirror);
+static char *value_of(const ZdmMirror *mirror, int column, int parameter);
+static char *type_name(Oid type);
+static char *equals_operator(Oid type);
+static Oid	type_there(const ZdmMirror *mirror, int column);
+
+/*
+ * The key is $1 and so on, the columns come behind it; a move has the old key
+ * behind them.
+ */
+char *
+zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
+{
+	char	   *table = zdm_quote_relation(mirror->there);
+	int			keys = mirror->keys;
+	int			count = mirror->count;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	switch (action)
+	{
+		case ZDM_MIRROR_LOCK:
+			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			appendStringInfoString(&sql, " FOR NO KEY UPDATE OF t");
+			break;
+		case ZDM_MIRROR_SET:
+			appendStringInfo(&sql, "UPDATE %s t SET ", table);
+			append_settings(&sql, mirror, keys, count);
+			appendStringInfoString(&sql, " WHERE ");
+			append_key(&sql, mirror, 0);
+			break;
+		case ZDM_MIRROR_MOVE:
+			appendStringInfo(&sql, "UPDATE %s t SET ", table);
+			append_settings(&sql, mirror, 0, count);
+			appendStringInfoString(&sql, " WHERE ");
+			append_key(&sql, mirror, count);
+			break;
+		case ZDM_MIRROR_INSERT:
+		case ZDM_MIRROR_ADD:
+			appendStringInfo(&sql, "INSERT INTO %s (", table);
+			append_names(&sql, mirror, 0, count);
+			appendStringInfoString(&sql, ") OVERRIDING SYSTEM VALUE VALUES (");
+			append_values(&sql, mirror, 0, count);
+			appendStringInfoChar(&sql, ')');
+			if (action == ZDM_MIRROR_ADD)
+				appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
+			break;
+		case ZDM_MIRROR_REMOVE:
+			appendStringInfo(&sql, "DELETE FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			append_same(&sql, mirror);
+			break;
+		case ZDM_MIRROR_MEMBER:
+			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			append_same(&sql, mirror);
+			break;
+		case ZDM_MIRROR_SHOW:
+			append_show(&sql, mirror);
+			break;
+		case ZDM_MIRROR_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			break;
+		case ZDM_MIRROR_CLEAR:
+		case ZDM_MIRROR_EMPTY:
+			if (action == ZDM_MIRROR_EMPTY && (mirror->is_first || mirror->optional == 0))
+				appendStringInfo(&sql, "DELETE FROM %s t", table);
+			else
+			{
+				appendStringInfo(&sql, "UPDATE %s t SET ", table);
+				for (int i = keys; i < count; i++)
+					appendStringInfo(&sql, "%s%s = NULL", i > keys ? ", " : "",
+									 quote_identifier(mirror->columns[i].there));
+			}
+			appendStringInfoString(&sql, " WHERE ");
+			if (action == ZDM_MIRROR_CLEAR)
+			{
+				append_key(&sql, mirror, 0);
+				append_same(&sql, mirror);
+			}
+			else
+				append_counterpart(&sql, mirror);
+			break;
+		case ZDM_MIRROR_SET_HERE:
+			appendStringInfo(&sql, "UPDATE %s t SET ", zdm_quote_relation(mirror->here));
+			for (int i = keys; i < count; i++)
+				appendStringInfo(&sql, "%s%s = $%d", i > keys ? ", " : "",
+								 quote_identifier(mirror->columns[i].name), i + 1);
+			for (int i = 0; i < keys; i++)
+				appendStringInfo(&sql, " %s t.%s %s $%d", i > 0 ? "AND" : "WHERE",
+								 quote_identifier(mirror->columns[i].name),
+								 equals_operator(mirror->columns[i].type), i + 1);
+			break;
+		case ZDM_MIRROR_LOOKUP:
+			appendStringInfoString(&sql, "SELECT ");
+			for (int i = keys; i < count; i++)
+				appendStringInfo(&sql, "%s(t.%s)::%s", i > keys ? ", " : "",
+								 quote_identifier(mirror->columns[i].there),
+								 type_name(mirror->columns[i].type));
+			appendStringInfo(&sql, " FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			if (mirror->several)
+				append_order(&sql, mirror, false);
+			break;
+	}
+	return sql.data;
+}
+
+/*
+ * In the first table, the columns of the row of the second that comes first,
+ * NULL where there is none.
+ */
+static void
+append_show(StringInfo sql, const ZdmMirror *mirror)
+{
+	appendStringInfo(sql, "UPDATE %s t SET (", zdm_quote_relation(mirror->there));
+	append_names(sql, mirror, mirror->keys, mirror->count);
+	appendStringInfoString(sql, ") = (SELECT ");
+	for (int i = mirror->keys; i < mirror->count; i++)
+		appendStringInfo(sql, "%sh.%s", i > mirror->keys ? ", " : "",
+						 quote_identifier(mirror->columns[i].name));
+	appendStringInfo(sql, " FROM %s h WHERE ", zdm_quote_relation(mirror->here));
+	for (int i = 0; i < mirror->keys; i++)
+		appendStringInfo(sql, "%sh.%s %s $%d", i > 0 ? " AND " : "",
+						 quote_identifier(mirror->columns[i].name),
+						 equals_operator(mirror->columns[i].type), i + 1);
+	append_order(sql, mirror, true);
+	appendStringInfoString(sql, ") WHERE ");
+	append_key(sql, mirror, 0);
+}
+
+/*
+ * Of several rows of the second table, the first.
+ */
+static void
+append_order(StringInfo sql, const ZdmMirror *mirror, bool here)
+{
+	for (int i = mirror->keys; i < mirror->count; i++)
+		appendStringInfo(sql, "%s %s.%s%s", i > mirror->keys ? "," : " ORDER BY",
+						 here ? "h" : "t",
+						 quote_identifier(here ? mirror->columns[i].name : mirror->columns[i].there),
+						 mirror->last_first ? " DESC" : "");
+	appendStringInfoString(sql, " LIMIT 1");
+}
+
+static void
+append_names(StringInfo sql, const ZdmMirror *mirror, int from, int to)
+{
+	for (int i = from; i < to; i++)
+		appendStringInfo(sql, "%s%s", i > from ? ", " : "",
+						 quote_identifier(mirror->columns[i].there));
+}
+
+static void
+append_values(StringInfo sql, const ZdmMirror *mirror, int from, int to)
+{
+	for (int i = from; i < to; i++)
+		appendStringInfo(sql, "%s%s", i > from ? ", " : "", value_of(mirror, i, i));
+}
+
+static void
+append_settings(StringInfo sql, const ZdmMirror *mirror, int from, int to)
+{
+	for (int i = from; i < to; i++)
+		appendStringInfo(sql, "%s%s = %s", i > from ? ", " : "",
+						 quote_identifier(mirror->columns[i].there),
+						 value_of(mirror, i, i));
+}
+
+/*
+ * The row with the key that is in the parameters behind the offset.
+ */
+static void
+append_key(StringInfo sql, const ZdmMirror *mirror, int offset)
+{
+	for (int i = 0; i < mirror->keys; i++)
+		appendStringInfo(sql, "%st.%s %s %s", i > 0 ? " AND " : "",
+						 quote_identifier(mirror->columns[i].there),
+						 equals_operator(type_there(mirror, i)),
+						 value_of(mirror, i, offset + i));
+}
+
+/*
+ * Only where the optional columns are as given: another row of this table may
+ * have given it others meanwhile.  A row that the backfill has still to fill
+ * is written, too: it would otherwise be filled with what is no more.
+ */
+static void
+append_same(StringInfo sql, const ZdmMirror *mirror)
+{
+	appendStringInfoString(sql, " AND ((");
+	for (int i = mirror->keys; i < mirror->keys + mirror->optional; i++)
+		appendStringInfo(sql, "%st.%s %s %s", i > mirror->keys ? " AND " : "",
+						 quote_identifier(mirror->columns[i].there),
+						 equals_operator(type_there(mirror, i)),
+						 value_of(mirror, i, i));
+	appendStringInfoChar(sql, ')');
+	if (mirror->backfilling && !mirror->fills_second)
+		appendStringInfo(sql, " OR t.%s IS NULL",
+						 quote_identifier(mirror->columns[mirror->keys].there));
+	appendStringInfoChar(sql, ')');
+}
+
+/*
+ * Rows there that have no counterpart here.
+ */
+static void
+append_counterpart(StringInfo sql, const ZdmMirror *mirror)
+{
+	if (!mirror->is_first && mirror->optional > 0)
+		appendStringInfo(sql, "t.%s IS NOT NULL AND ",
+						 quote_identifier(mirror->columns[mirror->keys].there));
+	appendStringInfo(sql, "NOT EXISTS (SELECT 1 FROM %s h WHERE ",
+					 zdm_quote_relation(mirror->here));
+	for (int i = 0; i < mirror->keys; i++)
+		appendStringInfo(sql, "%sh.%s %s t.%s", i > 0 ? " AND " : "",
+						 quote_identifier(mirror->columns[i].name),
+						 equals_operator(type_there(mirror, i)),
+						 quote_identifier(mirror->columns[i].there));
+	appendStringInfoChar(sql, ')');
+}
+
+/*
+ * A parameter, as a value of the other table's column.
+ */
+static char *
+value_of(const ZdmMirror *mirror, int column, int parameter)
+{
+	Oid			type = type_there(mirror, column);
+
+	if (type == mirror->columns[column].type)
+		return psprintf("$%d", parameter + 1);
+	return psprintf("($%d)::%s", parameter + 1, type_name(type));
+}
+
+static char *
+type_name(Oid type)
+{
+	return format_type_extended(type, -1,
+								FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+static Oid
+type_there(const ZdmMirror *mirror, int column)
+{
+	return get_atttype(mirror->there,
+					   get_attnum(mirror->there, mirror->columns[column].there));
+}
+
+/*
+ * The type's own equality, with its schema.
+ */
+static char *
+equals_operator(Oid type)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
+	HeapTuple	tuple;
+	Form_pg_operator form;
+	char	   *result;
+
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_FUNCTION),
+				errmsg("type %s has no equality operator", format_type_be(type)));
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	result = psprintf("OPERATOR(%s.%s)",
+					  quote_identifier(get_namespace_name(form->oprnamespace)),
+					  NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return result;
+}

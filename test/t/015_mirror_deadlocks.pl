@@ -1,0 +1,119 @@
+# The old and the new version write the same few rows of two tables that mirror
+# each other, thousands of times at once, in lasting and in new sessions: no
+# statement fails, none deadlocks, and both tables agree in the end.  While the
+# backfill runs, when it is done, and in the quarantine; for a join table that
+# becomes a column and a column that becomes a join table.
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $transactions = $ENV{ZDM_MIRROR_TRANSACTIONS} // 1000;
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+# Not preloaded: the first statement of a session has to keep the order, too.
+$node->append_conf(
+	'postgresql.conf', q(
+fsync = off
+deadlock_timeout = 200ms
+zdm.auto_start = off
+));
+$node->start;
+
+my $folder = PostgreSQL::Test::Utils::tempdir();
+my $choice = "\\set v random(1, 10)\n\\set u random(1, 10)\n";
+my %statements = (
+	fold => {
+		insert => 'INSERT INTO used VALUES (:u, :v) ON CONFLICT DO NOTHING',
+		upsert => 'INSERT INTO used VALUES (:u, :v) ON CONFLICT (voucher_id) DO UPDATE SET user_id = excluded.user_id',
+		merge => 'MERGE INTO used USING (SELECT :u AS u, :v AS v) s ON voucher_id = v'
+		  . ' WHEN MATCHED AND user_id > 5 THEN DELETE WHEN MATCHED THEN UPDATE SET user_id = u',
+		update => 'UPDATE used SET user_id = :u WHERE voucher_id = :v',
+		delete => 'DELETE FROM used WHERE voucher_id = :v',
+		note => 'UPDATE voucher SET code = :u WHERE id = :v',
+		set => 'UPDATE voucher SET user_id = :u WHERE id = :v',
+		clear => 'UPDATE voucher SET user_id = NULL WHERE id = :v',
+	},
+	spread => {
+		note => 'UPDATE voucher SET code = :u WHERE id = :v',
+		set => 'UPDATE voucher SET user_id = :u WHERE id = :v',
+		clear => 'UPDATE voucher SET user_id = NULL WHERE id = :v',
+		insert => 'INSERT INTO used (voucher_id, user_id) VALUES (:v, :u) ON CONFLICT DO NOTHING',
+		delete => 'DELETE FROM used WHERE voucher_id = :v AND user_id = :u',
+	});
+
+for my $pattern (sort keys %statements)
+{
+	my @files;
+
+	for my $kind (sort keys %{ $statements{$pattern} })
+	{
+		my $file = "$folder/$pattern.$kind";
+
+		append_to_file($file, "$choice$statements{$pattern}{$kind};\n");
+		push @files, '-f', $file;
+	}
+	$node->safe_psql('postgres', "CREATE DATABASE $pattern");
+	$node->safe_psql($pattern,
+		q(CREATE EXTENSION zdm;
+		  CREATE TABLE users (id int PRIMARY KEY);
+		  CREATE TABLE voucher (id int PRIMARY KEY, code text);
+		  INSERT INTO users SELECT generate_series(1, 10);
+		  INSERT INTO voucher SELECT generate_series(1, 2000);));
+	$node->safe_psql($pattern,
+		$pattern eq 'fold'
+		? q(CREATE TABLE used (user_id int NOT NULL REFERENCES users, voucher_id int NOT NULL UNIQUE REFERENCES voucher ON DELETE CASCADE);
+			INSERT INTO used SELECT i % 10 + 1, i FROM generate_series(1, 2000) i;
+			SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', migration => 'm');)
+		: q(ALTER TABLE voucher ADD user_id int REFERENCES users;
+			UPDATE voucher SET user_id = id % 10 + 1;
+			SELECT zdm.column_to_join_table('voucher', 'user_id', 'used', migration => 'm');));
+
+	write_both($pattern, 'before the backfill', 100, @files);
+	my $backfill = IPC::Run::start(
+		[ 'psql', '-Xqd', $node->connstr($pattern), '-c', 'CALL zdm.backfill($$m$$)' ],
+		'&>', \my $said);
+	write_both($pattern, 'during the backfill', $transactions, @files);
+	ok($backfill->finish, "$pattern: the backfill ends") or diag($said);
+	write_both($pattern, 'in new sessions', 40, '-C', @files);
+	write_both($pattern, 'after it', $transactions, @files);
+	agree($pattern, 'is ready');
+	$node->safe_psql($pattern, q(SELECT zdm.contract('m', '1 day')));
+	write_both($pattern, 'in the quarantine', $transactions, @files);
+	agree($pattern, 'is in quarantine');
+	is( $node->safe_psql($pattern,
+			q(SELECT deadlocks FROM pg_stat_database WHERE datname = current_database())),
+		0, "$pattern: no deadlock");
+}
+unlike(slurp_file($node->logfile), qr/deadlock detected/, 'none in the log');
+done_testing();
+
+# Eight clients at once, each of them with that many transactions.
+sub write_both
+{
+	my ($database, $when, $count, @options) = @_;
+	my $result = IPC::Run::run(
+		[   'pgbench', '-n', '-c', 8, '-j', 2, '-t', $count, '-h', $node->host,
+			'-p', $node->port, @options, $database ],
+		'>', \my $out, '2>', \my $err);
+	my $done = $count * 8;
+
+	ok( $result && $out =~ m{processed: $done/$done} && $out =~ /failed transactions: 0 /,
+		"$database: both versions write, $when") or diag("$out$err");
+	return;
+}
+
+sub agree
+{
+	my ($database, $when) = @_;
+
+	is( $node->safe_psql($database,
+			q(SELECT state, v.mismatches, v.rows_compared FROM zdm.status, zdm.verify('m') v)),
+		($when =~ /ready/ ? 'ready' : 'contracted') . '|0|2000',
+		"$database: both tables agree when it $when");
+	return;
+}
