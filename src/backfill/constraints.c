@@ -180,7 +180,7 @@ keep_trigger(ZdmConstraints *constraints, Trigger *trigger, int most)
 {
 	ResultRelInfo *relinfo = constraints->relinfo;
 
-	if (!constraints->foreign_keys)
+	if (relinfo->ri_TrigDesc == NULL)
 	{
 		relinfo->ri_TrigDesc = palloc0_object(TriggerDesc);
 		relinfo->ri_TrigDesc->triggers = palloc0_array(Trigger, most);
@@ -189,7 +189,6 @@ keep_trigger(ZdmConstraints *constraints, Trigger *trigger, int most)
 		relinfo->ri_TrigWhenExprs = palloc0_array(ExprState *, most);
 		constraints->foreign_keys = true;
 	}
-	Assert(relinfo->ri_TrigDesc != NULL);
 	relinfo->ri_TrigDesc->triggers[relinfo->ri_TrigDesc->numtriggers++] = *trigger;
 }
 
