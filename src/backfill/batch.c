@@ -72,6 +72,7 @@ typedef struct Batch
 	ZdmMigration *migration;
 	ZdmRange   *range;
 	Relation	rel;
+	int			target_ms;		/* how long it should take */
 	ZdmBatchReport *report;
 	int			held;
 	ZdmRuleSet *set;
@@ -101,7 +102,8 @@ typedef struct Batch
 static void batch_begin(Batch *batch);
 static void batch_end(Batch *batch);
 static int	run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
-					  int limit, ZdmBatchReport *report, ZdmAttempt work);
+					  int target_ms, int limit, ZdmBatchReport *report,
+					  ZdmAttempt work);
 static void fill_blocks(void *arg);
 static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
@@ -116,7 +118,7 @@ static void note_blocker(Batch *batch, TransactionId xmax);
 static SPIPlanPtr prepare_update(Batch *batch);
 static List *written_columns(Batch *batch);
 static double elapsed_ms(instr_time start);
-static void adapt_size(ZdmRange *range, int64 blocks, double ms);
+static void adapt_size(ZdmRange *range, int64 blocks, double ms, int target_ms);
 
 /*
  * Visit the next blocks of a claimed range, and move its cursor.  The caller
@@ -124,11 +126,11 @@ static void adapt_size(ZdmRange *range, int64 blocks, double ms);
  */
 void
 zdm_batch_fill(ZdmMigration *migration, ZdmRange *range, Relation rel,
-			   ZdmBatchReport *report)
+			   int target_ms, ZdmBatchReport *report)
 {
 	if (range->batch_blocks == 0)
 		range->batch_blocks = FIRST_BATCH_BLOCKS;
-	(void) run_batch(migration, range, rel, 0, report, fill_blocks);
+	(void) run_batch(migration, range, rel, target_ms, 0, report, fill_blocks);
 }
 
 /*
@@ -137,19 +139,20 @@ zdm_batch_fill(ZdmMigration *migration, ZdmRange *range, Relation rel,
  */
 int
 zdm_batch_retry(ZdmMigration *migration, ZdmRange *range, Relation rel,
-				int limit, ZdmBatchReport *report)
+				int target_ms, int limit, ZdmBatchReport *report)
 {
-	return run_batch(migration, range, rel, limit, report, retry_rows);
+	return run_batch(migration, range, rel, target_ms, limit, report, retry_rows);
 }
 
 static int
-run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel, int limit,
-		  ZdmBatchReport *report, ZdmAttempt work)
+run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
+		  int target_ms, int limit, ZdmBatchReport *report, ZdmAttempt work)
 {
 	Batch		batch = {
 		.migration = migration,
 		.range = range,
 		.rel = rel,
+		.target_ms = target_ms,
 		.report = report,
 		.report_cxt = CurrentMemoryContext,
 		.limit = limit,
@@ -172,7 +175,7 @@ run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel, int limit,
 	range->busy_us += (int64) (ms * 1000);
 	if (work == fill_blocks)
 	{
-		adapt_size(range, batch.reached - range->next, ms);
+		adapt_size(range, batch.reached - range->next, ms, target_ms);
 		if (report->waited_for)
 			range->batch_blocks = Max(1, range->batch_blocks / 2);
 		range->next = batch.reached;
@@ -189,9 +192,9 @@ run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel, int limit,
  * than it should holds its locks for that time.
  */
 static void
-adapt_size(ZdmRange *range, int64 blocks, double ms)
+adapt_size(ZdmRange *range, int64 blocks, double ms, int target_ms)
 {
-	double		fits = blocks * (zdm_batch_target / Max(ms, 0.1));
+	double		fits = blocks * (target_ms / Max(ms, 0.1));
 
 	fits = Min(fits, range->batch_blocks * 1.5 + 1);
 	range->batch_blocks = (int) Max(1, Min(fits, MAX_BATCH_BLOCKS));
@@ -304,7 +307,7 @@ fill_blocks(void *arg)
 			if (zdm_transaction_waited_for())
 				batch->report->waited_for = true;
 			if (batch->report->waited_for ||
-				elapsed_ms(batch->start) > 2 * zdm_batch_target ||
+				elapsed_ms(batch->start) > 2 * batch->target_ms ||
 				list_length(range->skipped) + list_length(batch->skipped) >= ZDM_MAX_SKIPPED)
 			{
 				end = here;
@@ -335,7 +338,7 @@ retry_rows(void *arg)
 	foreach(lc, batch->range->skipped)
 	{
 		if (batch->tried == batch->limit ||
-			(batch->tried > 0 && elapsed_ms(batch->start) > 2 * zdm_batch_target))
+			(batch->tried > 0 && elapsed_ms(batch->start) > 2 * batch->target_ms))
 			break;
 		batch->tried++;
 		/* Gone: deleted, or updated, and then it came through the trigger. */

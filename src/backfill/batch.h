@@ -29,9 +29,10 @@ typedef struct ZdmBatchReport
 #define ZDM_MAX_SKIPPED 1000
 
 extern void zdm_batch_fill(ZdmMigration *migration, ZdmRange *range,
-						   Relation rel, ZdmBatchReport *report);
+						   Relation rel, int target_ms, ZdmBatchReport *report);
 extern int	zdm_batch_retry(ZdmMigration *migration, ZdmRange *range,
-							Relation rel, int limit, ZdmBatchReport *report);
+							Relation rel, int target_ms, int limit,
+							ZdmBatchReport *report);
 extern char *zdm_row_key(Relation rel, TupleTableSlot *row);
 
 #endif							/* ZDM_BACKFILL_BATCH_H */

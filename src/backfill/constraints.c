@@ -179,17 +179,18 @@ static void
 keep_trigger(ZdmConstraints *constraints, Trigger *trigger, int most)
 {
 	ResultRelInfo *relinfo = constraints->relinfo;
+	TriggerDesc *kept = relinfo->ri_TrigDesc;
 
-	if (relinfo->ri_TrigDesc == NULL)
+	if (kept == NULL)
 	{
-		relinfo->ri_TrigDesc = palloc0_object(TriggerDesc);
-		relinfo->ri_TrigDesc->triggers = palloc0_array(Trigger, most);
-		relinfo->ri_TrigDesc->trig_update_after_row = true;
+		relinfo->ri_TrigDesc = kept = palloc0_object(TriggerDesc);
+		kept->triggers = palloc0_array(Trigger, most);
+		kept->trig_update_after_row = true;
 		relinfo->ri_TrigFunctions = palloc0_array(FmgrInfo, most);
 		relinfo->ri_TrigWhenExprs = palloc0_array(ExprState *, most);
 		constraints->foreign_keys = true;
 	}
-	relinfo->ri_TrigDesc->triggers[relinfo->ri_TrigDesc->numtriggers++] = *trigger;
+	kept->triggers[kept->numtriggers++] = *trigger;
 }
 
 /*

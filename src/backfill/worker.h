@@ -30,6 +30,7 @@ typedef struct ZdmTask
 	int64		migration;
 	Oid			relation;		/* to be vacuumed */
 	int			number;			/* of the migration's workers, from 1 */
+	bool		gently;			/* a vacuum beside others at work */
 	NameData	name;			/* of the migration */
 } ZdmTask;
 

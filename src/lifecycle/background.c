@@ -40,6 +40,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "backfill/pace.h"
 #include "catalog/event.h"
 #include "lifecycle/background.h"
 #include "lifecycle/checks.h"
@@ -364,8 +365,10 @@ run_vacuum(ZdmTask *task)
 	}
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(cxt);
-	if (statement != NULL)
-		zdm_statement_run(statement);
+	if (statement == NULL)
+		return;
+	zdm_pace_vacuum(task->gently);
+	zdm_statement_run(statement);
 }
 
 /*

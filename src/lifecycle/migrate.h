@@ -9,6 +9,7 @@
 #ifndef ZDM_LIFECYCLE_MIGRATE_H
 #define ZDM_LIFECYCLE_MIGRATE_H
 
+#include "backfill/pace.h"
 #include "backfill/throttle.h"
 #include "backfill/worker.h"
 #include "catalog/range.h"
@@ -37,6 +38,7 @@ typedef struct ZdmMigrate
 	bool		wait_logged;
 	double		batch_ms;
 	ZdmThrottle *throttle;
+	ZdmPace		pace;
 	bool		failed;			/* last_error has the reason */
 	int			step;			/* the one under way, or 0 */
 	ZdmStepKind step_kind;

@@ -473,6 +473,7 @@ zdm_vacuum_step(ZdmMigrate *migrate)
 			.database = MyDatabaseId,
 			.migration = migrate->migration->id,
 			.relation = relid,
+			.gently = migrate->pace.gently,
 		};
 
 		namestrcpy(&task.name, migrate->migration->name);
@@ -576,6 +577,7 @@ zdm_run_statement(ZdmMigrate *migrate)
 		snprintf(limit, sizeof(limit), "%d", Max(1, zdm_worker_patience));
 		SetConfigOption("lock_timeout", limit, PGC_SUSET, PGC_S_SESSION);
 		MemoryContextSwitchTo(migrate->statement_cxt);
+		zdm_pace_vacuum(migrate->pace.gently);
 		zdm_statement_run(migrate->statement);
 		MemoryContextSwitchTo(migrate->cxt);
 	}

@@ -31,6 +31,7 @@
 #include "utils/timestamp.h"
 
 #include "backfill/batch.h"
+#include "backfill/pace.h"
 #include "backfill/verify.h"
 #include "catalog/event.h"
 #include "catalog/sync_rule.h"
@@ -47,7 +48,7 @@
 #define MAX_WAIT_PAUSE_MS	500
 #define IDLE_PAUSE_MS		20
 
-/* A wait that lasts longer is an event. */
+/* A wait that lasts longer is an event, and is written again. */
 #define LOG_WAITS_MS		1000
 
 static ZdmOutcome work_on(ZdmMigrate *migrate, ZdmRange *range,
@@ -63,6 +64,7 @@ static ZdmOutcome start_again(ZdmMigrate *migrate);
 static void begin_verification(ZdmMigrate *migrate);
 static const char *held_back(ZdmMigrate *migrate, ZdmBatchReport *report);
 static ZdmOutcome wait_idle(ZdmMigrate *migrate);
+static void log_wait(ZdmMigrate *migrate, const char *whom);
 static void set_waiting(ZdmMigrate *migrate, const char *whom);
 
 /*
@@ -78,6 +80,7 @@ zdm_work_once(ZdmMigrate *migrate)
 	bool		verify_first;
 
 	migrate->pause_ms = 0;
+	zdm_pace_look(&migrate->pace);
 	zdm_set_local("synchronous_commit", "off");
 	/* Before the lock: a query of the owner's may take its time. */
 	reason = zdm_throttle_reason(migrate->throttle, migration->relation,
@@ -287,7 +290,8 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	{
 		case ZDM_RANGE_BLOCKS:
 			if (list_length(range->skipped) < ZDM_MAX_SKIPPED)
-				zdm_batch_fill(migration, range, rel, &report);
+				zdm_batch_fill(migration, range, rel, zdm_pace_batch_ms(&migrate->pace),
+							   &report);
 			else
 				outcome = relieve(migrate, range, rel);
 			break;
@@ -302,7 +306,7 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	if (work != ZDM_RANGE_VERIFY)
 		migrate->batch_ms = range->busy_us / 1000.0;
 	if (outcome == ZDM_WORKED)
-		migrate->pause_ms = (int64) (migrate->batch_ms * zdm_backfill_pause);
+		migrate->pause_ms = zdm_pace_pause_ms(&migrate->pace, migrate->batch_ms);
 	if (outcome == ZDM_WORKED && (work != ZDM_RANGE_SKIPPED || range->rows_changed > 0))
 		zdm_worked(migrate, held_back(migrate, &report));
 	if (work == ZDM_RANGE_BLOCKS && range->next >= range->end)
@@ -336,7 +340,8 @@ relieve(ZdmMigrate *migrate, ZdmRange *range, Relation rel)
 {
 	ZdmBatchReport report = {0};
 
-	(void) zdm_batch_retry(migrate->migration, range, rel, ZDM_MAX_SKIPPED, &report);
+	(void) zdm_batch_retry(migrate->migration, range, rel, zdm_pace_batch_ms(&migrate->pace),
+						   ZDM_MAX_SKIPPED, &report);
 	if (list_length(range->skipped) < ZDM_MAX_SKIPPED)
 		return ZDM_WORKED;
 	if (report.locked > 0)
@@ -359,6 +364,7 @@ sweep_range(ZdmMigrate *migrate, ZdmRange *range, Relation rel)
 	if (migrate->sweep_left == 0)
 		migrate->sweep_left = list_length(range->skipped);
 	migrate->sweep_left -= zdm_batch_retry(migrate->migration, range, rel,
+										   zdm_pace_batch_ms(&migrate->pace),
 										   migrate->sweep_left, &report);
 	MemoryContextSwitchTo(migrate->cxt);
 	if (migrate->swept == NULL)
@@ -422,7 +428,7 @@ verify_range(ZdmMigrate *migrate, ZdmRange *range, Relation rel)
 	ListCell   *lc;
 
 	zdm_verify_blocks(migrate->migration, rel, range->verified, range->end,
-					  zdm_batch_target, &result);
+					  zdm_pace_batch_ms(&migrate->pace), &result);
 	range->verified = result.reached;
 	range->rows_compared = result.rows;
 	range->mismatches = result.mismatches;
@@ -447,7 +453,7 @@ held_back(ZdmMigrate *migrate, ZdmBatchReport *report)
 
 	migrate->pause_ms = Max(migrate->pause_ms, wal_pause);
 	if (!report->waited_for)
-		return NULL;
+		return zdm_pace_reason(&migrate->pace);
 	migrate->pause_ms = Max(migrate->pause_ms, (int64) migrate->batch_ms + 1);
 	return "statements that waited for rows of a batch";
 }
@@ -479,6 +485,7 @@ zdm_wait_for(ZdmMigrate *migrate, const char *whom)
 						 psprintf("It waits for %s.", whom),
 						 psprintf("What is done is kept: run the same call again when that has ended, or raise %s.",
 								  migrate->task != NULL ? "zdm.worker_patience" : "zdm.lock_patience"));
+	log_wait(migrate, whom);
 	set_waiting(migrate, whom);
 	migrate->wait_ms = Min(Max(10, migrate->wait_ms * 2), MAX_WAIT_PAUSE_MS);
 	migrate->pause_ms = migrate->wait_ms;
@@ -508,7 +515,22 @@ zdm_worked(ZdmMigrate *migrate, const char *held_by)
 }
 
 /*
- * Write it where zdm.status shows it; what lasts is an event, too.
+ * A wait that lasts is an event.
+ */
+static void
+log_wait(ZdmMigrate *migrate, const char *whom)
+{
+	if (migrate->wait_logged || migrate->waiting_for == NULL ||
+		strcmp(whom, migrate->waiting_for) != 0 ||
+		!TimestampDifferenceExceeds(migrate->waiting_since, GetCurrentTimestamp(),
+									LOG_WAITS_MS))
+		return;
+	zdm_event(migrate->migration, "info", "waiting", whom);
+	migrate->wait_logged = true;
+}
+
+/*
+ * Write it where zdm.status shows it.
  */
 static void
 set_waiting(ZdmMigrate *migrate, const char *whom)
@@ -519,9 +541,6 @@ set_waiting(ZdmMigrate *migrate, const char *whom)
 	{
 		if (!TimestampDifferenceExceeds(migrate->waiting_since, now, LOG_WAITS_MS))
 			return;
-		if (!migrate->wait_logged)
-			zdm_event(migrate->migration, "info", "waiting", whom);
-		migrate->wait_logged = true;
 		migrate->waiting_since = now;
 		/* Another loop may have written something else meanwhile. */
 		(void) zdm_migration_set_waiting(migrate->migration->id, whom);

@@ -20,7 +20,7 @@
 int			zdm_lock_patience = 30000;
 int			zdm_lock_wait = 50;
 int			zdm_batch_target = 25;
-double		zdm_backfill_pause = 0.0;
+double		zdm_backfill_pause = -1.0;
 int			zdm_quarantine = 0;
 bool		zdm_fire_user_triggers = false;
 int			zdm_max_replication_lag = 10000;
@@ -60,8 +60,8 @@ zdm_define_gucs(void)
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomRealVariable("zdm.backfill_pause",
 							 "Pause between two batches, as a share of the time the last one took.",
-							 "0 does not pause; 1 lets the backfill work half of the time.",
-							 &zdm_backfill_pause, 0.0, 0.0, 1000.0,
+							 "0 does not pause; 1 lets the backfill work half of the time; -1 pauses, and keeps batches short, while other sessions run statements.",
+							 &zdm_backfill_pause, -1.0, -1.0, 1000.0,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("zdm.quarantine",
 							"How long the old shape is kept in sync after contract, where the call does not say.",

@@ -9,8 +9,15 @@
 # those of two windows of it, one in which nothing else happens and one in
 # which a worker backfills the table from the window's first moment to its last.
 # Which one comes first alternates; the worker is paused in between.
+#
+# A server that has been running for a while writes its WAL into segments that
+# it has used before.  A new one creates each, 16 MB of zeros, and a table is not
+# extended meanwhile: so the segments are made first.
 
 LOAD_SIDES=(load_without load_with)
+
+# Of 16 MB: min_wal_size.
+LOAD_SEGMENTS=125
 
 load_prepare()
 {
@@ -18,6 +25,19 @@ load_prepare()
 	bench_create_users load "$LOAD_ROWS"
 	bench_expand load
 	bench_psql load -c "VACUUM ANALYZE users"
+	load_make_segments
+}
+
+# As many as the server keeps: a switch makes one, a checkpoint takes those that
+# are done with for later.
+load_make_segments()
+{
+	local segment
+	for ((segment = 0; segment < LOAD_SEGMENTS; segment++)); do
+		bench_psql public -o /dev/null -c "SELECT pg_logical_emit_message(false, 'zdm', '')" \
+			-c "SELECT pg_switch_wal()"
+	done
+	bench_psql public -c CHECKPOINT
 }
 
 # The command line of all runs of pgbench here, without the time and the rate.

@@ -73,7 +73,8 @@ report_load()
 		a table of $(report_count "$LOAD_ROWS") rows: $(report_count "$(report_median load rate 0)") transactions a second, a third of the $(report_count "$(report_median load maximum 0)") that the machine manages with nothing else to
 		do. A latency counts from the moment at which the transaction was due. Each round has a window of $LOAD_WINDOW s
 		without a backfill and one in which a background worker backfills this table all the time, with
-		zdm's settings at their defaults; which one comes first alternates. pgbench runs on the same machine. The
+		zdm's settings at their defaults; which one comes first alternates. The server has its WAL segments, as one has
+		that has been running for a while, and pgbench runs on the same machine. The
 		worker did $(report_count "$(report_median load backfill_rate 0)") rows a second meanwhile.
 
 		| milliseconds | median | 99th percentile (middle half of the rounds) | longest, worst round | transactions a second |
