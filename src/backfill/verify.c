@@ -144,7 +144,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	MemoryContext result_cxt = CurrentMemoryContext;
 	MemoryContext row_cxt;
 	TupleTableSlot *row;
-	ZdmRuleSet *set;
+	ZdmRuleSet *set = NULL;
 	ItemPointerData from,
 				to;
 	TableScanDesc scan;
@@ -166,9 +166,10 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
 	held = zdm_rules_hold();
 	mirrors_held = zdm_mirrors_hold();
-	set = migration->rules != NIL ? zdm_rules_of_migration(rel, migration->name) : NULL;
 	if (migration->mirrors != NIL)
 		mirrors = zdm_mirrors_of_migration(rel, migration->name);
+	else
+		set = zdm_rules_of_migration(rel, migration->name);
 	ItemPointerSet(&from, (BlockNumber) first, FirstOffsetNumber);
 	ItemPointerSet(&to, (BlockNumber) (end - 1), MaxOffsetNumber);
 	scan = zdm_beginscan_tidrange(rel, GetActiveSnapshot(), &from, &to);
@@ -195,11 +196,11 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 		MemoryContextReset(row_cxt);
 		MemoryContextSwitchTo(row_cxt);
 		unfilled = false;
-		matches = mirrors != NULL ? zdm_mirror_matches(mirrors, migration->name, row, &unfilled)
-			: row_matches(set, migration->name, row);
+		matches = set != NULL ? row_matches(set, migration->name, row)
+			: zdm_mirror_matches(mirrors, migration->name, row, &unfilled);
 		if (!matches)
 		{
-			if (mirrors == NULL && result->collect)
+			if (set != NULL && result->collect)
 				unfilled = is_unfilled(set, migration->name, row);
 			MemoryContextSwitchTo(result_cxt);
 			if (result->collect && unfilled)
@@ -371,7 +372,7 @@ zdm_null_rows(Oid relid, const char *column, List **sample)
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
 		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
 		TupleTableSlot *row = table_slot_create(rel, NULL);
-		TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		TableScanDesc scan = zdm_beginscan(rel, GetActiveSnapshot());
 
 		while (table_scan_getnextslot(scan, ForwardScanDirection, row))
 		{

@@ -48,18 +48,18 @@ static const char *const kind_names[] = {
 	[ZDM_RULE_COMPUTE] = "compute",
 };
 
-static ZdmRuleKind kind_from_name(const char *name);
+static ZdmRuleKind kind_from_name(Name name);
 static List *scan_rules(AttrNumber column, RegProcedure equals, Datum value,
 						const char *index);
 static int	compare_rules(const ListCell *a, const ListCell *b);
 
 static ZdmRuleKind
-kind_from_name(const char *name)
+kind_from_name(Name name)
 {
 	for (int i = 0; i < (int) lengthof(kind_names); i++)
-		if (strcmp(kind_names[i], name) == 0)
+		if (namestrcmp(name, kind_names[i]) == 0)
 			return (ZdmRuleKind) i;
-	elog(ERROR, "unknown kind of sync rule \"%s\"", name);
+	elog(ERROR, "unknown kind of sync rule \"%s\"", NameStr(*name));
 }
 
 void
@@ -195,7 +195,7 @@ scan_rules(AttrNumber column, RegProcedure equals, Datum value,
 		rule->up = zdm_strings_from_array(heap_getattr(tuple, COL_UP, desc, &isnull));
 		rule->down = zdm_strings_from_array(heap_getattr(tuple, COL_DOWN, desc, &isnull));
 		rule->down_or_null = DatumGetBool(heap_getattr(tuple, COL_DOWN_OR_NULL, desc, &isnull));
-		rule->kind = kind_from_name(NameStr(*DatumGetName(heap_getattr(tuple, COL_KIND, desc, &isnull))));
+		rule->kind = kind_from_name(DatumGetName(heap_getattr(tuple, COL_KIND, desc, &isnull)));
 		result = lappend(result, rule);
 	}
 	systable_endscan(scan);

@@ -294,18 +294,19 @@ statements(ZdmMigration *migration)
  * that is not stored is that a change of the catalog.
  */
 static List *
-generate(ZdmMigration *migration)
+generate(ZdmMigration *migration, ZdmSyncRule *rule)
 {
-	const char *name = quote_identifier(column(migration));
+	const char *name;
 
 	if (!ZDM_HAVE_VIRTUAL_COLUMNS)
 		return NIL;
+	name = quote_identifier(column(migration));
 	return list_concat(zdm_sync_remove_steps(migration),
 					   list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "make it a generated column",
 										   psprintf("ALTER TABLE %s DROP COLUMN %s, ADD COLUMN %s %s GENERATED ALWAYS AS (%s) VIRTUAL",
 													zdm_quote_relation(migration->relation), name, name,
 													type_now(migration),
-													(char *) linitial(the_rule(migration)->up)))));
+													(char *) linitial(rule->up)))));
 }
 
 /*
@@ -345,7 +346,7 @@ contract(ZdmMigration *migration, bool quarantine)
 	if (rule == NULL)
 		return NIL;
 	if (rule->kind == ZDM_RULE_COMPUTE)
-		return generate(migration);
+		return generate(migration, rule);
 	if (needs_proof(migration))
 		steps = zdm_not_null_set_steps(migration, column(migration), NULL);
 	return quarantine ? steps : list_concat(steps, zdm_sync_remove_steps(migration));

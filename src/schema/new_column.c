@@ -55,9 +55,9 @@ zdm_new_column(Relation rel, const char *name, const char *type)
  * The type that the user gives a column.
  */
 void
-zdm_new_column_type(const char *column, const char *text, ZdmType *type)
+zdm_new_column_type(const char *column, const char *type_name, ZdmType *type)
 {
-	TypeSource	source = {.column = column,.type = text};
+	TypeSource	source = {.column = column,.type = type_name};
 	ErrorContextCallback callback = {
 		.callback = type_error,
 		.arg = &source,
@@ -65,7 +65,7 @@ zdm_new_column_type(const char *column, const char *text, ZdmType *type)
 	};
 
 	error_context_stack = &callback;
-	zdm_type_parse(text, type);
+	zdm_type_parse(type_name, type);
 	error_context_stack = callback.previous;
 }
 

@@ -21,7 +21,7 @@ typedef struct ZdmNewColumn
 
 extern ZdmNewColumn *zdm_new_column(Relation rel, const char *name,
 									const char *type);
-extern void zdm_new_column_type(const char *column, const char *text,
+extern void zdm_new_column_type(const char *column, const char *type_name,
 								ZdmType *type);
 extern char *zdm_new_columns_sql(List *columns);
 extern TupleDesc zdm_new_columns_description(TupleDesc desc, List *columns);

@@ -181,7 +181,7 @@ needs_rewrite(const ZdmType *from, const ZdmType *to)
 			expr = (Node *) ((RelabelType *) expr)->arg;
 		else if (IsA(expr, CoerceToDomain))
 		{
-			if (DomainHasConstraints(((CoerceToDomain *) expr)->resulttype))
+			if (zdm_domain_has_constraints(((CoerceToDomain *) expr)->resulttype))
 				return true;
 			expr = (Node *) ((CoerceToDomain *) expr)->arg;
 		}

@@ -136,8 +136,10 @@ add(List **steps, Oid relid, const char *description, List *texts)
 	ListCell   *lc;
 
 	foreach(lc, texts)
-		* steps = lappend(*steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
-											  description, lfirst(lc)));
+	{
+		*steps = lappend(*steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
+											 description, lfirst(lc)));
+	}
 }
 
 static void

@@ -150,16 +150,18 @@ finish_parse(ParseState *pstate, Node *expr, Form_pg_attribute target,
 	Oid			type = exprType(expr);
 
 	if (target != NULL)
+	{
 		expr = coerce_to_target_type(pstate, expr, type, target->atttypid,
 									 target->atttypmod, COERCION_ASSIGNMENT,
 									 COERCE_IMPLICIT_CAST, -1);
-	if (expr == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_DATATYPE_MISMATCH),
-				errmsg("expression \"%s\" is of type %s, but column \"%s\" is of type %s",
-					   argument, format_type_be(type), NameStr(target->attname),
-					   format_type_be(target->atttypid)),
-				errhint("Cast it in the expression."));
+		if (expr == NULL)
+			ereport(ERROR,
+					errcode(ERRCODE_DATATYPE_MISMATCH),
+					errmsg("expression \"%s\" is of type %s, but column \"%s\" is of type %s",
+						   argument, format_type_be(type), NameStr(target->attname),
+						   format_type_be(target->atttypid)),
+					errhint("Cast it in the expression."));
+	}
 	assign_expr_collations(pstate, expr);
 	free_parsestate(pstate);
 	return expr;
@@ -348,7 +350,7 @@ check_columns(TupleDesc desc, Node *expr, const char *argument, List *allowed)
 		attr = TupleDescAttr(desc, var->varattno - 1);
 		foreach(name, allowed)
 		{
-			if (strcmp(lfirst(name), NameStr(attr->attname)) == 0)
+			if (namestrcmp(&attr->attname, lfirst(name)) == 0)
 				found = true;
 		}
 		if (!found)

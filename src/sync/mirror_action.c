@@ -111,8 +111,8 @@ execute(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 	SPIPlanPtr	plan = get_plan(mirror, action);
 	Snapshot	snapshot = InvalidSnapshot;
 	Snapshot	crosscheck = InvalidSnapshot;
-	Datum	   *values = row != NULL ? row->values : NULL;
-	char	   *nulls = row != NULL ? row->nulls : NULL;
+	Datum	   *values = NULL;
+	char	   *nulls = NULL;
 	int			code;
 
 	if (action == ZDM_MIRROR_MOVE)
@@ -123,6 +123,11 @@ execute(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 		memcpy(nulls, row->nulls, mirror->count);
 		memcpy(values + mirror->count, before->values, sizeof(Datum) * mirror->keys);
 		memcpy(nulls + mirror->count, before->nulls, mirror->keys);
+	}
+	else if (row != NULL)
+	{
+		values = row->values;
+		nulls = row->nulls;
 	}
 	if (IsolationUsesXactSnapshot())
 	{

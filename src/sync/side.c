@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "executor/tuptable.h"
 #include "utils/datum.h"
 
 #include "sync/side.h"
+#include "util/compat.h"
 #include "util/ident.h"
 
 /*

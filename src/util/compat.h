@@ -38,6 +38,11 @@
 #include "utils/relcache.h"
 #include "utils/syscache.h"
 
+/* postgres.h has it up to 18, and up to 15 there is no such file. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 #if PG_VERSION_NUM < 150000
 #error "zdm needs PostgreSQL 15 or later"
 #endif
@@ -143,13 +148,16 @@ zdm_next_result_relation(PlannedStmt *stmt, int previous)
 #endif
 }
 
-/* Scans of a range of row addresses, and updates, take options since 19. */
+/* Scans and updates take options since 19. */
 #if PG_VERSION_NUM >= 190000
+#define zdm_beginscan(rel, snapshot) \
+	table_beginscan(rel, snapshot, 0, NULL, SO_NONE)
 #define zdm_beginscan_tidrange(rel, snapshot, first, last) \
 	table_beginscan_tidrange(rel, snapshot, first, last, SO_NONE)
 #define zdm_tuple_update(rel, tid, slot, cid, ...) \
 	table_tuple_update(rel, tid, slot, cid, 0, __VA_ARGS__)
 #else
+#define zdm_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
 #define zdm_beginscan_tidrange table_beginscan_tidrange
 #define zdm_tuple_update table_tuple_update
 #endif
@@ -259,6 +267,13 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #define zdm_lock_held_by_me(tag, mode) LockHeldByMe(tag, mode)
 #endif
 
+/* Since 19 one may ask whether a domain's constraints are volatile, too. */
+#if PG_VERSION_NUM >= 190000
+#define zdm_domain_has_constraints(type) DomainHasConstraints(type, NULL)
+#else
+#define zdm_domain_has_constraints(type) DomainHasConstraints(type)
+#endif
+
 /* Reading a type's name takes an error context since 16. */
 #if PG_VERSION_NUM >= 160000
 #define zdm_parse_type_string(text, type, typmod) \
@@ -268,8 +283,8 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 	parseTypeString(text, type, typmod, false)
 #endif
 
-/* The sequence of an identity column is asked of the open table since 18. */
-#if PG_VERSION_NUM >= 180000
+/* The sequence of an identity column is asked of the open table since 17. */
+#if PG_VERSION_NUM >= 170000
 static inline Oid
 zdm_identity_sequence(Oid relid, AttrNumber attnum)
 {

@@ -26,8 +26,6 @@ zdm_json_fields(const char *json, const char *argument, const char *hint)
 	Jsonb	   *object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
 	JsonbIterator *it;
 	JsonbValue	item;
-	JsonbIteratorToken token;
-	ZdmJsonField *field = NULL;
 	List	   *result = NIL;
 
 	if (!JB_ROOT_IS_OBJECT(object))
@@ -36,19 +34,18 @@ zdm_json_fields(const char *json, const char *argument, const char *hint)
 				errmsg("\"%s\" is not a JSON object", argument),
 				errhint("%s", hint));
 	it = JsonbIteratorInit(&object->root);
-	while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
+	(void) JsonbIteratorNext(&it, &item, true); /* the object itself */
+	while (JsonbIteratorNext(&it, &item, true) == WJB_KEY)
 	{
-		if (token == WJB_KEY)
-		{
-			field = palloc0_object(ZdmJsonField);
-			field->name = pnstrdup(item.val.string.val, item.val.string.len);
-			result = lappend(result, field);
-		}
-		else if (token == WJB_VALUE && item.type == jbvString)
+		ZdmJsonField *field = palloc0_object(ZdmJsonField);
+
+		field->name = pnstrdup(item.val.string.val, item.val.string.len);
+		(void) JsonbIteratorNext(&it, &item, true); /* its value */
+		if (item.type == jbvString)
 			field->string = pnstrdup(item.val.string.val, item.val.string.len);
-		else if (token == WJB_VALUE && item.type == jbvBinary &&
-				 JsonContainerIsObject(item.val.binary.data))
+		else if (item.type == jbvBinary && JsonContainerIsObject(item.val.binary.data))
 			field->object = JsonbToCString(NULL, item.val.binary.data, item.val.binary.len);
+		result = lappend(result, field);
 	}
 	return result;
 }

@@ -131,13 +131,15 @@ zdm_strings_from_array(Datum array)
 List *
 zdm_oids_from_array(Datum array)
 {
+	ArrayType  *arr = DatumGetArrayTypeP(array);
 	Datum	   *elems;
 	bool	   *nulls;
 	int			count;
 	List	   *result = NIL;
 
-	deconstruct_array(DatumGetArrayTypeP(array), OIDOID, sizeof(Oid), true,
-					  TYPALIGN_INT, &elems, &nulls, &count);
+	Assert(ARR_ELEMTYPE(arr) == OIDOID || ARR_ELEMTYPE(arr) == REGCLASSOID);
+	deconstruct_array(arr, ARR_ELEMTYPE(arr), sizeof(Oid), true, TYPALIGN_INT,
+					  &elems, &nulls, &count);
 	for (int i = 0; i < count; i++)
 		if (!nulls[i])
 			result = lappend_oid(result, DatumGetObjectId(elems[i]));

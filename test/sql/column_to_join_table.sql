@@ -28,7 +28,8 @@ SELECT to_regclass('used_voucher');
 SELECT zdm.column_to_join_table('voucher', 'user_id', 'used_voucher');
 SELECT zdm.column_to_join_table('voucher', 'user_id', 'used_voucher');
 \d used_voucher
-\dp used_voucher
+SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS grantee, privilege_type
+  FROM pg_class, aclexplode(relacl) WHERE oid = 'used_voucher'::regclass AND grantee <> relowner ORDER BY 1, 2;
 RESET SESSION AUTHORIZATION;
 SELECT others FROM zdm.migration WHERE name = 'spread_voucher_user_id_into_used_voucher' AND state = 'expanded';
 SET SESSION AUTHORIZATION regress_zdm_spread;

@@ -98,7 +98,7 @@ SELECT * FROM kinds ORDER BY id;
 SELECT zdm.drop_column('kinds', c) FROM unnest('{d,i,s,g}'::text[]) c;
 SELECT zdm.contract(migration) FROM zdm.status ORDER BY migration;
 \d kinds
-\ds
+SELECT relname FROM pg_class WHERE relkind = 'S' AND relnamespace = current_schema()::regnamespace;
 
 -- a fill that is another one for each row, on a unique column
 CREATE TABLE tokens (id integer PRIMARY KEY, token uuid NOT NULL UNIQUE);

@@ -37,7 +37,7 @@ SELECT zdm.drop_column('t', 'generated', fill => '1');
 SELECT zdm.drop_column('t', 'of_domain', fill => $$'x'$$);
 SELECT zdm.drop_column('t', 'one');
 SELECT zdm.drop_column('t', 'code', fill => $$'the same'$$);
-SELECT zdm.drop_column('t', 'mandatory', fill => 'nonsense(id)');
+SELECT zdm.drop_column('t', 'mandatory', fill => 'nonsense || id');
 SELECT zdm.drop_column('t', 'mandatory', fill => 'count(*)::text');
 SELECT zdm.drop_column('t', 'mandatory', fill => '(SELECT 1)');
 SELECT zdm.drop_column('t', 'mandatory', fill => 'generated::text');
