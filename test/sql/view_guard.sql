@@ -82,6 +82,39 @@ ALTER TABLE n DISABLE ROW LEVEL SECURITY;
 GRANT SELECT ON ALL TABLES IN SCHEMA zdm_vg TO regress_zdm_vg_reader;
 SELECT * FROM privileges();
 
+-- what another than the owner has granted goes with it, by both names
+\set grantor regress_zdm_vg_new
+\set grantee regress_zdm_vg_reader
+REVOKE ALL ON n FROM :grantee;
+SELECT zdm.rollback('rename_t_to_n');
+GRANT SELECT ON t TO :grantor WITH GRANT OPTION;
+GRANT UPDATE (a) ON t TO :grantor;
+SET SESSION AUTHORIZATION :grantor;
+GRANT SELECT ON zdm_vg.t TO :grantee;
+SET SESSION AUTHORIZATION regress_zdm_vg;
+SELECT zdm.rename_table('t', 'n');
+SELECT * FROM privileges();
+SET SESSION AUTHORIZATION :grantor;
+REVOKE SELECT ON zdm_vg.n FROM :grantee;
+SET SESSION AUTHORIZATION regress_zdm_vg;
+SELECT * FROM privileges();
+SET SESSION AUTHORIZATION :grantor;
+GRANT SELECT ON zdm_vg.t TO :grantee;
+REVOKE SELECT ON zdm_vg.n FROM :grantee;
+GRANT SELECT ON zdm_vg.n TO :grantee;
+SET SESSION AUTHORIZATION regress_zdm_vg;
+SELECT * FROM privileges();
+SELECT zdm.rollback('rename_t_to_n');
+SELECT zdm.rename_table('t', 'n');
+RESET SESSION AUTHORIZATION;
+DROP OWNED BY :grantor;
+GRANT CREATE, USAGE ON SCHEMA zdm_vg TO :grantor;
+SET SESSION AUTHORIZATION :grantee;
+SELECT count(*) FROM zdm_vg.n;
+SELECT count(*) FROM zdm_vg.t;
+SET SESSION AUTHORIZATION regress_zdm_vg;
+SELECT * FROM privileges();
+
 -- an owner
 ALTER TABLE n OWNER TO regress_zdm_vg_new;
 SELECT relname, pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'zdm_vg'::regnamespace AND relkind IN ('r', 'v') ORDER BY 1;
