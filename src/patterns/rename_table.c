@@ -60,10 +60,11 @@ wanted_place(ZdmMigration *migration)
 	List	   *names = textToQualifiedNameList(cstring_to_text(zdm_argument(migration, "new_name")));
 	RangeVar   *range = makeRangeVarFromNameList(names);
 
+	if (range->schemaname == NULL)
+		range->schemaname = pstrdup(zdm_argument(migration, "old_schema"));
 	return (ZdmPlace)
 	{
-		range->schemaname ? range->schemaname
-			: get_namespace_name(get_rel_namespace(migration->relation)), range->relname
+		range->schemaname, range->relname
 	};
 }
 
@@ -334,6 +335,16 @@ locks(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 }
 
 /*
+ * Whether that is in another schema than it was told to be.  One that has
+ * become another name itself has taken it along.
+ */
+static bool
+has_left(ZdmPlace place, const char *schema)
+{
+	return strcmp(place.schema, schema) != 0 && OidIsValid(get_namespace_oid(schema, true));
+}
+
+/*
  * Both names must stay what the two versions know.
  */
 static void
@@ -342,6 +353,9 @@ guard(ZdmMigration *migration, Relation rel)
 	if (strcmp(old_place(migration).name, zdm_argument(migration, "old_name")) != 0 ||
 		strcmp(new_place(migration).name, wanted_place(migration).name) != 0)
 		zdm_view_refuse(migration, "neither can be renamed");
+	if (has_left(old_place(migration), zdm_argument(migration, "old_schema")) ||
+		has_left(new_place(migration), wanted_place(migration).schema))
+		zdm_view_refuse(migration, "neither can move to another schema");
 	zdm_view_guard(migration, rel);
 }
 
