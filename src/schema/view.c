@@ -49,6 +49,7 @@
 
 #define COPY_DEFAULTS "copy the defaults"
 
+static bool has_columns(Relation rel);
 static char *create_sql(Relation rel, const ZdmView *view, const char *create);
 static bool is_invokers(Relation rel, const ZdmView *view);
 static bool was_invokers(const ZdmView *view);
@@ -81,6 +82,12 @@ zdm_view_check(Relation rel)
 	zdm_check_kind(rel);
 	if (migrations != NIL)
 		zdm_refuse_table(rel, linitial(migrations));
+	if (!has_columns(rel))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("table \"%s\" has no columns", RelationGetRelationName(rel)),
+				errdetail("No row can be inserted through a view of it."),
+				errhint("ALTER TABLE %s ADD COLUMN ...;", zdm_quote_relation(relid)));
 	if (rel->rd_rel->relrowsecurity && zdm_has_column_privileges(relid))
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -89,6 +96,19 @@ zdm_view_check(Relation rel)
 				errdetail("A view obeys the invoker's row security only where the invoker may read every column of it."),
 				errhint("For the time of the migration, GRANT on the whole table instead, or ALTER TABLE %s DISABLE ROW LEVEL SECURITY.",
 						zdm_quote_relation(relid)));
+}
+
+static bool
+has_columns(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			return true;
+	}
+	return false;
 }
 
 /*
