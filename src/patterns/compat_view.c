@@ -16,6 +16,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_publication.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -308,9 +309,12 @@ find_upserts(void *arg)
 		zdm_query_strings(psprintf("SELECT DISTINCT pg_catalog.left(pg_catalog.regexp_replace(s.query, E'\\\\s+', ' ', 'g'), 200)"
 								   " FROM %s s"
 								   " WHERE s.query OPERATOR(pg_catalog.~*) '\\mon\\s+conflict\\s+on\\s+constraint\\M'"
-								   " AND $1 OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(s.query, '[^[:alnum:]_$]+'))"
+								   " AND s.dbid OPERATOR(pg_catalog.=) $2"
+								   " AND pg_catalog.lower($1) OPERATOR(pg_catalog.=) ANY"
+								   " (pg_catalog.regexp_split_to_array(pg_catalog.lower(s.query), '[^[:alnum:]_$]+'))"
 								   " ORDER BY 1 LIMIT 3", (char *) linitial(views)),
-						  ZDM_ARGS(zdm_arg_text(get_rel_name(upserts->relation))));
+						  ZDM_ARGS(zdm_arg_text(get_rel_name(upserts->relation)),
+								   ZDM_ARG(OIDOID, ObjectIdGetDatum(MyDatabaseId))));
 }
 
 /*
