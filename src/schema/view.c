@@ -50,6 +50,7 @@
 #define COPY_DEFAULTS "copy the defaults"
 
 static bool has_columns(Relation rel);
+static bool owner_may_all(Relation rel);
 static char *create_sql(Relation rel, const ZdmView *view, const char *create);
 static bool is_invokers(Relation rel, const ZdmView *view);
 static bool was_invokers(const ZdmView *view);
@@ -96,6 +97,25 @@ zdm_view_check(Relation rel)
 				errdetail("A view obeys the invoker's row security only where the invoker may read every column of it."),
 				errhint("For the time of the migration, GRANT on the whole table instead, or ALTER TABLE %s DISABLE ROW LEVEL SECURITY.",
 						zdm_quote_relation(relid)));
+	if (zdm_has_column_privileges(relid) && !owner_may_all(rel))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("table \"%s\" has column privileges, and its owner lacks some of his own",
+					   RelationGetRelationName(rel)),
+				errdetail("With column privileges a view uses the table with its owner's rights."),
+				errhint("GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %s;", zdm_quote_relation(relid),
+						quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, false))));
+}
+
+/*
+ * An owner can take privileges away from himself.
+ */
+static bool
+owner_may_all(Relation rel)
+{
+	AclMode		all = ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+
+	return pg_class_aclmask(RelationGetRelid(rel), rel->rd_rel->relowner, all, ACLMASK_ALL) == all;
 }
 
 static bool
@@ -541,6 +561,8 @@ zdm_view_broken(Relation rel, const ZdmView *view)
 	}
 	if (rel->rd_rel->relrowsecurity && zdm_has_column_privileges(relid))
 		return pstrdup("it cannot have both row security and column privileges");
+	if (zdm_has_column_privileges(relid) && !owner_may_all(rel))
+		return pstrdup("with column privileges its owner cannot lack privileges");
 	if (zdm_query_strings(rules_sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(view->oid)))) != NIL)
 		return psprintf("its view \"%s\" cannot have rules and triggers", view->place.name);
 	return NULL;

@@ -50,6 +50,12 @@ SELECT sql FROM zdm.explain('zdm.contract(''rename_users_to_people'')');
 SELECT zdm.rollback('rename_users_to_people');
 DROP SEQUENCE people_id_seq;
 RESET client_min_messages;
+-- column privileges, with which the view has the owner's rights
+GRANT SELECT (id) ON taken TO regress_zdm_rtr_other;
+REVOKE DELETE ON taken FROM regress_zdm_rtr;
+SELECT zdm.rename_table('taken', 'people');
+REVOKE SELECT (id) ON taken FROM regress_zdm_rtr_other;
+GRANT DELETE ON taken TO regress_zdm_rtr;
 -- kinds
 CREATE TABLE nothing ();
 SELECT zdm.rename_table('nothing', 'people');

@@ -71,8 +71,9 @@ SELECT count(id) FROM zdm_vg.t;
 SELECT count(id) FROM zdm_vg.n;
 SELECT count(a) FROM zdm_vg.t;
 SET SESSION AUTHORIZATION regress_zdm_vg;
--- ... with which there is no row security
+-- ... with which there is no row security, and no owner without privileges
 ALTER TABLE n ENABLE ROW LEVEL SECURITY;
+REVOKE INSERT ON n FROM regress_zdm_vg;
 REVOKE SELECT (id) ON t FROM regress_zdm_vg_reader;
 SELECT * FROM privileges();
 SELECT reloptions FROM pg_class WHERE oid = 't'::regclass;
