@@ -61,6 +61,7 @@ static char *wanted_default(Relation rel, const ZdmView *view, AttrNumber attnum
 static char *present_default(const ZdmView *view, const char *column);
 static List *default_texts(Relation rel, const ZdmView *view);
 static List *owner_texts(Relation rel, const ZdmView *view);
+static List *function_owner_texts(Relation rel, const ZdmView *view, Oid present);
 static List *comment_texts(Relation rel, const ZdmView *view);
 static char *function_text(Relation rel, const ZdmView *view, const char *create);
 static char *function_body(Relation rel, const ZdmView *view);
@@ -384,11 +385,19 @@ owner_texts(Relation rel, const ZdmView *view)
 
 	if (rel->rd_rel->relowner == present)
 		return NIL;
-	return list_make2(psprintf("ALTER VIEW %s OWNER TO %s", zdm_quote_place(view->place),
-							   quote_identifier(owner)),
-					  psprintf("ALTER FUNCTION %s(%s) OWNER TO %s",
-							   row_function(view),
-							   zdm_quote_place(view->place), quote_identifier(owner)));
+	return lcons(psprintf("ALTER VIEW %s OWNER TO %s", zdm_quote_place(view->place),
+						  quote_identifier(owner)),
+				 function_owner_texts(rel, view, present));
+}
+
+static List *
+function_owner_texts(Relation rel, const ZdmView *view, Oid present)
+{
+	if (rel->rd_rel->relowner == present)
+		return NIL;
+	return list_make1(psprintf("ALTER FUNCTION %s(%s) OWNER TO %s",
+							   row_function(view), zdm_quote_place(view->place),
+							   quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, false))));
 }
 
 static List *
@@ -526,7 +535,8 @@ zdm_view_mend_steps(Relation rel, const ZdmView *view)
 											 invokers ? "true" : "false")));
 	if (body == NULL)
 		steps = add_step(steps, "let functions that take the table's row take the view's",
-						 cast_texts(rel, view));
+						 list_concat(cast_texts(rel, view),
+									 function_owner_texts(rel, view, GetUserId())));
 	else if (strcmp(body, function_body(rel, view)) != 0)
 		steps = add_step(steps, "let functions that take a row take the changed one",
 						 list_make1(function_text(rel, view, "CREATE OR REPLACE")));

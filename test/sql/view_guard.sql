@@ -153,7 +153,10 @@ CREATE OR REPLACE VIEW t AS SELECT id, a, b, c, "D e" FROM n;
 SELECT reloptions FROM pg_class WHERE oid = 't'::regclass;
 ALTER TABLE n DISABLE ROW LEVEL SECURITY;
 DROP FUNCTION "~zdm_row" CASCADE;
-ALTER TABLE n ALTER b SET DEFAULT 4;
+RESET SESSION AUTHORIZATION;
+ALTER TABLE zdm_vg.n ALTER b SET DEFAULT 4;
+SELECT proname, pg_get_userbyid(proowner) FROM pg_proc WHERE proname = '~zdm_row';
+SET SESSION AUTHORIZATION regress_zdm_vg;
 SELECT takes(t) FROM t WHERE id = 1;
 
 -- what others attach to the view keeps it from going
