@@ -5,7 +5,7 @@
 
 CREATE EVENT TRIGGER zdm_guard_alter ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER',
-                 'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'GRANT', 'REVOKE')
+                 'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'GRANT', 'REVOKE', 'DROP OWNED')
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_alter IS
 'refuses DDL that takes away what a migration in flight needs, and repeats on a compatibility view what a table is given';

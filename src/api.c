@@ -359,6 +359,8 @@ zdm_rename_table(PG_FUNCTION_ARGS)
 	zdm_check_strategy(migration);
 	label = zdm_relation_label(PG_GETARG_OID(0));
 	new_name = zdm_relation_name(text_argument(fcinfo, 1), "new_name");
+	zdm_set_argument(migration, "old_schema",
+					 get_namespace_name(get_rel_namespace(PG_GETARG_OID(0))));
 	zdm_set_argument(migration, "old_name", label);
 	zdm_set_argument(migration, "new_name", NameListToQuotedString(new_name));
 	if (PG_GETARG_BOOL(3))

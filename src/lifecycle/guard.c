@@ -62,6 +62,9 @@ static bool makes_partition(Node *parsetree);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
 static void guard_privileges(GrantStmt *stmt);
+static void guard_drop_owned(void);
+static void repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt);
+static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
 static void mend(ZdmMigration *migration, Relation rel);
 static void run_own_ddl(List *texts);
 static void start_alter(AlterTableStmt *stmt);
@@ -89,6 +92,8 @@ zdm_guard(EventTriggerData *data)
 		return;
 	if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, GrantStmt))
 		guard_privileges((GrantStmt *) data->parsetree);
+	else if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, DropOwnedStmt))
+		guard_drop_owned();
 	else if (strcmp(data->event, "ddl_command_end") == 0)
 		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER, makes_partition(data->parsetree));
 	else if (strcmp(data->event, "sql_drop") == 0)
@@ -330,18 +335,56 @@ guard_privileges(GrantStmt *stmt)
 	foreach(lc, zdm_migrations_in_flight())
 	{
 		ZdmMigration *migration = lfirst(lc);
-		List	   *texts;
 
 		if (zdm_pattern(migration)->privileges == NULL ||
 			!zdm_migration_locked(migration->id, ExclusiveLock))
 			continue;
-		/* A second column of one changes what the other's columns have. */
-		for (int pass = 0; pass < 2; pass++)
-		{
-			texts = zdm_pattern(migration)->privileges(migration, stmt);
-			run_own_ddl(texts);
-		}
+		repeat_privileges(migration, stmt);
 		check_migration(migration, NIL, false);
+	}
+}
+
+static void
+repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt)
+{
+	/* A second column of one changes what the other's columns have. */
+	for (int pass = 0; pass < 2; pass++)
+		run_own_ddl(zdm_pattern(migration)->privileges(migration, stmt));
+	if (!stmt->is_grant)
+		repeat_as_owner(migration, stmt);
+}
+
+/*
+ * A new view has its privileges from the owner, whoever granted them on the
+ * table, so nobody else can take them away.
+ */
+static void
+repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke)
+{
+	List	   *texts = zdm_pattern(migration)->privileges(migration, revoke);
+	ZdmIdentity saved;
+
+	if (texts == NIL)
+		return;
+	zdm_become(zdm_table_owner(migration->relation), &saved);
+	run_own_ddl(texts);
+	zdm_unbecome(&saved);
+}
+
+/*
+ * DROP OWNED takes away what a role has been granted, and what it has granted
+ * to others.
+ */
+static void
+guard_drop_owned(void)
+{
+	GrantStmt	revoke = {.type = T_GrantStmt,.objtype = OBJECT_TABLE,.behavior = DROP_CASCADE};
+	ListCell   *lc;
+
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		if (zdm_pattern(lfirst(lc))->privileges != NULL)
+			repeat_as_owner(lfirst(lc), &revoke);
 	}
 }
 

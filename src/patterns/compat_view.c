@@ -16,6 +16,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_publication.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -40,6 +41,7 @@ typedef struct Upserts
 static List *replication_notes(Relation rel);
 static List *trigger_notes(Relation rel);
 static List *sequence_notes(Relation rel, const ZdmView *view);
+static List *default_notes(Relation rel, const ZdmView *view);
 static List *kind_notes(Relation rel, const ZdmView *view);
 static List *upsert_notes(Relation rel, const ZdmView *view);
 static void find_upserts(void *arg);
@@ -136,11 +138,12 @@ zdm_view_notes(Relation rel, const ZdmView *view)
 
 	result = list_concat(result, trigger_notes(rel));
 	result = list_concat(result, sequence_notes(rel, view));
+	result = list_concat(result, default_notes(rel, view));
 	result = list_concat(result, kind_notes(rel, view));
 	result = list_concat(result, upsert_notes(rel, view));
 	result = list_concat(result, function_notes(rel, view));
 	result = lappend(result,
-					 zdm_note(false, "through the view %s these fail, as PostgreSQL has it: ON CONFLICT ON CONSTRAINT (name the columns instead), GROUP BY the primary key alone, WHERE CURRENT OF, the columns ctid, xmin and tableoid, TABLESAMPLE, MERGE before PostgreSQL 17, REFERENCES, PARTITION OF, CREATE INDEX and most of ALTER TABLE; use the name %s for these",
+					 zdm_note(false, "through the view %s these fail, as PostgreSQL has it: ON CONFLICT ON CONSTRAINT (name the columns instead), GROUP BY the primary key alone, WHERE CURRENT OF, the columns ctid, xmin and tableoid, TABLESAMPLE, MERGE before PostgreSQL 17, REFERENCES, PARTITION OF, CREATE INDEX, CREATE STATISTICS, REINDEX and most of ALTER TABLE; use the name %s for these",
 							  name, table));
 	result = lappend(result,
 					 zdm_utility_preloaded() ?
@@ -149,7 +152,7 @@ zdm_view_notes(Relation rel, const ZdmView *view)
 					 zdm_note(false, "COPY and TRUNCATE by the name %s fail, ANALYZE and VACUUM pass over it with a warning, as zdm is not preloaded; use the name %s for these, or COPY (SELECT ...) TO",
 							  name, table));
 	result = lappend(result,
-					 zdm_note(false, "the catalog shows %s as a view, without primary key, NOT NULL, identity and indexes: what asks for these (a schema dump, an ORM that starts) finds them under %s",
+					 zdm_note(false, "the catalog shows %s as a view, without primary key, NOT NULL, identity and indexes: what asks for these (a schema dump, an ORM that starts, CREATE TABLE ... LIKE, which copies the columns without them, pg_relation_size) finds them under %s",
 							  name, table));
 	return result;
 }
@@ -220,6 +223,29 @@ sequence_notes(Relation rel, const ZdmView *view)
 	return result;
 }
 
+/*
+ * DEFAULT of these columns is more than an expression that a view can have.
+ */
+static List *
+default_notes(Relation rel, const ZdmView *view)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	List	   *columns = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		if (!attr->attisdropped && (attr->attidentity || attr->attgenerated))
+			columns = lappend(columns, pstrdup(NameStr(attr->attname)));
+	}
+	if (columns == NIL)
+		return NIL;
+	return list_make1(zdm_note(true, "UPDATE ... SET column = DEFAULT fails through the view %s for the identity and generated columns %s; use the name %s",
+							   zdm_quote_place(view->place), zdm_names_text(columns),
+							   zdm_quote_place(view->table)));
+}
+
 static List *
 kind_notes(Relation rel, const ZdmView *view)
 {
@@ -283,9 +309,12 @@ find_upserts(void *arg)
 		zdm_query_strings(psprintf("SELECT DISTINCT pg_catalog.left(pg_catalog.regexp_replace(s.query, E'\\\\s+', ' ', 'g'), 200)"
 								   " FROM %s s"
 								   " WHERE s.query OPERATOR(pg_catalog.~*) '\\mon\\s+conflict\\s+on\\s+constraint\\M'"
-								   " AND $1 OPERATOR(pg_catalog.=) ANY (pg_catalog.regexp_split_to_array(s.query, '[^[:alnum:]_$]+'))"
+								   " AND s.dbid OPERATOR(pg_catalog.=) $2"
+								   " AND pg_catalog.lower($1) OPERATOR(pg_catalog.=) ANY"
+								   " (pg_catalog.regexp_split_to_array(pg_catalog.lower(s.query), '[^[:alnum:]_$]+'))"
 								   " ORDER BY 1 LIMIT 3", (char *) linitial(views)),
-						  ZDM_ARGS(zdm_arg_text(get_rel_name(upserts->relation))));
+						  ZDM_ARGS(zdm_arg_text(get_rel_name(upserts->relation)),
+								   ZDM_ARG(OIDOID, ObjectIdGetDatum(MyDatabaseId))));
 }
 
 /*

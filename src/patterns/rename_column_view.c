@@ -172,6 +172,8 @@ guard(ZdmMigration *migration, Relation rel)
 {
 	if (strcmp(view_of(migration).place.name, zdm_argument(migration, "relation_name")) != 0)
 		zdm_view_refuse(migration, "neither can be renamed");
+	if (strcmp(view_of(migration).place.schema, view_of(migration).table.schema) != 0)
+		zdm_view_refuse(migration, "neither can move to another schema");
 	zdm_view_guard(migration, rel);
 }
 

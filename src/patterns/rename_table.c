@@ -44,6 +44,8 @@
 #include "util/lock.h"
 #include "util/spi.h"
 
+static void check_owned(ZdmMigration *migration);
+
 static bool
 is_view_first(ZdmMigration *migration)
 {
@@ -60,10 +62,11 @@ wanted_place(ZdmMigration *migration)
 	List	   *names = textToQualifiedNameList(cstring_to_text(zdm_argument(migration, "new_name")));
 	RangeVar   *range = makeRangeVarFromNameList(names);
 
+	if (range->schemaname == NULL)
+		range->schemaname = pstrdup(zdm_argument(migration, "old_schema"));
 	return (ZdmPlace)
 	{
-		range->schemaname ? range->schemaname
-			: get_namespace_name(get_rel_namespace(migration->relation)), range->relname
+		range->schemaname, range->relname
 	};
 }
 
@@ -131,6 +134,8 @@ check(ZdmMigration *migration, Relation rel)
 				errmsg("relation or type \"%s\" already exists in schema \"%s\"",
 					   to.name, to.schema),
 				errhint("Choose another name, or drop that one first."));
+	if (zdm_argument(migration, "rename_owned") != NULL)
+		check_owned(migration);
 }
 
 static ZdmStep *
@@ -196,40 +201,77 @@ expand_view_first(ZdmMigration *migration, Relation rel)
 }
 
 /*
- * What is named after the table, and goes with it: SQL that renames it.
+ * What is named after the table, and goes with it: of table $1 what begins with
+ * its old name $2, and gets the new one $3 in that place.
+ */
+#define OWNED \
+	"WITH named AS (" \
+	"SELECT 'SEQUENCE' AS kind, n.nspname, c.relname AS name, true AS relation FROM pg_catalog.pg_depend d" \
+	" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid AND c.relkind OPERATOR(pg_catalog.=) 'S'" \
+	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace" \
+	" WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass" \
+	" AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass" \
+	" AND d.refobjid OPERATOR(pg_catalog.=) $1 AND d.deptype IN ('a', 'i')" \
+	" UNION ALL SELECT 'CONSTRAINT', NULL, o.conname, o.contype IN ('p', 'u', 'x') FROM pg_catalog.pg_constraint o" \
+	" WHERE o.conrelid OPERATOR(pg_catalog.=) $1 AND o.coninhcount OPERATOR(pg_catalog.=) 0" \
+	" AND o.contype OPERATOR(pg_catalog.<>) 't'" \
+	" UNION ALL SELECT 'INDEX', n.nspname, c.relname, true FROM pg_catalog.pg_index i" \
+	" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid" \
+	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace" \
+	" WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o" \
+	" WHERE o.conindid OPERATOR(pg_catalog.=) i.indexrelid AND o.conrelid OPERATOR(pg_catalog.=) $1))," \
+	" owned AS (SELECT n.*, t.name AS new_name FROM named n," \
+	" LATERAL (SELECT $3 OPERATOR(pg_catalog.||) pg_catalog.substr(n.name::pg_catalog.text," \
+	" pg_catalog.length($2) OPERATOR(pg_catalog.+) 1) AS name) t" \
+	" WHERE pg_catalog.starts_with(n.name::pg_catalog.text, $2 OPERATOR(pg_catalog.||) '_')" \
+	" AND pg_catalog.octet_length(t.name) OPERATOR(pg_catalog.<) 64)"
+
+/*
+ * SQL that renames it.
  */
 static List *
 owned_texts(ZdmMigration *migration)
 {
 	static const char *const sql =
-		"WITH named AS ("
-		"SELECT 'SEQUENCE' AS kind, n.nspname, c.relname AS name FROM pg_catalog.pg_depend d"
-		" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid AND c.relkind OPERATOR(pg_catalog.=) 'S'"
-		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
-		" WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-		" AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-		" AND d.refobjid OPERATOR(pg_catalog.=) $1 AND d.deptype IN ('a', 'i')"
-		" UNION ALL SELECT 'CONSTRAINT', NULL, o.conname FROM pg_catalog.pg_constraint o"
-		" WHERE o.conrelid OPERATOR(pg_catalog.=) $1 AND o.coninhcount OPERATOR(pg_catalog.=) 0"
-		" AND o.contype OPERATOR(pg_catalog.<>) 't'"
-		" UNION ALL SELECT 'INDEX', n.nspname, c.relname FROM pg_catalog.pg_index i"
-		" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid"
-		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
-		" WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint o"
-		" WHERE o.conindid OPERATOR(pg_catalog.=) i.indexrelid AND o.conrelid OPERATOR(pg_catalog.=) $1))"
-		" SELECT CASE n.kind WHEN 'CONSTRAINT' THEN pg_catalog.format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', $4, n.name, t.name)"
-		" ELSE pg_catalog.format('ALTER %s %I.%I RENAME TO %I', n.kind, n.nspname, n.name, t.name) END"
-		" FROM named n, LATERAL (SELECT $3 OPERATOR(pg_catalog.||) pg_catalog.substr(n.name::pg_catalog.text,"
-		" pg_catalog.length($2) OPERATOR(pg_catalog.+) 1) AS name) t"
-		" WHERE pg_catalog.starts_with(n.name::pg_catalog.text, $2 OPERATOR(pg_catalog.||) '_')"
-		" AND pg_catalog.octet_length(t.name) OPERATOR(pg_catalog.<) 64"
-		" ORDER BY n.kind COLLATE \"C\", n.name COLLATE \"C\"";
+		OWNED
+		" SELECT CASE o.kind WHEN 'CONSTRAINT' THEN pg_catalog.format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', $4, o.name, o.new_name)"
+		" ELSE pg_catalog.format('ALTER %s %I.%I RENAME TO %I', o.kind, o.nspname, o.name, o.new_name) END"
+		" FROM owned o ORDER BY o.kind COLLATE \"C\", o.name COLLATE \"C\"";
 	ZdmPlace	to = new_place(migration);
 
 	return zdm_query_strings(sql,
 							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(migration->relation)),
 									  zdm_arg_text(old_place(migration).name), zdm_arg_text(to.name),
 									  zdm_arg_text(zdm_quote_place(to))));
+}
+
+/*
+ * Raise an error where something else has such a new name.
+ */
+static void
+check_owned(ZdmMigration *migration)
+{
+	static const char *const sql =
+		OWNED
+		" SELECT o.new_name FROM owned o"
+		" WHERE (o.relation AND EXISTS (SELECT FROM pg_catalog.pg_class c"
+		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+		" WHERE n.nspname OPERATOR(pg_catalog.=) $4 AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=) o.new_name))"
+		" OR (o.kind OPERATOR(pg_catalog.=) 'CONSTRAINT' AND EXISTS (SELECT FROM pg_catalog.pg_constraint c"
+		" WHERE c.conrelid OPERATOR(pg_catalog.=) $1 AND c.conname::pg_catalog.text OPERATOR(pg_catalog.=) o.new_name))"
+		" ORDER BY o.new_name COLLATE \"C\"";
+	ZdmPlace	to = new_place(migration);
+	List	   *taken = zdm_query_strings(sql,
+										  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(migration->relation)),
+												   zdm_arg_text(old_place(migration).name),
+												   zdm_arg_text(to.name), zdm_arg_name(to.schema)));
+
+	if (taken != NIL)
+		ereport(ERROR,
+				errcode(ERRCODE_DUPLICATE_OBJECT),
+				errmsg("cannot rename what is named after table \"%s\": \"%s\" already exists",
+					   old_place(migration).name, (char *) linitial(taken)),
+				errhint("Rename or drop that one first."));
 }
 
 static List *
@@ -240,6 +282,7 @@ rename_owned_steps(ZdmMigration *migration)
 
 	if (zdm_argument(migration, "rename_owned") == NULL)
 		return NIL;
+	check_owned(migration);
 	foreach(lc, owned_texts(migration))
 		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
 										"rename what is named after the table", lfirst(lc)));
@@ -339,6 +382,16 @@ locks(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 }
 
 /*
+ * Whether that is in another schema than it was told to be.  One that has
+ * become another name itself has taken it along.
+ */
+static bool
+has_left(ZdmPlace place, const char *schema)
+{
+	return strcmp(place.schema, schema) != 0 && OidIsValid(get_namespace_oid(schema, true));
+}
+
+/*
  * Both names must stay what the two versions know.
  */
 static void
@@ -347,6 +400,9 @@ guard(ZdmMigration *migration, Relation rel)
 	if (strcmp(old_place(migration).name, zdm_argument(migration, "old_name")) != 0 ||
 		strcmp(new_place(migration).name, wanted_place(migration).name) != 0)
 		zdm_view_refuse(migration, "neither can be renamed");
+	if (has_left(old_place(migration), zdm_argument(migration, "old_schema")) ||
+		has_left(new_place(migration), wanted_place(migration).schema))
+		zdm_view_refuse(migration, "neither can move to another schema");
 	zdm_view_guard(migration, rel);
 }
 

@@ -49,6 +49,8 @@
 
 #define COPY_DEFAULTS "copy the defaults"
 
+static bool has_columns(Relation rel);
+static bool owner_may_all(Relation rel);
 static char *create_sql(Relation rel, const ZdmView *view, const char *create);
 static bool is_invokers(Relation rel, const ZdmView *view);
 static bool was_invokers(const ZdmView *view);
@@ -59,6 +61,7 @@ static char *wanted_default(Relation rel, const ZdmView *view, AttrNumber attnum
 static char *present_default(const ZdmView *view, const char *column);
 static List *default_texts(Relation rel, const ZdmView *view);
 static List *owner_texts(Relation rel, const ZdmView *view);
+static List *function_owner_texts(Relation rel, const ZdmView *view, Oid present);
 static List *comment_texts(Relation rel, const ZdmView *view);
 static char *function_text(Relation rel, const ZdmView *view, const char *create);
 static char *function_body(Relation rel, const ZdmView *view);
@@ -81,6 +84,12 @@ zdm_view_check(Relation rel)
 	zdm_check_kind(rel);
 	if (migrations != NIL)
 		zdm_refuse_table(rel, linitial(migrations));
+	if (!has_columns(rel))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("table \"%s\" has no columns", RelationGetRelationName(rel)),
+				errdetail("No row can be inserted through a view of it."),
+				errhint("ALTER TABLE %s ADD COLUMN ...;", zdm_quote_relation(relid)));
 	if (rel->rd_rel->relrowsecurity && zdm_has_column_privileges(relid))
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -89,6 +98,38 @@ zdm_view_check(Relation rel)
 				errdetail("A view obeys the invoker's row security only where the invoker may read every column of it."),
 				errhint("For the time of the migration, GRANT on the whole table instead, or ALTER TABLE %s DISABLE ROW LEVEL SECURITY.",
 						zdm_quote_relation(relid)));
+	if (zdm_has_column_privileges(relid) && !owner_may_all(rel))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("table \"%s\" has column privileges, and its owner lacks some of his own",
+					   RelationGetRelationName(rel)),
+				errdetail("With column privileges a view uses the table with its owner's rights."),
+				errhint("GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %s;", zdm_quote_relation(relid),
+						quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, false))));
+}
+
+/*
+ * An owner can take privileges away from himself.
+ */
+static bool
+owner_may_all(Relation rel)
+{
+	AclMode		all = ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE;
+
+	return pg_class_aclmask(RelationGetRelid(rel), rel->rd_rel->relowner, all, ACLMASK_ALL) == all;
+}
+
+static bool
+has_columns(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -344,11 +385,19 @@ owner_texts(Relation rel, const ZdmView *view)
 
 	if (rel->rd_rel->relowner == present)
 		return NIL;
-	return list_make2(psprintf("ALTER VIEW %s OWNER TO %s", zdm_quote_place(view->place),
-							   quote_identifier(owner)),
-					  psprintf("ALTER FUNCTION %s(%s) OWNER TO %s",
-							   row_function(view),
-							   zdm_quote_place(view->place), quote_identifier(owner)));
+	return lcons(psprintf("ALTER VIEW %s OWNER TO %s", zdm_quote_place(view->place),
+						  quote_identifier(owner)),
+				 function_owner_texts(rel, view, present));
+}
+
+static List *
+function_owner_texts(Relation rel, const ZdmView *view, Oid present)
+{
+	if (rel->rd_rel->relowner == present)
+		return NIL;
+	return list_make1(psprintf("ALTER FUNCTION %s(%s) OWNER TO %s",
+							   row_function(view), zdm_quote_place(view->place),
+							   quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, false))));
 }
 
 static List *
@@ -486,7 +535,8 @@ zdm_view_mend_steps(Relation rel, const ZdmView *view)
 											 invokers ? "true" : "false")));
 	if (body == NULL)
 		steps = add_step(steps, "let functions that take the table's row take the view's",
-						 cast_texts(rel, view));
+						 list_concat(cast_texts(rel, view),
+									 function_owner_texts(rel, view, GetUserId())));
 	else if (strcmp(body, function_body(rel, view)) != 0)
 		steps = add_step(steps, "let functions that take a row take the changed one",
 						 list_make1(function_text(rel, view, "CREATE OR REPLACE")));
@@ -521,6 +571,8 @@ zdm_view_broken(Relation rel, const ZdmView *view)
 	}
 	if (rel->rd_rel->relrowsecurity && zdm_has_column_privileges(relid))
 		return pstrdup("it cannot have both row security and column privileges");
+	if (zdm_has_column_privileges(relid) && !owner_may_all(rel))
+		return pstrdup("with column privileges its owner cannot lack privileges");
 	if (zdm_query_strings(rules_sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(view->oid)))) != NIL)
 		return psprintf("its view \"%s\" cannot have rules and triggers", view->place.name);
 	return NULL;

@@ -164,15 +164,17 @@ zdm_check_names(List *names, const char *argument)
 List *
 zdm_relation_name(const char *text, const char *argument)
 {
-	List	   *names = textToQualifiedNameList(cstring_to_text(text));
 	int			letters = count_letters(text);
+	List	   *names;
 	ListCell   *lc;
 
-	if (list_length(names) > 2)
+	if (!SplitIdentifierString(pstrdup(text), '.', &names) ||
+		names == NIL || list_length(names) > 2)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("%s \"%s\" is not the name of a table", argument, text),
 				errhint("Write name or schema.name, each part in double quotes where it needs them."));
+	names = textToQualifiedNameList(cstring_to_text(text));
 	foreach(lc, names)
 		letters -= count_letters(strVal(lfirst(lc)));
 	if (letters != 0)

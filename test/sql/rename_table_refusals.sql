@@ -38,7 +38,27 @@ SELECT zdm.rename_table('users', NULL);
 SELECT zdm.rename_table('users', 'people', 'fast');
 SELECT zdm.rename_table('users', 'people', migration => repeat('x', 64));
 SELECT zdm.rename_table(NULL, 'people');
+-- what is named after the table
+ALTER TABLE taken ADD CONSTRAINT people_name_key UNIQUE (id);
+SELECT zdm.rename_table('users', 'people', rename_owned => true);
+SET client_min_messages = error;
+ALTER TABLE taken DROP CONSTRAINT people_name_key;
+SELECT zdm.rename_table('users', 'people', rename_owned => true);
+CREATE SEQUENCE people_id_seq;
+SELECT zdm.contract('rename_users_to_people');
+SELECT sql FROM zdm.explain('zdm.contract(''rename_users_to_people'')');
+SELECT zdm.rollback('rename_users_to_people');
+DROP SEQUENCE people_id_seq;
+RESET client_min_messages;
+-- column privileges, with which the view has the owner's rights
+GRANT SELECT (id) ON taken TO regress_zdm_rtr_other;
+REVOKE DELETE ON taken FROM regress_zdm_rtr;
+SELECT zdm.rename_table('taken', 'people');
+REVOKE SELECT (id) ON taken FROM regress_zdm_rtr_other;
+GRANT DELETE ON taken TO regress_zdm_rtr;
 -- kinds
+CREATE TABLE nothing ();
+SELECT zdm.rename_table('nothing', 'people');
 SELECT zdm.rename_table('view', 'people');
 SELECT zdm.rename_table('mat', 'people');
 SELECT zdm.rename_table('seq', 'people');

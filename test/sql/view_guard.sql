@@ -8,6 +8,7 @@ CREATE ROLE regress_zdm_vg_new;
 CREATE ROLE regress_zdm_vg_reader;
 GRANT regress_zdm_vg_new TO regress_zdm_vg;
 CREATE SCHEMA zdm_vg AUTHORIZATION regress_zdm_vg;
+CREATE SCHEMA zdm_vg_2 AUTHORIZATION regress_zdm_vg;
 GRANT CREATE, USAGE ON SCHEMA zdm_vg TO regress_zdm_vg_new;
 GRANT USAGE ON SCHEMA zdm_vg TO regress_zdm_vg_reader;
 RESET client_min_messages;
@@ -70,8 +71,9 @@ SELECT count(id) FROM zdm_vg.t;
 SELECT count(id) FROM zdm_vg.n;
 SELECT count(a) FROM zdm_vg.t;
 SET SESSION AUTHORIZATION regress_zdm_vg;
--- ... with which there is no row security
+-- ... with which there is no row security, and no owner without privileges
 ALTER TABLE n ENABLE ROW LEVEL SECURITY;
+REVOKE INSERT ON n FROM regress_zdm_vg;
 REVOKE SELECT (id) ON t FROM regress_zdm_vg_reader;
 SELECT * FROM privileges();
 SELECT reloptions FROM pg_class WHERE oid = 't'::regclass;
@@ -80,6 +82,39 @@ GRANT SELECT (id) ON n TO regress_zdm_vg_reader;
 SELECT * FROM privileges();
 ALTER TABLE n DISABLE ROW LEVEL SECURITY;
 GRANT SELECT ON ALL TABLES IN SCHEMA zdm_vg TO regress_zdm_vg_reader;
+SELECT * FROM privileges();
+
+-- what another than the owner has granted goes with it, by both names
+\set grantor regress_zdm_vg_new
+\set grantee regress_zdm_vg_reader
+REVOKE ALL ON n FROM :grantee;
+SELECT zdm.rollback('rename_t_to_n');
+GRANT SELECT ON t TO :grantor WITH GRANT OPTION;
+GRANT UPDATE (a) ON t TO :grantor;
+SET SESSION AUTHORIZATION :grantor;
+GRANT SELECT ON zdm_vg.t TO :grantee;
+SET SESSION AUTHORIZATION regress_zdm_vg;
+SELECT zdm.rename_table('t', 'n');
+SELECT * FROM privileges();
+SET SESSION AUTHORIZATION :grantor;
+REVOKE SELECT ON zdm_vg.n FROM :grantee;
+SET SESSION AUTHORIZATION regress_zdm_vg;
+SELECT * FROM privileges();
+SET SESSION AUTHORIZATION :grantor;
+GRANT SELECT ON zdm_vg.t TO :grantee;
+REVOKE SELECT ON zdm_vg.n FROM :grantee;
+GRANT SELECT ON zdm_vg.n TO :grantee;
+SET SESSION AUTHORIZATION regress_zdm_vg;
+SELECT * FROM privileges();
+SELECT zdm.rollback('rename_t_to_n');
+SELECT zdm.rename_table('t', 'n');
+RESET SESSION AUTHORIZATION;
+DROP OWNED BY :grantor;
+GRANT CREATE, USAGE ON SCHEMA zdm_vg TO :grantor;
+SET SESSION AUTHORIZATION :grantee;
+SELECT count(*) FROM zdm_vg.n;
+SELECT count(*) FROM zdm_vg.t;
+SET SESSION AUTHORIZATION regress_zdm_vg;
 SELECT * FROM privileges();
 
 -- an owner
@@ -94,6 +129,9 @@ SET SESSION AUTHORIZATION regress_zdm_vg;
 ALTER TABLE n RENAME TO o;
 ALTER TABLE t RENAME TO o;
 ALTER VIEW t RENAME TO o;
+ALTER VIEW t SET SCHEMA zdm_vg_2;
+ALTER TABLE t SET SCHEMA zdm_vg_2;
+ALTER TABLE n SET SCHEMA zdm_vg_2;
 ALTER TABLE n RENAME b TO bb;
 ALTER VIEW t RENAME b TO bb;
 ALTER TABLE n DROP b;
@@ -115,7 +153,10 @@ CREATE OR REPLACE VIEW t AS SELECT id, a, b, c, "D e" FROM n;
 SELECT reloptions FROM pg_class WHERE oid = 't'::regclass;
 ALTER TABLE n DISABLE ROW LEVEL SECURITY;
 DROP FUNCTION "~zdm_row" CASCADE;
-ALTER TABLE n ALTER b SET DEFAULT 4;
+RESET SESSION AUTHORIZATION;
+ALTER TABLE zdm_vg.n ALTER b SET DEFAULT 4;
+SELECT proname, pg_get_userbyid(proowner) FROM pg_proc WHERE proname = '~zdm_row';
+SET SESSION AUTHORIZATION regress_zdm_vg;
 SELECT takes(t) FROM t WHERE id = 1;
 
 -- what others attach to the view keeps it from going
@@ -145,6 +186,8 @@ REVOKE SELECT (b) ON "~zdm_t" FROM regress_zdm_vg_reader;
 SELECT * FROM privileges() WHERE col <> '';
 \d t
 ALTER TABLE t RENAME TO o;
+ALTER TABLE t SET SCHEMA zdm_vg_2;
+ALTER TABLE "~zdm_t" SET SCHEMA zdm_vg_2;
 ALTER TABLE "~zdm_t" RENAME TO o;
 SELECT takes(t) FROM t WHERE id = 1;
 SELECT zdm.contract('rename_t_b_to_bb');
@@ -159,6 +202,6 @@ SELECT to_regclass('t'), to_regclass('n');
 RESET SESSION AUTHORIZATION;
 SELECT state FROM zdm.migration WHERE name = 'rename_t_to_n' ORDER BY id DESC LIMIT 1;
 SET client_min_messages = error;
-DROP SCHEMA zdm_vg CASCADE;
+DROP SCHEMA zdm_vg, zdm_vg_2 CASCADE;
 DROP OWNED BY regress_zdm_vg, regress_zdm_vg_new, regress_zdm_vg_reader;
 DROP ROLE regress_zdm_vg, regress_zdm_vg_new, regress_zdm_vg_reader;

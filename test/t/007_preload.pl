@@ -171,6 +171,31 @@ SKIP:
 		ok($node->log_contains(qr/Trigger ~zdm_sync: time=/, $log), "$libraries: plans show the trigger")
 		  if $node->can('log_contains');
 	}
+
+	# What has been seen that a view cannot do is told before it is one's turn.
+	my $on_constraint = q(INSERT INTO %s VALUES (1) ON CONFLICT ON CONSTRAINT %s DO NOTHING);
+	my $warnings = sub {
+		my ($call) = @_;
+		my (undef, undef, $err) = $node->psql('postgres', $call);
+
+		return join "\n", $err =~ /WARNING: +(pg_stat_statements.*)$/mg;
+	};
+
+	$node->safe_psql('postgres',
+		'CREATE DATABASE another; CREATE ROLE blind; GRANT CREATE ON SCHEMA public TO blind;'
+		  . 'CREATE TABLE seen (id int CONSTRAINT seen_id UNIQUE); ALTER TABLE seen OWNER TO blind;'
+		  . 'CREATE TABLE named_only (id int CONSTRAINT named_only_id UNIQUE);'
+		  . sprintf($on_constraint, 'SEEN', 'seen_id'));
+	$node->safe_psql('another',
+		'CREATE TABLE named_only (id int CONSTRAINT seen_id UNIQUE);' . sprintf($on_constraint, 'named_only', 'seen_id'));
+	is( $warnings->("SELECT zdm.rename_table('seen', 'soon')"),
+		'pg_stat_statements has seen a statement that fails through the view public.seen, as a view has no constraints: '
+		  . sprintf($on_constraint =~ s/\(1\)/(\$1)/r, 'SEEN', 'seen_id'),
+		'a statement that a view will not carry is told');
+	is($warnings->("SELECT zdm.rename_table('named_only', 'other')"), '', 'not one of another database');
+	$node->safe_psql('postgres', "SELECT zdm.rollback('rename_seen_to_soon'); REVOKE SELECT ON pg_stat_statements FROM PUBLIC");
+	is($warnings->("SET SESSION AUTHORIZATION blind; SELECT zdm.rename_table('seen', 'soon')"), '', 'nor to one who may not read them');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM soon'), 1, 'which is no error');
 }
 
 $node->stop;

@@ -152,11 +152,47 @@ my %dropped = (
 	migration => 'drop_:t_legacy',
 	plain => 'ALTER TABLE :t DROP COLUMN legacy');
 
+# Names of which one is a view's: ready at once, and nothing is ever copied.
+my %view = (
+	%mandatory,
+	migrates => 0,
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text CHECK (name <> ''));
+		CREATE INDEX ON :t (name);
+		GRANT SELECT, UPDATE ON :t TO pg_monitor));
+
+my %renamed = (
+	%view,
+	name => 'a table that is renamed, with its old name a view',
+	second => ':t_new',
+	renamed => 1,
+	expand => q(zdm.rename_table(':t', ':t_new')),
+	migration => 'rename_:t_to_:t_new',
+	plain => 'ALTER TABLE :t RENAME TO :t_new');
+
+my %renamed_last = (
+	%renamed,
+	name => 'a table that is renamed, with its new name a view',
+	expand => q(zdm.rename_table(':t', ':t_new', 'view_first')));
+
+my %two_names = (
+	%view,
+	name => 'a column with two names in a view',
+	new => 'full_name',
+	second => '~zdm_:t',
+	expand => q(zdm.rename_column(':t', 'name', 'full_name', strategy => 'view')),
+	migration => 'rename_:t_name_to_full_name',
+	plain => 'ALTER TABLE :t RENAME COLUMN name TO full_name');
+
 ZdmHarness->new(
 	seed => $ENV{ZDM_SEED} // int(rand(1_000_000)),
 	kills => $ENV{ZDM_KILLS} // 20,
 	scenarios => [
 		\%plain, \%wide, \%partitioned, \%expression, \%split, \%merge,
-		\%mandatory, \%added, \%dropped ])->run;
+		\%mandatory, \%added, \%dropped,
+		\%renamed, \%renamed_last, \%two_names ])->run;
 
 done_testing();

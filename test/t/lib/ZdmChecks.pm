@@ -145,6 +145,7 @@ sub end
 	my $column = $finished ? $round->{new} : $round->{old};
 	my $what = $round->{what};
 
+	$round->{table} = $load->{table} = $round->{second} if $finished && $round->{renamed};
 	is_deeply([ $load->failed ], [], "$what: no statement failed but those that were cut off");
 	is_deeply([ $load->compare($column) ], [], "$what: what was acknowledged is there");
 	$self->kept($column);
@@ -213,7 +214,8 @@ sub sound
 {
 	my ($self) = @_;
 	my $round = $self->{round};
-	my $tables = "SELECT '$round->{table}'::regclass::oid"
+	my $second = $round->{second} // $round->{table};
+	my $tables = "SELECT to_regclass(quote_ident(name))::oid FROM (VALUES ('$round->{table}'), ('$second')) t(name)"
 	  . " UNION SELECT relid FROM pg_partition_tree('$round->{table}')";
 
 	return unless $self->{amcheck};

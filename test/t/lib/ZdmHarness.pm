@@ -23,6 +23,8 @@
 #   indexes    whether the backfill builds indexes
 #   migrates   0 where the migration is ready as soon as it is expanded
 #   load       further options of ZdmLoad
+#   second     the name of the table while :t is a view's
+#   renamed    1 where it is the table's name in the end
 #
 # The seed decides on everything but the time that things take: ZdmPlan deals
 # the kills out to rounds, each the life of one migration of a new table, and to
@@ -161,6 +163,7 @@ sub round
 	$self->{load} = ZdmLoad->new(
 		$server->node,
 		%{ $scenario->{load} // {} },
+		tables => { old => $table, new => $round->{renamed} ? $round->{second} : $table },
 		table => $table,
 		old => $round->{old},
 		new => $round->{new},
