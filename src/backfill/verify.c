@@ -276,7 +276,7 @@ row_matches(ZdmRuleSet *set, const char *migration, TupleTableSlot *row)
 			continue;
 		}
 		for (int j = 0; j < comparison.rule->new.count; j++)
-			plain &= comparison.rule->new.columns[j].value.state == NULL;
+			plain &= comparison.rule->new.columns[j].value.expression == NULL;
 		if (plain)
 			compare_new(&comparison);
 		else

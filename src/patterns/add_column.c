@@ -25,6 +25,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_publication.h"
+#include "catalog/pg_type.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -145,6 +146,22 @@ resolve_default(NewColumn *new, Relation rel, const char *text)
 	new->initial = zdm_expression_check_fill(rel, text, "default_value", &new->attr);
 }
 
+/*
+ * The rows that exist would get it with the column, each one of its own.
+ */
+static void
+check_domain_default(NewColumn *new)
+{
+	if (new->initial == NULL && new->fill == NULL && new->generated == NULL &&
+		get_typtype(new->attr.atttypid) == TYPTYPE_DOMAIN &&
+		contain_volatile_functions(get_typdefault(new->attr.atttypid)))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("type %s is a domain with a volatile default", format_type_be(new->attr.atttypid)),
+				errdetail("To add a column of such a type, the server writes the table anew under a lock."),
+				errhint("Give the default as default_value: the rows that exist get it in the background."));
+}
+
 static void
 resolve_generated(NewColumn *new, Relation rel, const char *text)
 {
@@ -177,6 +194,7 @@ resolve(ZdmMigration *migration, Relation rel)
 		new->fill = new->initial;
 	if (generated != NULL)
 		resolve_generated(new, rel, generated);
+	check_domain_default(new);
 	return new;
 }
 
@@ -249,12 +267,17 @@ expand(ZdmMigration *migration, Relation rel)
 	char	   *table = zdm_quote_relation(migration->relation);
 	const char *name = quote_identifier(column(migration));
 	bool		at_once = new->initial != NULL && new->fill == NULL;
+	bool		later = !at_once && migration->rules != NIL;
 	List	   *steps;
 
 	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "add the column",
-								psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s%s", table, name, new->type,
+								psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s%s%s", table, name, new->type,
 										 at_once ? " DEFAULT " : "", at_once ? new->initial : "",
-										 at_once && new->not_null ? " NOT NULL" : "")));
+										 at_once && new->not_null ? " NOT NULL" : "",
+										 later ? zdm_new_column_null(new->attr.atttypid) : "")));
+	if (later && new->initial == NULL && new->generated == NULL)
+		steps = list_concat(steps, zdm_new_column_default_steps(migration->relation, column(migration),
+																new->attr.atttypid));
 	if (new->initial != NULL && !at_once)
 		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "give new rows the default",
 										psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",

@@ -244,6 +244,10 @@ notes(ZdmMigration *migration, Relation rel)
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		result = lappend(result,
 						 zdm_note(true, "in a quarantine the partitions of table %s keep their names", name));
+	if (zdm_is_published(migration->relation))
+		result = lappend(result,
+						 zdm_note(true, "the table is published: in a quarantine it is published as %s, which subscribers lack, so a change of a row stops replication",
+								  quote_identifier(hidden_name(migration))));
 	result = lappend(result,
 					 zdm_note(false, "from contract on a statement that names table %s fails; in a quarantine zdm.rollback gives it back",
 							  name));

@@ -148,6 +148,13 @@ zdm_reshape_expand(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 								list_length(columns) == 1 ? "add the new column" : "add the new columns",
 								psprintf("ALTER TABLE %s %s", table,
 										 zdm_new_columns_sql(columns))));
+	foreach(lc, columns)
+	{
+		ZdmNewColumn *column = lfirst(lc);
+
+		steps = list_concat(steps, zdm_new_column_default_steps(migration->relation, column->name,
+																column->type.oid));
+	}
 	foreach(part, zdm_table_and_partitions(migration->relation))
 	{
 		foreach(lc, migration->new_columns)

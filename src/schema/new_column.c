@@ -13,13 +13,17 @@
 #include "postgres.h"
 
 #include "catalog/heap.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
+#include "catalog/step.h"
 #include "schema/new_column.h"
 #include "schema/table.h"
 #include "util/compat.h"
+#include "util/ident.h"
 
 /* For the context callback: whose type an error is in. */
 typedef struct TypeSource
@@ -89,6 +93,40 @@ type_error(void *arg)
 }
 
 /*
+ * Whether columns of the type have a default without being given one.
+ */
+static bool
+has_default(Oid type)
+{
+	return get_typtype(type) == TYPTYPE_DOMAIN && get_typdefault(type) != NULL;
+}
+
+/*
+ * The end of an ADD COLUMN after which the rows that exist hold NULL.  A
+ * domain's default they would get as well, and for a volatile one the server
+ * would write the table anew.
+ */
+const char *
+zdm_new_column_null(Oid type)
+{
+	return has_default(type) ? " DEFAULT NULL" : "";
+}
+
+/*
+ * The steps after that which leave new rows the domain's default.
+ */
+List *
+zdm_new_column_default_steps(Oid relid, const char *name, Oid type)
+{
+	if (!has_default(type))
+		return NIL;
+	return list_make1(zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
+								  "give new rows the domain's default",
+								  psprintf("ALTER TABLE %s ALTER COLUMN %s DROP DEFAULT",
+										   zdm_quote_relation(relid), quote_identifier(name))));
+}
+
+/*
  * ADD COLUMN clauses for columns (ZdmNewColumn *), for an ALTER TABLE.
  */
 char *
@@ -102,8 +140,9 @@ zdm_new_columns_sql(List *columns)
 	{
 		ZdmNewColumn *column = lfirst(lc);
 
-		appendStringInfo(&sql, "%sADD COLUMN %s %s", sql.len ? ", " : "",
-						 quote_identifier(column->name), zdm_type_text(&column->type));
+		appendStringInfo(&sql, "%sADD COLUMN %s %s%s", sql.len ? ", " : "",
+						 quote_identifier(column->name), zdm_type_text(&column->type),
+						 zdm_new_column_null(column->type.oid));
 	}
 	return sql.data;
 }

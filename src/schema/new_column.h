@@ -23,6 +23,8 @@ extern ZdmNewColumn *zdm_new_column(Relation rel, const char *name,
 									const char *type);
 extern void zdm_new_column_type(const char *column, const char *type_name,
 								ZdmType *type);
+extern const char *zdm_new_column_null(Oid type);
+extern List *zdm_new_column_default_steps(Oid relid, const char *name, Oid type);
 extern char *zdm_new_columns_sql(List *columns);
 extern TupleDesc zdm_new_columns_description(TupleDesc desc, List *columns);
 

@@ -36,6 +36,7 @@
 
 #include "catalog/step.h"
 #include "schema/depend.h"
+#include "schema/new_column.h"
 #include "schema/privilege.h"
 #include "schema/table.h"
 #include "schema/twin.h"
@@ -144,9 +145,11 @@ zdm_twin_add_steps(Relation rel, const char *column, const char *twin)
 
 	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
 								"add the second column",
-								psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s", table, name,
+								psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s%s", table, name,
 										 twin_type(attr), zdm_collation_clause(attr->attcollation),
+										 zdm_new_column_null(attr->atttypid),
 										 storage_clauses(attr, attr->atttypid, name))));
+	steps = list_concat(steps, zdm_new_column_default_steps(RelationGetRelid(rel), twin, attr->atttypid));
 	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
 	{
 		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
@@ -173,10 +176,12 @@ zdm_twin_add_typed_steps(Relation rel, const char *column, const char *twin,
 
 	steps = list_make1(zdm_step_on(RelationGetRelid(rel), ZDM_STEP_DDL, AccessExclusiveLock,
 								   "add the second column",
-								   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s",
+								   psprintf("ALTER TABLE %s ADD COLUMN %s %s%s%s%s",
 											zdm_quote_relation(RelationGetRelid(rel)), name,
 											zdm_type_text(type), zdm_collation_clause(type->collation),
+											zdm_new_column_null(type->oid),
 											storage_clauses(attr, type->oid, name))));
+	steps = list_concat(steps, zdm_new_column_default_steps(RelationGetRelid(rel), twin, type->oid));
 	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
 		steps = list_concat(steps, zdm_grant_steps(lfirst_oid(lc), list_make1(pstrdup(column)), twin));
 	return steps;

@@ -77,6 +77,8 @@ typedef struct RowUnderWay
 	TupleTableSlot *before;		/* UPDATE: the old row; INSERT: NULL */
 	TupleTableSlot *row;		/* as the rules so far have left it */
 	bool		modified;
+	AttrNumber	unfilled;		/* the first column added since the row was
+								 * stored that could not be filled; or 0 */
 	Bitmapset  *changed;		/* with several rules: what they have set */
 	Bitmapset  *settled;		/* those that follow from what was written */
 	const Bitmapset *updated_cols;	/* UPDATE: the SET list */
@@ -120,6 +122,7 @@ static bool is_written(RowUnderWay *way, const ZdmColumn *column);
 static Decision decide(RowUnderWay *way, ZdmRule *rule, Stage stage);
 static void note_settled(RowUnderWay *way, const ZdmSide *side);
 static bool apply_default(RowUnderWay *way, ZdmSide *side);
+static void note_unfilled(RowUnderWay *way, const ZdmSide *side);
 static void attempt_default(void *arg);
 static void sync_error(void *arg);
 static Decision decide_update(RowUnderWay *way, ZdmRule *rule);
@@ -136,6 +139,7 @@ static bool apply(RowUnderWay *way, ZdmSide *side);
 static void set_column(RowUnderWay *way, AttrNumber attnum, Datum value,
 					   bool isnull);
 static void form_whole(RowUnderWay *way);
+static void stay_older(RowUnderWay *way, HeapTuple tuple);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
 /*
@@ -167,7 +171,9 @@ zdm_row_sync(TriggerData *trigdata)
 	apply_rules(&way);
 	if (!update && set->has_others && !way.modified)
 		form_whole(&way);
-	return way.modified ? result_tuple(&way, tuple) : tuple;
+	if (way.unfilled > 0)
+		slot_getallattrs(way.row);
+	return way.modified || way.unfilled > 0 ? result_tuple(&way, tuple) : tuple;
 }
 
 /*
@@ -343,16 +349,30 @@ apply_default(RowUnderWay *way, ZdmSide *side)
 	ErrorData  *error;
 
 	for (int i = 0; i < side->count; i++)
-		expressions |= side->columns[i].value.state != NULL && !side->columns[i].value.constant;
+		expressions |= side->columns[i].value.expression != NULL && !side->columns[i].value.constant;
 	if (!expressions || way->before == NULL ||
 		(way->migration != NULL && strcmp(way->migration, way->rule->migration) == 0))
 		return apply(way, side);
 	if (!zdm_attempt(attempt_default, &attempt, &error))
 	{
 		FreeErrorData(error);
+		if (way->rule->kind == ZDM_RULE_FILL_OLDER)
+			note_unfilled(way, side);
 		return false;
 	}
 	return attempt.changed;
+}
+
+/*
+ * The row stays older than the column, so that the backfill knows it again.
+ */
+static void
+note_unfilled(RowUnderWay *way, const ZdmSide *side)
+{
+	AttrNumber	attnum = side->columns[0].attnum;
+
+	if (way->unfilled == 0 || attnum < way->unfilled)
+		way->unfilled = attnum;
 }
 
 static void
@@ -641,6 +661,30 @@ form_whole(RowUnderWay *way)
 }
 
 /*
+ * A row that could not be filled is to look older than the columns that it
+ * lacks.  Nobody sees a difference where it holds nothing in these.
+ */
+static void
+stay_older(RowUnderWay *way, HeapTuple tuple)
+{
+	TupleDesc	desc = RelationGetDescr(way->rel);
+	HeapTupleHeader header = tuple->t_data;
+	int			natts = way->unfilled - 1;
+	uint8		hoff = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(natts));
+
+	for (int i = natts; i < desc->natts; i++)
+		if (!way->row->tts_isnull[i] || TupleDescAttr(desc, i)->atthasmissing)
+			return;
+	/* The bitmap of NULLs gets shorter, too. */
+	memmove((char *) header + hoff, (char *) header + header->t_hoff,
+			tuple->t_len - header->t_hoff);
+	tuple->t_len -= header->t_hoff - hoff;
+	header->t_hoff = hoff;
+	HeapTupleHeaderSetNatts(header, natts);
+	HeapTupleHeaderSetDatumLength(header, tuple->t_len);
+}
+
+/*
  * The row under way as a tuple.  It was taken apart to be changed, so it is
  * formed from its values rather than from the tuple that it was.
  */
@@ -651,6 +695,8 @@ result_tuple(RowUnderWay *way, HeapTuple tuple)
 										 way->row->tts_values,
 										 way->row->tts_isnull);
 
+	if (way->unfilled > 0)
+		stay_older(way, result);
 	result->t_self = tuple->t_self;
 	result->t_tableOid = tuple->t_tableOid;
 	result->t_data->t_ctid = tuple->t_data->t_ctid;

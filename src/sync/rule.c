@@ -12,8 +12,8 @@
  * A rebuild frees the old set, unless a trigger call or a batch may be in the
  * middle of using it: then it is handed to the transaction's memory instead.
  *
- * Whoever writes needs the right to call what an expression calls, as with a
- * generated column; the check is made when the expression is compiled, so
+ * Whoever writes needs the right to call what an expression calls, where its
+ * value is needed; the check is made when the expression is made executable, so
  * each role has a set of its own where there are expressions.
  *
  * A rule whose column is gone is left out with a warning rather than raised:
@@ -65,12 +65,14 @@ static int	holds = 0;
 typedef struct Computation
 {
 	const ZdmValue *value;
+	ZdmRuleSet *set;
 	TupleTableSlot *row;
 	Datum		result;
 	bool		isnull;
 } Computation;
 
 static void compute(void *arg);
+static ExprState *executable(ZdmExpression *expression, ZdmRuleSet *set);
 static void invalidate_relation(Datum arg, Oid relid);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
 static void at_transaction_end(XactEvent event, void *arg);
@@ -84,7 +86,7 @@ static bool compile_side(Relation rel, List *names, ZdmSide *side);
 static void compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side,
 						   List *texts, const char *argument);
 static AttrNumber same_value(Node *expr, Relation rel, AttrNumber target);
-static Expr *stable_default(Relation rel, AttrNumber attnum, bool *is_volatile);
+static ZdmExpression *stable_default(Relation rel, AttrNumber attnum, bool *is_volatile);
 
 /*
  * Set up the cache and its invalidation; called once a backend.
@@ -393,7 +395,8 @@ compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side, List *texts,
 		else
 		{
 			column->value.constant = IsA(bare, Const);
-			column->value.state = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+			column->value.expression = palloc0_object(ZdmExpression);
+			column->value.expression->expr = (Expr *) expr;
 			set->has_expressions |= !column->value.constant;
 		}
 		column->value.same_as = same_value(expr, rel, column->attnum);
@@ -441,37 +444,32 @@ same_value(Node *expr, Relation rel, AttrNumber target)
 /*
  * The column's default, where each evaluation gives the same; else NULL.
  */
-static Expr *
+static ZdmExpression *
 stable_default(Relation rel, AttrNumber attnum, bool *is_volatile)
 {
 	Node	   *expr = build_column_default(rel, attnum);
+	ZdmExpression *result;
 
 	*is_volatile = expr != NULL && contain_volatile_functions(expr);
-	return *is_volatile ? NULL : (Expr *) expr;
+	if (expr == NULL || *is_volatile)
+		return NULL;
+	result = palloc0_object(ZdmExpression);
+	result->expr = (Expr *) expr;
+	return result;
 }
 
 /*
  * Compute the value that a column has by default.  Returns false where it has
- * no default, or not always the same.  Made executable only here, when it is
- * needed: a writer who names the column need not have the right to call what
- * its default calls.
+ * no default, or not always the same.
  */
 bool
 zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set, TupleTableSlot *row,
 				   Datum *value, bool *isnull)
 {
-	ZdmValue	initial = {.state = column->initial_state};
+	ZdmValue	initial = {.expression = column->initial};
 
 	if (column->initial == NULL)
 		return false;
-	if (column->initial_state == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(set->cxt);
-
-		column->initial_state = ExecInitExpr(expression_planner(column->initial), NULL);
-		MemoryContextSwitchTo(old);
-		initial.state = column->initial_state;
-	}
 	*value = zdm_value_compute(&initial, set, row, isnull);
 	return true;
 }
@@ -485,10 +483,10 @@ Datum
 zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 				  bool *isnull)
 {
-	Computation computation = {.value = value,.row = row};
+	Computation computation = {.value = value,.set = set,.row = row};
 	ErrorData  *error;
 
-	if (value->state == NULL)
+	if (value->expression == NULL)
 		return slot_getattr(row, value->source, isnull);
 	if (!value->or_null)
 		compute(&computation);
@@ -502,10 +500,31 @@ zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
 	return computation.result;
 }
 
+/*
+ * Make an expression executable: checked for the set's role, and planned under
+ * the same search_path whoever comes first.
+ */
+static ExprState *
+executable(ZdmExpression *expression, ZdmRuleSet *set)
+{
+	MemoryContext old;
+	ZdmIdentity saved;
+
+	if (expression->state != NULL)
+		return expression->state;
+	zdm_pin_path(&saved);
+	old = MemoryContextSwitchTo(set->cxt);
+	expression->state = ExecInitExpr(expression_planner(expression->expr), NULL);
+	MemoryContextSwitchTo(old);
+	zdm_unbecome(&saved);
+	return expression->state;
+}
+
 static void
 compute(void *arg)
 {
 	Computation *computation = arg;
+	ExprState  *state = executable(computation->value->expression, computation->set);
 
 	/*
 	 * In the caller's memory, and in a context on the stack: an expression
@@ -517,11 +536,10 @@ compute(void *arg)
 		.type = T_ExprContext,
 		.ecxt_scantuple = computation->row,
 		.ecxt_per_tuple_memory = CurrentMemoryContext,
-		.ecxt_per_query_memory = GetMemoryChunkContext(computation->value->state),
+		.ecxt_per_query_memory = GetMemoryChunkContext(state),
 		.caseValue_isNull = true,
 		.domainValue_isNull = true,
 	};
 
-	computation->result = ExecEvalExpr(computation->value->state, &context,
-									   &computation->isnull);
+	computation->result = ExecEvalExpr(state, &context, &computation->isnull);
 }

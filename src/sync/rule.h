@@ -15,15 +15,25 @@
 #include "catalog/sync_rule.h"
 
 /*
+ * An expression.  Whoever needs no value of it need not have the right to call
+ * what it calls.
+ */
+typedef struct ZdmExpression
+{
+	Expr	   *expr;
+	ExprState  *state;			/* made on first use */
+} ZdmExpression;
+
+/*
  * How one column's value is made from the other side.  Most are a plain copy
- * of one column; then source is its number and state is NULL.
+ * of one column; then source is its number and expression is NULL.
  */
 typedef struct ZdmValue
 {
 	AttrNumber	source;
-	ExprState  *state;
+	ZdmExpression *expression;
 	bool		or_null;		/* NULL where the expression fails */
-	bool		constant;		/* the state's, which cannot fail */
+	bool		constant;		/* the expression's, which cannot fail */
 	AttrNumber	same_as;		/* the column that it equals, of the same type
 								 * but for domains; or 0 */
 } ZdmValue;
@@ -38,8 +48,7 @@ typedef struct ZdmColumn
 	bool		notnull;
 	ZdmValue	value;			/* from the other side */
 	bool		volatile_default;
-	Expr	   *initial;		/* its own default, where that is stable */
-	ExprState  *initial_state;	/* made on first use */
+	ZdmExpression *initial;		/* its own default, where that is stable */
 	Oid			statement_relid;	/* cache: where the column has number ... */
 	AttrNumber	statement_attnum;
 } ZdmColumn;

@@ -7,7 +7,7 @@
 # of a change is the longest time for which one transaction was seen with such a
 # lock; nobody else uses the table.
 
-read -ra COLUMNS_CHANGES <<< "${COLUMNS_CHANGES:-default volatile mandatory set_not_null drop_not_null drop_column}"
+read -ra COLUMNS_CHANGES <<< "${COLUMNS_CHANGES:-default volatile mandatory set_not_null drop_not_null drop_column drop_table}"
 
 columns_title()
 {
@@ -18,6 +18,7 @@ columns_title()
 		set_not_null) echo "make a column mandatory, a tenth of the rows NULL" ;;
 		drop_not_null) echo "make a column optional, and go back" ;;
 		drop_column) echo "drop a mandatory column with an index" ;;
+		drop_table) echo "drop the table" ;;
 	esac
 }
 
@@ -79,6 +80,11 @@ columns_zdm()
 			bench_psql columns -o /dev/null -c "SELECT zdm.contract('old1', '1 day')"
 			bench_psql columns -o /dev/null -c "SELECT zdm.contract('old1', '0')"
 			;;
+		drop_table)
+			bench_psql columns -o /dev/null -c "SELECT zdm.drop_table('$COLUMNS_TABLE', 'gone')"
+			bench_psql columns -o /dev/null -c "SELECT zdm.contract('gone', '1 day')"
+			bench_psql columns -o /dev/null -c "SELECT zdm.contract('gone', '0')"
+			;;
 	esac
 }
 
@@ -102,19 +108,22 @@ columns_plain()
 			bench_psql columns -c "ALTER TABLE users ALTER COLUMN code SET NOT NULL"
 			;;
 		drop_column) bench_psql columns -c "ALTER TABLE users DROP COLUMN old2" ;;
+		drop_table) bench_psql columns -c "DROP TABLE $COLUMNS_TABLE" ;;
 	esac
 }
 
+# By its oid: a dropped table has no name to ask for.
 columns_start_sampler()
 {
 	bench_psql columns -c "TRUNCATE samples, stop"
-	PGAPPNAME=sampler bench_psql columns <<-'END' &
+	PGAPPNAME=sampler bench_psql columns -o /dev/null -v table="$COLUMNS_TABLE" <<-'END' &
+		SELECT set_config('bench.relation', :'table'::regclass::oid::text, false);
 		DO $$
 		BEGIN
 			WHILE NOT EXISTS (SELECT FROM columns.stop) LOOP
 				INSERT INTO columns.samples
 				SELECT clock_timestamp(), l.virtualtransaction FROM pg_locks l
-				 WHERE l.relation = 'columns.users'::regclass AND l.granted
+				 WHERE l.relation = current_setting('bench.relation')::oid AND l.granted
 				   AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
 				PERFORM pg_sleep(0.001);
 			END LOOP;
@@ -135,7 +144,11 @@ columns_stop_sampler()
 
 columns_run()
 {
-	local change=$1 side=$2 from to
+	local change=$1 side=$2 from to COLUMNS_TABLE=users
+	if [ "$change" = drop_table ]; then
+		COLUMNS_TABLE=copy
+		bench_psql columns -c "CREATE TABLE copy AS TABLE users"
+	fi
 	columns_start_sampler
 	from=$(stats_now)
 	"columns_$side" "$change"

@@ -164,6 +164,15 @@ SELECT zdm.drop_table('logs');
 SELECT zdm.contract('drop_logs');
 RESET client_min_messages;
 
+-- published
+RESET SESSION AUTHORIZATION;
+SET client_min_messages = error;	-- wal_level
+CREATE PUBLICATION regress_zdm_table FOR TABLE zdm_drop_table.users;
+RESET client_min_messages;
+SELECT description FROM zdm.explain($$zdm.drop_table('zdm_drop_table.users')$$) WHERE description LIKE '%published%';
+DROP PUBLICATION regress_zdm_table;
+SET SESSION AUTHORIZATION regress_zdm_drop_table;
+
 -- dropped by hand meanwhile
 SELECT zdm.drop_table('users');
 ALTER TABLE users RENAME TO people;
