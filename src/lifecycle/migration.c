@@ -562,12 +562,17 @@ lock_tables(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
 
 /*
  * Run the steps of a phase, and record them.  The time that the locks took
- * is the first step's.
+ * is the first step's.  Whatever a step has to wait for besides, the row of a
+ * catalog or another object, it may keep the table's users waiting no longer
+ * than zdm.lock_wait.
  */
 static void
 run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
 		  int64 lock_wait_ms)
 {
+	int			level = NewGUCNestLevel();
+
+	zdm_set_config("lock_timeout", psprintf("%d", zdm_lock_wait), GUC_ACTION_SAVE);
 	zdm_own_ddl = true;
 	PG_TRY();
 	{
@@ -578,6 +583,7 @@ run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
 		zdm_own_ddl = false;
 	}
 	PG_END_TRY();
+	AtEOXact_GUC(false, level);
 }
 
 static void

@@ -38,6 +38,7 @@
 #include "schema/twin.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
+#include "schema/twin_key.h"
 #include "schema/twin_limits.h"
 #include "schema/twin_promote.h"
 #include "sync/expression.h"
@@ -47,14 +48,20 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
+/* The argument that keeps what a change in place has replaced. */
+#define OLD_TYPE "_old_type"
+
 static void check_arguments(ZdmMigration *migration);
 static void check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type);
+static void check_referring(ZdmMigration *migration);
 static void refuse(ZdmMigration *migration, List *objects);
+static char *lines(List *objects);
 static ZdmSyncRule *make_rule(ZdmMigration *migration, Relation rel,
 							  ZdmPair *pair, const ZdmType *type);
 static Node *conversion(TupleDesc desc, const char *column, const ZdmType *from,
 						const ZdmType *to, const char *argument, AttrNumber target);
 static bool recreates_views(ZdmMigration *migration);
+static List *change_back(ZdmMigration *migration);
 
 /* The one name that both versions use. */
 static char *
@@ -128,10 +135,16 @@ check(ZdmMigration *migration, Relation rel)
 		zdm_type_changes_in_place(rel, column_name(migration), &type) &&
 		!zdm_column_is_used(RelationGetRelid(rel), column_name(migration)))
 	{
+		ZdmType		old;
+
+		zdm_type_of(rel, column_name(migration), &old);
+		if (zdm_argument(migration, OLD_TYPE) == NULL)
+			zdm_set_argument(migration, OLD_TYPE, zdm_type_text(&old));
 		zdm_check_free_columns(migration->relation, list_make1(column_name(migration)));
 		return;
 	}
 
+	check_referring(migration);
 	columns = zdm_columns_with_referencing(migration->relation, column_name(migration), &type);
 	foreach(lc, columns)
 	{
@@ -207,22 +220,50 @@ check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type)
 	table_close(rel, AccessShareLock);
 }
 
+/*
+ * up and down are over the one column's name and its table's other columns;
+ * what refers to it would need expressions of its own, which give the same.
+ */
 static void
-refuse(ZdmMigration *migration, List *objects)
+check_referring(ZdmMigration *migration)
+{
+	List	   *keys;
+
+	if (zdm_argument(migration, "up") == NULL && zdm_argument(migration, "down") == NULL)
+		return;
+	keys = zdm_referring_keys(migration->relation, column_name(migration));
+	if (keys == NIL)
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			errmsg("up and down cannot be given for column \"%s\" of table \"%s\", to which foreign keys refer",
+				   column_name(migration), zdm_relation_label(migration->relation)),
+			errdetail("%s", lines(keys)),
+			errhint("Leave both out, so that all columns are converted by the cast, or drop the foreign keys for the time of the migration."));
+}
+
+static char *
+lines(List *objects)
 {
 	StringInfoData list;
 	ListCell   *lc;
 
-	if (objects == NIL)
-		return;
 	initStringInfo(&list);
 	foreach(lc, objects)
 		appendStringInfo(&list, "%s%s", list.len ? "\n" : "", (char *) lfirst(lc));
+	return list.data;
+}
+
+static void
+refuse(ZdmMigration *migration, List *objects)
+{
+	if (objects == NIL)
+		return;
 	ereport(ERROR,
 			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			errmsg("the type of column \"%s\" of table \"%s\" cannot be changed with what hangs on it",
 				   column_name(migration), zdm_relation_label(migration->relation)),
-			errdetail("%s", list.data),
+			errdetail("%s", lines(objects)),
 			errhint("Drop these for the time of the migration, or change them as the lines say."));
 }
 
@@ -438,10 +479,30 @@ finish(ZdmMigration *migration)
 	return in_place(migration) ? NIL : drop_steps(migration);
 }
 
+/*
+ * The way back of a change in place, where it is one, too.
+ */
 static List *
-rollback(ZdmMigration *migration)
+change_back(ZdmMigration *migration)
 {
-	if (in_place(migration))
+	const char *old = zdm_argument(migration, OLD_TYPE);
+	Relation	rel = table_open(migration->relation, AccessShareLock);
+	List	   *steps = NIL;
+	ZdmType		type;
+	ZdmIdentity saved;
+
+	if (old != NULL)
+	{
+		zdm_pin_path(&saved);
+		zdm_type_parse(old, &type);
+		zdm_unbecome(&saved);
+		zdm_type_keep_collation(rel, column_name(migration), &type);
+		if (zdm_type_changes_in_place(rel, column_name(migration), &type) &&
+			!zdm_column_is_used(migration->relation, column_name(migration)))
+			steps = zdm_retype_steps(rel, column_name(migration), &type);
+	}
+	table_close(rel, AccessShareLock);
+	if (steps == NIL)
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("the type of column \"%s\" was changed at once, and is not changed back by zdm",
@@ -449,6 +510,14 @@ rollback(ZdmMigration *migration)
 				errdetail("The old type may not hold what has been written since."),
 				errhint("SELECT zdm.contract(%s); ends the migration. Change the column back by another zdm.change_column_type.",
 						quote_literal_cstr(migration->name)));
+	return steps;
+}
+
+static List *
+rollback(ZdmMigration *migration)
+{
+	if (in_place(migration))
+		return change_back(migration);
 	if (migration->state == ZDM_CONTRACTED)
 		return list_concat(zdm_sync_remove_steps(migration),
 						   zdm_promote_steps(migration->id, pairs(migration), false,
@@ -524,7 +593,7 @@ notes(ZdmMigration *migration, Relation rel)
 
 	new_type(migration, &type);
 	if (in_place(migration))
-		return list_make1(zdm_note(false, "the server changes the type of column %s without reading the table: it is done at once, and not undone by zdm.rollback",
+		return list_make1(zdm_note(false, "the server changes the type of column %s without reading the table: it is done at once, and zdm.rollback undoes it only where the way back needs no more",
 								   name));
 	foreach(lc, migration->rules)
 	{

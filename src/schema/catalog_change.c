@@ -23,8 +23,10 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
@@ -32,6 +34,7 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -49,6 +52,7 @@ static void make_unique(ZdmStep *step);
 static void set_primary(Oid relid, const char *name, bool primary);
 static void move_identity(ZdmStep *step);
 static void recompile(ZdmStep *step);
+static bool lock_function(Relation functions, HeapTuple tuple);
 static void move_sequence(Oid sequence, Oid relid, AttrNumber to);
 
 bool
@@ -211,8 +215,34 @@ recompile(ZdmStep *step)
 		HeapTuple	tuple = SearchSysCacheCopy1(PROCOID,
 												ObjectIdGetDatum((Oid) strtoul(lfirst(lc), NULL, 10)));
 
-		if (HeapTupleIsValid(tuple))
+		if (HeapTupleIsValid(tuple) && lock_function(functions, tuple))
 			CatalogTupleUpdate(functions, &tuple->t_self, tuple);
 	}
 	table_close(functions, RowExclusiveLock);
+}
+
+/*
+ * Lock a function's row, without waiting, as everybody else waits for the
+ * table by now.  Returns false where another transaction has just written or
+ * dropped it, which is as good.
+ */
+static bool
+lock_function(Relation functions, HeapTuple tuple)
+{
+	HeapTupleData row = {.t_self = tuple->t_self};
+	TM_FailureData failure;
+	Buffer		buffer;
+	TM_Result	result = heap_lock_tuple(functions, &row, GetCurrentCommandId(true),
+										 LockTupleNoKeyExclusive, LockWaitSkip, false,
+										 &buffer, &failure);
+
+	ReleaseBuffer(buffer);
+	if (result == TM_WouldBlock)
+		ereport(ERROR,
+				errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				errmsg("function \"%s\" is being changed by another transaction",
+					   NameStr(((Form_pg_proc) GETSTRUCT(tuple))->proname)),
+				errdetail("Its source has the column's name, so that sessions must compile it anew when the column changes its type."),
+				errhint("Nothing was changed. End or wait for that transaction and run the same call again."));
+	return result == TM_Ok;
 }

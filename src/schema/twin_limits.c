@@ -33,6 +33,7 @@
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_index.h"
+#include "schema/twin_key.h"
 #include "schema/twin_limits.h"
 #include "sync/expression.h"
 #include "util/compat.h"
@@ -178,7 +179,7 @@ zdm_promote_limits(List *pairs, const ZdmType *type, bool recreate_views)
 		result = constraint_limits(rel, pairs, type, result);
 		table_close(rel, AccessShareLock);
 	}
-	return foreign_key_limits(pairs, result);
+	return zdm_key_operator_limits(pairs, type, foreign_key_limits(pairs, result));
 }
 
 /*
@@ -423,8 +424,7 @@ constraint_limits(Relation rel, List *pairs, const ZdmType *type, List *result)
 }
 
 /*
- * Foreign keys that have no twin: of partitioned tables, with SET DEFAULT, and
- * those whose two sides would not be comparable.
+ * Foreign keys that have no twin: of partitioned tables, and with SET DEFAULT.
  */
 static List *
 foreign_key_limits(List *pairs, List *result)

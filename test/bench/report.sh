@@ -117,6 +117,9 @@ report_side_name()
 		split_again) echo "the same once more: the noise of this run" ;;
 		split_old) echo "**zdm**, the old column set" ;;
 		split_new) echo "**zdm**, both new columns set" ;;
+		type_both) echo "**both columns set by the statement**, no trigger" ;;
+		type_again) echo "the same once more: the noise of this run" ;;
+		type_zdm) echo "**zdm**, the column set" ;;
 		one_update) echo "one UPDATE of the whole table" ;;
 		by_key) echo "batches of 1,000 by primary key" ;;
 		zdm_backfill) echo "**zdm.backfill**" ;;
@@ -187,6 +190,7 @@ report_targets()
 	if bench_wanted growth; then report_targets_growth; fi
 	if bench_wanted stall; then report_targets_stall; fi
 	if bench_wanted columns; then report_targets_columns; fi
+	if bench_wanted types; then report_targets_types; fi
 	if bench_wanted views; then report_targets_views; fi
 }
 
@@ -445,5 +449,6 @@ report_write()
 	if bench_wanted growth; then report_growth; fi
 	if bench_wanted stall; then report_stall; fi
 	if bench_wanted columns; then report_columns; fi
+	if bench_wanted types; then report_types; fi
 	if bench_wanted views; then report_views; fi
 }

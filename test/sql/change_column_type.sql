@@ -157,6 +157,18 @@ SELECT tableoid::regclass, day, n FROM logs ORDER BY day;
 \d logs
 \d logs_21
 
+-- a change in place goes back where that is one, too
+SET client_min_messages = warning;
+CREATE TABLE free_text (a text, b varchar(5));
+INSERT INTO free_text VALUES ('one', 'two');
+SELECT zdm.change_column_type('free_text', 'a', 'varchar', migration => 'a');
+SELECT zdm.change_column_type('free_text', 'b', 'varchar(9)', migration => 'b');
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'free_text'::regclass AND attnum > 0 ORDER BY 1;
+SELECT zdm.rollback('a');
+SELECT zdm.rollback('b');
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'free_text'::regclass AND attnum > 0 ORDER BY 1;
+SELECT zdm.contract('b');
+
 SET client_min_messages = error;
 DROP SCHEMA zdm_change_type CASCADE;
 DROP OWNED BY regress_zdm_change_reader;

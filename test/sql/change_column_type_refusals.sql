@@ -56,6 +56,24 @@ CREATE TABLE holder (x t);
 SELECT zdm.change_column_type('t', 'j', 'jsonb');
 DROP TABLE holder;
 
+-- foreign keys: expressions for what refers to the column, and types that
+-- cannot be compared
+CREATE TABLE parents (id int PRIMARY KEY, code text UNIQUE, small smallint UNIQUE);
+CREATE TABLE children (
+    parent int CONSTRAINT children_parent REFERENCES parents,
+    code varchar CONSTRAINT children_code REFERENCES parents (code),
+    small int CONSTRAINT children_small REFERENCES parents (small));
+SELECT zdm.change_column_type('parents', 'id', 'bigint', up => 'id + 1');
+SELECT zdm.change_column_type('parents', 'id', 'bigint', down => 'id');
+SELECT zdm.change_column_type('children', 'parent', 'text');
+SELECT zdm.change_column_type('children', 'parent', 'numeric');
+SELECT zdm.change_column_type('children', 'code', 'bytea', 'code::bytea', 'encode(code, ''escape'')');
+SELECT zdm.change_column_type('children', 'parent', 'bigint', up => 'parent', migration => 'children');
+SELECT zdm.rollback('children');
+SELECT zdm.change_column_type('children', 'small', 'bigint', migration => 'children');
+SELECT zdm.rollback('children');
+SELECT zdm.change_column_type('parents', 'id', 'uuid', migration => 'parents');
+
 -- partition keys
 CREATE TABLE parted (day date, n int) PARTITION BY RANGE (day);
 SELECT zdm.change_column_type('parted', 'day', 'timestamp');

@@ -110,6 +110,21 @@ my %merge = (
 	migration => 'merge_:t_into_label',
 	plain => 'ALTER TABLE :t ADD COLUMN label text, DROP COLUMN title, DROP COLUMN name');
 
+# One name, which changes its type.
+my %retyped = (
+	%rename,
+	name => 'a column that changes its type',
+	new => 'name',
+	create => q(
+		CREATE TABLE :t (
+			id int PRIMARY KEY,
+			hits int NOT NULL DEFAULT 0,
+			name text CHECK (name <> ''));
+		CREATE INDEX ON :t (name)),
+	expand => q(zdm.change_column_type(':t', 'name', 'varchar(200)', up => 'name', down => 'name', migration => 'retype_:t')),
+	migration => 'retype_:t',
+	plain => 'ALTER TABLE :t ALTER name TYPE varchar(200)');
+
 # Columns that are filled.  Both versions write the same one; of the rows that
 # exist, half hold NULL in it.
 my %mandatory = (
@@ -193,6 +208,7 @@ ZdmHarness->new(
 	scenarios => [
 		\%plain, \%wide, \%partitioned, \%expression, \%split, \%merge,
 		\%mandatory, \%added, \%dropped,
-		\%renamed, \%renamed_last, \%two_names ])->run;
+		\%renamed, \%renamed_last, \%two_names,
+		\%retyped ])->run;
 
 done_testing();

@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * twin_key.h
+ *	  Foreign keys of a column whose type changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SCHEMA_TWIN_KEY_H
+#define ZDM_SCHEMA_TWIN_KEY_H
+
+#include "schema/retype.h"
+#include "schema/twin_constraint.h"
+
+extern List *zdm_referring_keys(Oid relid, const char *column);
+extern List *zdm_key_operator_limits(List *pairs, const ZdmType *type, List *result);
+
+#endif							/* ZDM_SCHEMA_TWIN_KEY_H */
