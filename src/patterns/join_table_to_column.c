@@ -212,7 +212,14 @@ check(ZdmMigration *migration, Relation target)
 	rule->referencing = OidIsValid(to_target->constraint);
 	add_further_columns(migration, join, rule);
 	foreach(lc, rule->first_keys)
+	{
+		char	   *key = list_nth(rule->second_keys, foreach_current_index(lc));
+
 		zdm_check_mirrored_column(target, lfirst(lc));
+		zdm_check_mirrored_types(rule->first, lfirst(lc), rule->second, key,
+								 psprintf("Give both the same type: ALTER TABLE %s ALTER COLUMN %s TYPE ...;",
+										  zdm_quote_relation(rule->second), quote_identifier(key)));
+	}
 	foreach(lc, rule->first_columns)
 	{
 		zdm_check_new_column(target, lfirst(lc));
