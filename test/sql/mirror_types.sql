@@ -53,6 +53,8 @@ SET SESSION AUTHORIZATION regress_zdm_types_join;
 CREATE TABLE used (user_id int NOT NULL, voucher_id hostile NOT NULL UNIQUE);
 RESET SESSION AUTHORIZATION;
 SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', target_columns => '{voucher_id}', value_columns => '{user_id}', migration => 'm');
+GRANT SELECT ON used TO regress_zdm_types_target;
+SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', target_columns => '{voucher_id}', value_columns => '{user_id}', migration => 'm');
 
 DROP SCHEMA zdm_mirror_types CASCADE;
 DROP ROLE regress_zdm_types_target, regress_zdm_types_join;
