@@ -403,6 +403,9 @@ notes(ZdmMigration *migration, Relation rel)
 							  zdm_quote_relation(migration->relation), quote_identifier(column),
 							  strcmp(rule->first_by, "desc") == 0 ? "last" : "first"));
 	result = lappend(result,
+					 zdm_note(false, "TRUNCATE of %s fails unless it names %s as well or has CASCADE: the join table refers to it",
+							  zdm_quote_relation(migration->relation), zdm_mirror_second_name(rule)));
+	result = lappend(result,
 					 zdm_note(false, "rollback is refused as long as there are several rows for one of table %s",
 							  zdm_quote_relation(migration->relation)));
 	result = lappend(result,

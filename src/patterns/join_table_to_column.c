@@ -23,6 +23,8 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -158,6 +160,14 @@ add_further_columns(ZdmMigration *migration, Relation join, ZdmMirrorRule *rule)
 			rule->second_columns = lappend(rule->second_columns, column);
 			rule->first_columns = lappend(rule->first_columns, name);
 		}
+		else if (attr->attnotnull && !attr->atthasdef && !attr->attidentity)
+			ereport(ERROR,
+					errcode(ERRCODE_NOT_NULL_VIOLATION),
+					errmsg("column \"%s\" of join table \"%s\" is NOT NULL and has no default", column,
+						   RelationGetRelationName(join)),
+					errdetail("What the new version writes could not be inserted there."),
+					errhint("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL;",
+							zdm_quote_relation(RelationGetRelid(join)), quote_identifier(column)));
 	}
 	if (lost != NIL)
 		ereport(ERROR,
@@ -166,6 +176,26 @@ add_further_columns(ZdmMigration *migration, Relation join, ZdmMirrorRule *rule)
 					   RelationGetRelationName(join)),
 				errhint("Say under which name a column moves along, or null where it may go: columns => '{\"%s\": \"%s\"}'.",
 						(char *) linitial(lost), (char *) linitial(lost)));
+}
+
+/*
+ * What TRUNCATE of one table leaves in the other is looked for as that one's
+ * owner.
+ */
+static void
+check_owner(Relation table, Relation other)
+{
+	Oid			owner = other->rd_rel->relowner;
+
+	if (pg_class_aclcheck(RelationGetRelid(table), owner, ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("the owner of table \"%s\" may not read table \"%s\"",
+					   RelationGetRelationName(other), RelationGetRelationName(table)),
+				errdetail("TRUNCATE of the one could not empty the other."),
+				errhint("GRANT SELECT ON TABLE %s TO %s;",
+						zdm_quote_relation(RelationGetRelid(table)),
+						quote_identifier(GetUserNameFromId(owner, false))));
 }
 
 static void
@@ -183,6 +213,7 @@ check(ZdmMigration *migration, Relation target)
 	zdm_check_table(target);
 	zdm_check_table(join);
 	zdm_check_join_table(join, target, migration->id);
+	check_owner(join, target);
 	to_target = zdm_find_reference(join, target, zdm_argument(migration, "target_columns"),
 								   "target_columns", NULL);
 	to_value = zdm_find_reference(join, NULL, zdm_argument(migration, "value_columns"),
@@ -210,9 +241,18 @@ check(ZdmMigration *migration, Relation target)
 	rule->second_columns = list_copy(to_value->columns);
 	rule->optional = list_length(rule->first_columns);
 	rule->referencing = OidIsValid(to_target->constraint);
+	if (!rule->referencing)
+		check_owner(target, join);
 	add_further_columns(migration, join, rule);
 	foreach(lc, rule->first_keys)
+	{
+		char	   *key = list_nth(rule->second_keys, foreach_current_index(lc));
+
 		zdm_check_mirrored_column(target, lfirst(lc));
+		zdm_check_mirrored_types(rule->first, lfirst(lc), rule->second, key,
+								 psprintf("Give both the same type: ALTER TABLE %s ALTER COLUMN %s TYPE ...;",
+										  zdm_quote_relation(rule->second), quote_identifier(key)));
+	}
 	foreach(lc, rule->first_columns)
 	{
 		zdm_check_new_column(target, lfirst(lc));
@@ -439,6 +479,10 @@ notes(ZdmMigration *migration, Relation target)
 	result = lappend(result,
 					 zdm_note(false, "TRUNCATE of %s sets the column NULL in all rows, in the same statement",
 							  zdm_quote_relation(rule->second)));
+	if (list_length(migration->others) > 1)
+		result = lappend(result,
+						 zdm_note(false, "TRUNCATE of %s fails unless it names %s as well, and with CASCADE empties that table, too: the new column refers to it",
+								  zdm_quote_relation(lsecond_oid(migration->others)), table));
 	result = lappend(result,
 					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
 	return lappend(result,

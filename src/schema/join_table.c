@@ -9,11 +9,13 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -527,6 +529,31 @@ zdm_constraint_description(Oid constraint)
 }
 
 /*
+ * Whether a value of one column may become one of the other: without a cast,
+ * or by one of the server's own.  It happens as the owner of the table that is
+ * written, who must not run what the other table's owner has made a cast.
+ */
+void
+zdm_check_mirrored_types(Oid a, const char *a_column, Oid b, const char *b_column,
+						 const char *hint)
+{
+	Oid			a_type = getBaseType(get_atttype(a, get_attnum(a, a_column)));
+	Oid			b_type = getBaseType(get_atttype(b, get_attnum(b, b_column)));
+
+	if (a_type == b_type ||
+		(a_type < FirstNormalObjectId && b_type < FirstNormalObjectId) ||
+		(IsBinaryCoercible(a_type, b_type) && IsBinaryCoercible(b_type, a_type)))
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_DATATYPE_MISMATCH),
+			errmsg("column \"%s\" of table \"%s\" is of type %s, and column \"%s\" of table \"%s\" of type %s",
+				   a_column, get_rel_name(a), format_type_be(a_type),
+				   b_column, get_rel_name(b), format_type_be(b_type)),
+			errdetail("They are kept in sync, and nobody's own cast is run for it."),
+			errhint("%s", hint));
+}
+
+/*
  * Raise an error where somebody's ALTER TABLE has taken what a mirror rule
  * needs.
  */
@@ -555,6 +582,9 @@ zdm_guard_mirror(ZdmMigration *migration)
 							   get_rel_name(a <= 0 ? rule->first : rule->second), migration->name),
 						errhint("Finish the migration first, or SELECT zdm.rollback(%s);",
 								quote_literal_cstr(migration->name)));
+			zdm_check_mirrored_types(rule->first, lfirst(first), rule->second, lfirst(second),
+									 psprintf("Finish the migration first, or SELECT zdm.rollback(%s);",
+											  quote_literal_cstr(migration->name)));
 		}
 	}
 }

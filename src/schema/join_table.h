@@ -34,6 +34,8 @@ extern char *zdm_join_reference_sql(ZdmReference *reference, List *columns);
 extern char *zdm_constraint_description(Oid constraint);
 extern List *zdm_primary_key_columns(Relation rel);
 extern bool zdm_is_index_on(Relation rel, List *columns, const char *description);
+extern void zdm_check_mirrored_types(Oid a, const char *a_column, Oid b,
+									 const char *b_column, const char *hint);
 extern void zdm_guard_mirror(ZdmMigration *migration);
 
 #endif							/* ZDM_SCHEMA_JOIN_TABLE_H */

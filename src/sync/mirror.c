@@ -40,6 +40,7 @@
 #include "postgres.h"
 
 #include "access/sysattr.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "nodes/bitmapset.h"
 #include "utils/builtins.h"
@@ -57,6 +58,7 @@ typedef struct Change
 	ZdmMirror  *mirror;
 	ZdmMirrorRow *before;
 	ZdmMirrorRow *after;
+	bool		rewritten;		/* our trigger has fired for after already */
 } Change;
 
 /* A transaction that has written rows of a second table before the first's. */
@@ -64,6 +66,8 @@ static TransactionId early = InvalidTransactionId;
 
 static void fire_after_row(TriggerData *trigdata);
 static bool moved(Change *change);
+static bool take_newest(TriggerData *trigdata, TupleTableSlot *slot,
+						TupleTableSlot **newest);
 static void first_changed(Change *change);
 static void optional_changed(Change *change);
 static void several_changed(Change *change, bool was, bool is, bool same_key);
@@ -102,25 +106,30 @@ fire_after_row(TriggerData *trigdata)
 {
 	ZdmMirrorSet *set = zdm_mirrors_get(trigdata->tg_relation);
 	int			held = zdm_mirrors_hold();
+	TupleTableSlot *before = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? NULL
+		: trigdata->tg_trigslot;
+	TupleTableSlot *after = TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) ? NULL
+		: TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newslot
+		: trigdata->tg_trigslot;
+	bool		copied = after != NULL && take_newest(trigdata, after, &after);
 
-	for (int i = 0; i < set->count; i++)
+	for (int i = 0; i < set->count && (before != NULL || after != NULL); i++)
 	{
 		ZdmMirror  *mirror = &set->mirrors[i];
-		ZdmMirrorRow first,
-					second;
-		Change		change = {.trigdata = trigdata,.mirror = mirror};
+		ZdmMirrorRow old,
+					new;
+		Change		change = {.trigdata = trigdata,.mirror = mirror,.rewritten = copied};
 
-		zdm_mirror_take(mirror, trigdata->tg_trigslot, &first);
-		if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		if (before != NULL)
 		{
-			zdm_mirror_take(mirror, trigdata->tg_newslot, &second);
-			change.before = &first;
-			change.after = &second;
+			zdm_mirror_take(mirror, before, &old);
+			change.before = &old;
 		}
-		else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-			change.after = &first;
-		else
-			change.before = &first;
+		if (after != NULL)
+		{
+			zdm_mirror_take(mirror, after, &new);
+			change.after = &new;
+		}
 		if (zdm_mirror_is_echo(mirror, change.before, change.after))
 			continue;
 		if (mirror->own != NULL && moved(&change))
@@ -130,6 +139,8 @@ fire_after_row(TriggerData *trigdata)
 		else
 			second_changed(&change);
 	}
+	if (copied)
+		ExecDropSingleTupleTableSlot(after);
 	zdm_mirrors_release(held);
 }
 
@@ -158,6 +169,33 @@ moved(Change *change)
 		zdm_mirror_do(mirror, ZDM_MIRROR_SET, &now, NULL) == 0)
 		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, &now, NULL);
 	return true;
+}
+
+/*
+ * The row as it is by now: a trigger of the application's that fired before us
+ * may have written it again, and what we did for that must not be undone.
+ * newest is the slot itself, or one of the caller's to drop, for which true is
+ * returned; or NULL where the row has gone.
+ */
+static bool
+take_newest(TriggerData *trigdata, TupleTableSlot *slot, TupleTableSlot **newest)
+{
+	Relation	rel = trigdata->tg_relation;
+	ItemPointerData tid = slot->tts_tid;
+	TableScanDesc scan;
+
+	*newest = slot;
+	if (!ItemPointerIsValid(&tid) || table_tuple_satisfies_snapshot(rel, slot, SnapshotSelf))
+		return false;
+	scan = table_beginscan_tid(rel, SnapshotSelf);
+	table_tuple_get_latest_tid(scan, &tid);
+	table_endscan(scan);
+	*newest = table_slot_create(rel, NULL);
+	if (table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, *newest))
+		return true;
+	ExecDropSingleTupleTableSlot(*newest);
+	*newest = NULL;
+	return false;
 }
 
 static void
@@ -259,7 +297,7 @@ several_changed(Change *change, bool was, bool is, bool same_key)
 static void
 put(Change *change, bool may_exist)
 {
-	if ((may_exist || zdm_mirror_is_nested(change->mirror)) &&
+	if ((may_exist || change->rewritten || zdm_mirror_is_nested(change->mirror)) &&
 		zdm_mirror_do(change->mirror, ZDM_MIRROR_SET, change->after, NULL) > 0)
 		return;
 	zdm_mirror_do(change->mirror, ZDM_MIRROR_INSERT, change->after, NULL);

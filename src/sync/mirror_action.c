@@ -62,6 +62,7 @@ static void execute(ZdmMirror *mirror, ZdmMirrorAction action,
 static void look(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 				 Snapshot snapshot);
 static SPIPlanPtr get_plan(ZdmMirror *mirror, ZdmMirrorAction action);
+static bool is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to);
 static Oid	target_of(const ZdmMirror *mirror, ZdmMirrorAction action);
 static bool same_rule(const ZdmMirror *a, const ZdmMirror *b);
 static void action_error(void *arg);
@@ -288,17 +289,17 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 		case ZDM_MIRROR_INSERT:
 		case ZDM_MIRROR_ADD:
 			return after != NULL &&
-				zdm_mirror_same(mirror, after, running->row, 0, mirror->count);
+				is_what_we_gave(mirror, after, mirror->count);
 		case ZDM_MIRROR_DELETE:
 		case ZDM_MIRROR_REMOVE:
 			return after == NULL &&
-				zdm_mirror_same(mirror, before, running->row, 0, mirror->keys);
+				is_what_we_gave(mirror, before, mirror->keys);
 		case ZDM_MIRROR_SHOW:
 			return after != NULL &&
-				zdm_mirror_same(mirror, after, running->row, 0, mirror->keys);
+				is_what_we_gave(mirror, after, mirror->keys);
 		case ZDM_MIRROR_CLEAR:
 			if (after == NULL ||
-				!zdm_mirror_same(mirror, after, running->row, 0, mirror->keys))
+				!is_what_we_gave(mirror, after, mirror->keys))
 				return false;
 			break;
 		case ZDM_MIRROR_EMPTY:
@@ -316,6 +317,26 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Whether columns [0, to) have what the running action gave them.  Its row has
+ * the other table's types; where those are stored otherwise, the answer is no,
+ * and the write comes back to a row that has these values already.
+ */
+static bool
+is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to)
+{
+	for (int i = 0; i < to; i++)
+	{
+		const ZdmMirrorColumn *column = &mirror->columns[i];
+		const ZdmMirrorColumn *given = &running->mirror->columns[i];
+
+		if (column->typbyval != given->typbyval ||
+			(!column->typbyval && column->typlen != given->typlen))
+			return false;
+	}
+	return zdm_mirror_same(mirror, row, running->row, 0, to);
 }
 
 /*

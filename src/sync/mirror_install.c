@@ -20,6 +20,7 @@
 
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
@@ -30,6 +31,7 @@
 #include "catalog/step.h"
 #include "sync/mirror_install.h"
 #include "util/ident.h"
+#include "util/spi.h"
 
 /* The triggers; a partition has those of its table that are for rows. */
 static const struct
@@ -104,12 +106,22 @@ zdm_mirror_remove_steps(ZdmMigration *migration)
 }
 
 /*
- * Its name, in the table's schema.
+ * Its name: the one that it has, also where its table was renamed or moved to
+ * another schema since, or the one that it will get, in the table's schema.
  */
 static char *
 statistics_name(ZdmMirrorRule *rule)
 {
 	bool		exists = OidIsValid(rule->second);
+	List	   *names = NIL;
+
+	if (exists)
+		names = zdm_query_strings("SELECT pg_catalog.format('%s.%I', s.stxnamespace::pg_catalog.regnamespace, s.stxname)"
+								  " FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid OPERATOR(pg_catalog.=) $1"
+								  " AND s.stxname OPERATOR(pg_catalog.~) '^~zdm_.*load$'",
+								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(rule->second))));
+	if (names != NIL)
+		return linitial(names);
 
 	return quote_qualified_identifier(exists ? get_namespace_name(get_rel_namespace(rule->second))
 									  : rule->new_schema,

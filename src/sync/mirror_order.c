@@ -11,7 +11,8 @@
  * it calls such a trigger.  So a BEFORE STATEMENT trigger looks for the
  * running statement (written.c knows it), and has the scan that finds the rows
  * to be changed call us with each: between the moment when a row is found and
- * the one when it is locked.  The row may have changed by the time it is
+ * the one when it is locked.  The row that an UPDATE's new key belongs to is
+ * locked then, too.  The row may have changed by the time it is
  * locked, also its key; then the trigger behind it locks what it needs, too
  * late but rightly.
  *
@@ -52,6 +53,8 @@ static void watch(ModifyTableState *modify);
 static void forget(void *arg);
 static TupleTableSlot *next_row(PlanState *plan);
 static void lock_found(RowSource *source, TupleTableSlot *found);
+static void lock_updated(RowSource *source, ResultRelInfo *info, TupleTableSlot *found);
+static void lock_first(Relation rel, TupleTableSlot *before, TupleTableSlot *slot);
 static ResultRelInfo *relation_of(RowSource *source, TupleTableSlot *found);
 
 /*
@@ -156,9 +159,43 @@ lock_found(RowSource *source, TupleTableSlot *found)
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(source->modify->ps.state));
 	if (table_tuple_fetch_row_version(source->rel, (ItemPointer) DatumGetPointer(tid),
 									  SnapshotAny, source->slot))
+	{
 		zdm_mirror_lock_first(source->rel, source->slot);
+		if (source->modify->operation == CMD_UPDATE)
+			lock_updated(source, info, found);
+	}
 	ExecClearTuple(source->slot);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The row of the first table that an updated row will belong to, if that is
+ * another one: whoever writes that one would otherwise wait for the new key in
+ * this table, and this statement for him.
+ */
+static void
+lock_updated(RowSource *source, ResultRelInfo *info, TupleTableSlot *found)
+{
+	List	   *numbers = list_nth(zdm_update_colnos(source->modify),
+								   info - source->modify->resultRelInfo);
+	TupleTableSlot *slot = source->slot;
+	TupleTableSlot *updated;
+	ListCell   *lc;
+
+	slot_getallattrs(slot);
+	updated = MakeSingleTupleTableSlot(RelationGetDescr(source->rel), &TTSOpsVirtual);
+	memcpy(updated->tts_values, slot->tts_values, sizeof(Datum) * slot->tts_nvalid);
+	memcpy(updated->tts_isnull, slot->tts_isnull, sizeof(bool) * slot->tts_nvalid);
+	foreach(lc, numbers)
+	{
+		int			number = lfirst_int(lc) - 1;
+
+		updated->tts_values[number] = slot_getattr(found, foreach_current_index(lc) + 1,
+												   &updated->tts_isnull[number]);
+	}
+	ExecStoreVirtualTuple(updated);
+	lock_first(source->rel, slot, updated);
+	ExecDropSingleTupleTableSlot(updated);
 }
 
 /*
@@ -183,17 +220,33 @@ relation_of(RowSource *source, TupleTableSlot *found)
 void
 zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot)
 {
+	lock_first(rel, NULL, slot);
+}
+
+/*
+ * The same, of those rules only whose key is another one than before.
+ */
+static void
+lock_first(Relation rel, TupleTableSlot *before, TupleTableSlot *slot)
+{
 	ZdmMirrorSet *set = zdm_mirrors_get(rel);
 	int			held = zdm_mirrors_hold();
 
 	for (int i = 0; i < set->count; i++)
 	{
 		ZdmMirror  *mirror = &set->mirrors[i];
-		ZdmMirrorRow row;
+		ZdmMirrorRow row,
+					old;
 
 		if (mirror->is_first || zdm_mirror_is_written(mirror))
 			continue;
 		zdm_mirror_take(mirror, slot, &row);
+		if (before != NULL)
+		{
+			zdm_mirror_take(mirror, before, &old);
+			if (zdm_mirror_same(mirror, &row, &old, 0, mirror->keys))
+				continue;
+		}
 		if (!zdm_mirror_has_null(&row, 0, mirror->keys))
 			zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, &row, NULL);
 	}

@@ -305,4 +305,11 @@ zdm_identity_sequence(Oid relid, AttrNumber attnum)
 #define zdm_index_stmt_plain(stmt) ((void) 0)
 #endif
 
+/* The columns that an UPDATE sets in each of its tables; since 18 of those not pruned. */
+#if PG_VERSION_NUM >= 180000
+#define zdm_update_colnos(modify) ((modify)->mt_updateColnosLists)
+#else
+#define zdm_update_colnos(modify) (castNode(ModifyTable, (modify)->ps.plan)->updateColnosLists)
+#endif
+
 #endif							/* ZDM_COMPAT_H */
