@@ -20,7 +20,7 @@ RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm_rename_column';
 COMMENT ON FUNCTION zdm.rename_column(regclass, name, name, text, text) IS
-'expand: gives column old_name of a table the second name new_name, both readable and writable and in sync; returns the migration''s name (argument migration, by default rename_TABLE_OLD_to_NEW). strategy: dual_write. Errors: not the owner, no such column, name taken, column in another migration, kinds of tables and columns that cannot be renamed so (each with the way out), lock not had within zdm.lock_patience (55P03)';
+'expand: gives column old_name of a table the second name new_name, both readable and writable and in sync; returns the migration''s name (argument migration, by default rename_TABLE_OLD_to_NEW). strategy: dual_write (a second column) or view (a view in the table''s place). Errors: not the owner, no such column, name taken, column in another migration, kinds of tables and columns that cannot be renamed so (each with the way out), lock not had within zdm.lock_patience (55P03)';
 
 CREATE FUNCTION zdm._sync_columns(
     relation regclass, old_columns name[], new_columns name[],
