@@ -34,14 +34,26 @@
 #include "executor/tuptable.h"
 
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "catalog/event.h"
 #include "sync/fill.h"
 #include "sync/row_sync.h"
+#include "util/spi.h"
 
 /* A backend logs NULLs of one rule at most so often. */
 #define NOTE_EVERY_MS	60000
+
+/* For zdm.events. */
+typedef struct NullNote
+{
+	ZdmRule    *rule;
+	char	   *detail;
+} NullNote;
+
+static void note_event(void *arg);
 
 static void check_computed(const ZdmColumn *column, ZdmRuleSet *set,
 						   TupleTableSlot *before, TupleTableSlot *row);
@@ -194,21 +206,44 @@ zdm_fill_possible(const ZdmRule *rule, ZdmRuleSet *set, TupleTableSlot *row)
 
 /*
  * A NULL is stored that the rule could not fill: whoever wants the column to
- * be mandatory finds in the server's log who writes it.  Nowhere else: what
- * runs in somebody's transaction writes nothing for us, and takes no lock.
+ * be mandatory finds in the server's log and in zdm.events who writes it.  The
+ * event is part of the writer's transaction, and is left out where it could
+ * keep him waiting or would fail.
  */
 void
 zdm_fill_note_null(ZdmRule *rule, Relation rel)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	NullNote	note = {.rule = rule};
+	Oid			events = zdm_catalog_table("event");
+	ErrorData  *error;
 
 	if (!TimestampDifferenceExceeds(rule->noted, now, NOTE_EVERY_MS))
 		return;
 	rule->noted = now;
+	note.detail = psprintf("NULL in column \"%s\" of table \"%s\", by user %s, application \"%s\"",
+						   rule->new.columns[0].name, RelationGetRelationName(rel),
+						   GetUserNameFromId(GetUserId(), true), application_name);
 	ereport(LOG_SERVER_ONLY,
 			errmsg("NULL was written to column \"%s\" of table \"%s\", which migration \"%s\" is to make mandatory",
 				   rule->new.columns[0].name, RelationGetRelationName(rel), rule->migration),
 			errdetail("By user %s, application \"%s\". No more is logged by this session for %d s.",
 					  GetUserNameFromId(GetUserId(), true), application_name,
 					  NOTE_EVERY_MS / 1000));
+	if (ConditionalLockRelationOid(events, RowExclusiveLock) &&
+		!zdm_attempt(note_event, &note, &error))
+		FreeErrorData(error);
+}
+
+static void
+note_event(void *arg)
+{
+	NullNote   *note = arg;
+	ZdmMigration migration = {
+		.id = note->rule->migration_id,
+		.name = note->rule->migration,
+		.relation = note->rule->relation,
+	};
+
+	zdm_event(&migration, "warning", "NULL written", note->detail);
 }

@@ -336,6 +336,8 @@ compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source, ZdmRule *rule)
 		return false;
 	}
 	zdm_migration_scan(source->migration, &rule->migration, &state);
+	rule->migration_id = source->migration;
+	rule->relation = source->relation;
 	rule->kind = source->kind;
 	if (rule->kind == ZDM_RULE_SYNC)
 		set->has_sync = true;

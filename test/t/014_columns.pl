@@ -208,6 +208,8 @@ my $log = slurp_file($node->logfile, $log_start);
 my $count = () = $log =~ /NULL was written to column "v" of table "bare", which migration "bare" is to make mandatory/g;
 is($count, 1, 'a writer of NULL is logged once');
 like($log, qr/application "the old one"/, 'and named');
+is(query("SELECT count(*), min(detail) FROM zdm.events WHERE migration = 'bare' AND event = 'NULL written'"),
+	'1|NULL in column "v" of table "bare", by user postgres, application "the old one"', 'the events name him, too');
 call("SELECT zdm.rollback('bare')", 'rolled_back');
 
 # A generated column, where the server has those that are not stored.
