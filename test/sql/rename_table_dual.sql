@@ -74,7 +74,13 @@ SELECT to_regclass('happenings');
 SELECT zdm.rename_table('events', 'happenings', 'dual_write', definition => 'WITH (fillfactor = 70)');
 SELECT zdm.rename_table('events', 'happenings', 'dual_write', definition => 'WITH (fillfactor = 70)');
 \d+ happenings
-\dp happenings
+SELECT grantee::regrole, privilege_type, is_grantable
+  FROM pg_class, aclexplode(relacl)
+ WHERE pg_class.oid = 'happenings'::regclass AND grantee <> relowner ORDER BY 1, 2;
+SELECT attname, grantee::regrole, privilege_type FROM pg_attribute, aclexplode(attacl)
+ WHERE attrelid = 'happenings'::regclass ORDER BY 1, 2, 3;
+SELECT policyname, permissive, roles, cmd, qual, with_check FROM pg_policies
+ WHERE tablename = 'happenings' ORDER BY 1;
 
 CREATE FUNCTION both_hold(VARIADIC ids bigint[]) RETURNS TABLE (id bigint, old text, new text) LANGUAGE sql AS $$
     SELECT i, (SELECT concat_ws(' ', e.number, e.kind, e.body, e.size, e.changes) FROM events e WHERE e.id = i),
