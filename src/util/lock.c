@@ -75,6 +75,7 @@ static char *relation_text(Oid relid);
 static int64 lock_politely(LockSet *set);
 static bool try_all(LockSet *set, bool queue);
 static void take_all(void *arg);
+static int	queue_time(const LockSet *set);
 static bool take_one(LockSet *set, int number, int wait_ms);
 static pg_noreturn void give_up(LockSet *set);
 static char *describe_holders(LockSet *set);
@@ -306,6 +307,17 @@ try_all(LockSet *set, bool queue)
 }
 
 /*
+ * How long to queue.  Behind a migration's lock nobody waits but zdm's own
+ * loops, and several of these, each in a batch of its own, never let go of it
+ * all at once: who queues must outlast the longest of the batches.
+ */
+static int
+queue_time(const LockSet *set)
+{
+	return set->urgent ? Max(zdm_lock_wait, 4 * zdm_batch_target) : zdm_lock_wait;
+}
+
+/*
  * The one that was busy comes first: where it still is, nothing was taken.
  * The order does not matter otherwise, as none is waited for behind another.
  */
@@ -314,8 +326,9 @@ take_all(void *arg)
 {
 	LockSet    *set = arg;
 	int			first = set->in_order ? 0 : set->busy;
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), zdm_lock_wait);
-	bool		ok = take_one(set, first, set->queue ? zdm_lock_wait : 0);
+	int			queue_ms = queue_time(set);
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), queue_ms);
+	bool		ok = take_one(set, first, set->queue ? queue_ms : 0);
 
 	for (int i = 0; ok && i < set->count; i++)
 	{

@@ -239,7 +239,7 @@ is_done('prepared', 100, 'prepared, after another call');
 # Four workers, and other numbers
 #
 configure($long);
-expand('four', 4400, 1900);
+expand('four', 13200, 1900);
 slow_down('four');
 query("SELECT zdm.start('four', workers => 4)");
 poll_progress('four', 'workers = 4', 'four workers on a table');
@@ -254,7 +254,7 @@ poll_progress('four', 'workers = 0', 'none while it is paused');
 is(progress('four', 'blocks_done'), $done, 'paused: nothing was done after the call');
 configure($fast);
 query("SELECT zdm.resume('four')");
-is_done('four', 4400, 'four workers on a table');
+is_done('four', 13200, 'four workers on a table');
 
 configure($long);
 query('CREATE TABLE parts (id int, name text, filler text) PARTITION BY HASH (id)');
