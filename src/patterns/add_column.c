@@ -24,7 +24,6 @@
 #include "access/relation.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_publication.h"
 #include "catalog/pg_type.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
@@ -458,9 +457,7 @@ notes(ZdmMigration *migration, Relation rel)
 	const char *name = quote_identifier(column(migration));
 	List	   *result = NIL;
 
-	if (zdm_relation_publications(migration->relation) != NIL ||
-		GetSchemaPublications(get_rel_namespace(migration->relation)) != NIL ||
-		GetAllTablesPublications() != NIL)
+	if (zdm_is_published(migration->relation))
 		result = lappend(result,
 						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, or replication stops there",
 								  name));

@@ -24,7 +24,6 @@
 #include "postgres.h"
 
 #include "access/table.h"
-#include "catalog/pg_publication.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -602,9 +601,7 @@ notes(ZdmMigration *migration, Relation rel)
 		if (sample != NULL)
 			result = lappend(result, zdm_note(true, "%s", sample));
 	}
-	if (zdm_relation_publications(migration->relation) != NIL ||
-		GetSchemaPublications(get_rel_namespace(migration->relation)) != NIL ||
-		GetAllTablesPublications() != NIL)
+	if (zdm_is_published(migration->relation))
 		result = lappend(result,
 						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, and change the type there before contract, or replication stops there",
 								  quote_identifier(linitial(migration->new_columns))));

@@ -374,12 +374,6 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	return result;
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
@@ -425,7 +419,7 @@ const ZdmPattern zdm_column_to_join_table_pattern = {
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
-	.twins = twins,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -289,12 +289,6 @@ also_locked(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	return zdm_drop_of_column(migration->relation, name_now(migration))->referenced;
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 /*
  * The column must stay, under its name; in the quarantine its old name must
  * stay free for it.
@@ -372,7 +366,7 @@ const ZdmPattern zdm_drop_column_pattern = {
 	.rollback = rollback,
 	.attached = attached,
 	.also_locked = also_locked,
-	.twins = twins,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

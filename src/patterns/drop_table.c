@@ -213,12 +213,6 @@ cautions(ZdmMigration *migration, ZdmPhase phase)
 							   table_name(migration), since.reads, since.writes));
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
@@ -268,7 +262,7 @@ const ZdmPattern zdm_drop_table_pattern = {
 	.attached = attached,
 	.also_locked = also_locked,
 	.cautions = cautions,
-	.twins = twins,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -439,12 +439,6 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	return result;
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 /*
  * Both tables must keep the columns, with one type.
  */
@@ -501,7 +495,7 @@ const ZdmPattern zdm_join_table_to_column_pattern = {
 	.rollback = rollback,
 	.statements = statements,
 	.attached = attached,
-	.twins = twins,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -9,7 +9,6 @@
 
 #include <stdarg.h>
 
-#include "catalog/pg_publication.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
@@ -124,9 +123,7 @@ zdm_notes_of_others(ZdmMigration *migration, Relation rel)
 	List	   *result = trigger_notes(migration, rel);
 	ListCell   *lc;
 
-	if (zdm_relation_publications(migration->relation) != NIL ||
-		GetSchemaPublications(get_rel_namespace(migration->relation)) != NIL ||
-		GetAllTablesPublications() != NIL)
+	if (zdm_is_published(migration->relation))
 		result = lappend(result,
 						 zdm_note(true, "the table is published: add %s %s to it on every subscriber first, or replication stops there",
 								  columns_word(migration->new_columns),

@@ -377,12 +377,6 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	return result;
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 /*
  * A column that only one of the tables has would be lost with it.
  */
@@ -484,7 +478,7 @@ const ZdmPattern zdm_rename_table_dual_write_pattern = {
 	.rollback = rollback,
 	.locks = locks,
 	.attached = attached,
-	.twins = twins,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -113,12 +113,6 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	return NIL;
 }
 
-static List *
-twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
@@ -140,7 +134,7 @@ const ZdmPattern zdm_sync_columns_pattern = {
 	.finish = zdm_sync_remove_steps,
 	.rollback = zdm_sync_remove_steps,
 	.attached = attached,
-	.twins = twins,
+	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };
