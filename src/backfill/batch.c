@@ -59,6 +59,7 @@
 #include "sync/rule.h"
 #include "util/compat.h"
 #include "util/guc.h"
+#include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/spi.h"
