@@ -238,7 +238,11 @@ default_notes(Relation rel, const ZdmView *view)
 	}
 	if (columns == NIL)
 		return NIL;
-	return list_make1(zdm_note(true, "UPDATE ... SET column = DEFAULT fails through the view %s for the identity and generated columns %s; use the name %s",
+	return list_make1(zdm_utility_preloaded() ?
+					  zdm_note(false, "UPDATE ... SET column = DEFAULT fails through the view %s for the identity and generated columns %s where the statement names a whole row, too, or zdm.direct_views is off; use the name %s",
+							   zdm_quote_place(view->place), zdm_names_text(columns),
+							   zdm_quote_place(view->table)) :
+					  zdm_note(true, "UPDATE ... SET column = DEFAULT fails through the view %s for the identity and generated columns %s; use the name %s",
 							   zdm_quote_place(view->place), zdm_names_text(columns),
 							   zdm_quote_place(view->table)));
 }
