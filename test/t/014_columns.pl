@@ -240,7 +240,10 @@ else
 
 query('CREATE DATABASE shop');
 query(
+	query(q(GRANT SELECT (twice) ON computed TO pg_monitor; COMMENT ON COLUMN computed.twice IS 'n''s'));
 	qq(
+	is(query(q(SELECT attacl::text || ' ' || col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = 'computed'::regclass AND attname = 'twice')),
+		q({pg_monitor=r/postgres} n's), 'with the privileges and the comment that it had');
 	CREATE EXTENSION zdm;
 	CREATE SEQUENCE tickets;
 	CREATE TABLE users (id int PRIMARY KEY, mail text, code text NOT NULL);
