@@ -417,8 +417,8 @@ rollback(ZdmMigration *migration)
 }
 
 /*
- * What others have attached to the column, but for what proves, or says, that
- * it holds no NULL.
+ * What others have attached to the column, but for what proves that it holds
+ * no NULL.
  */
 static List *
 attached(ZdmMigration *migration, ZdmPhase phase)
@@ -439,7 +439,7 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	result = zdm_column_dependents(migration->relation, column(migration), migration->id);
 	foreach(lc, result)
 	{
-		if (zdm_not_null_is_named_in(migration, column(migration), lfirst(lc)))
+		if (zdm_not_null_is_check(migration, column(migration), lfirst(lc)))
 			result = foreach_delete_current(result, lc);
 	}
 	return result;

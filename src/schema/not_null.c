@@ -27,7 +27,9 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "schema/depend.h"
 #include "schema/not_null.h"
+#include "schema/table.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
@@ -212,17 +214,27 @@ zdm_not_null_give_up_steps(ZdmMigration *migration, const char *column)
 }
 
 /*
- * Whether the description of an object is that of the check, or of the
- * column's NOT NULL.
+ * Whether the description of an object is that of the check, of the table or
+ * of a partition.
  */
 bool
-zdm_not_null_is_named_in(ZdmMigration *migration, const char *column,
-						 const char *text)
+zdm_not_null_is_check(ZdmMigration *migration, const char *column,
+					  const char *description)
 {
-	char	   *constraint = zdm_not_null_constraint(migration->relation, column);
+	ListCell   *lc;
 
-	return strstr(text, check_name(migration, column)) != NULL ||
-		(constraint != NULL && strstr(text, constraint) != NULL);
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+	{
+		Oid			constraint = get_relation_constraint_oid(lfirst_oid(lc),
+															 check_name(migration, column), true);
+		ObjectAddress object;
+
+		ObjectAddressSet(object, ConstraintRelationId, constraint);
+		if (OidIsValid(constraint) &&
+			strcmp(zdm_describe_dependent(object), description) == 0)
+			return true;
+	}
+	return false;
 }
 
 ZdmStep *

@@ -22,8 +22,8 @@ extern List *zdm_not_null_set_steps(ZdmMigration *migration,
 									const char *column, const char *constraint);
 extern List *zdm_not_null_give_up_steps(ZdmMigration *migration,
 										const char *column);
-extern bool zdm_not_null_is_named_in(ZdmMigration *migration,
-									 const char *column, const char *text);
+extern bool zdm_not_null_is_check(ZdmMigration *migration, const char *column,
+								  const char *description);
 extern ZdmStep *zdm_not_null_drop_step(ZdmMigration *migration,
 									   const char *column);
 

@@ -150,6 +150,14 @@ SELECT zdm.rollback('add_undone_a');
 DROP INDEX theirs;
 SELECT zdm.rollback('add_undone_a');
 SELECT zdm.add_column('undone', 'a', 'text', not_null => true, fill => $$'x'$$);
+-- one whose name has that of the check in it
+SELECT format('CREATE INDEX %I ON undone (a)', 'of ' || conname) AS index, format('DROP INDEX %I', 'of ' || conname) AS drop_index
+  FROM pg_constraint WHERE conrelid = 'undone'::regclass AND contype = 'c' \gset make_
+:make_index;
+DO $$
+BEGIN PERFORM zdm.rollback('add_undone_a');
+EXCEPTION WHEN dependent_objects_still_exist THEN RAISE WARNING 'refused'; END $$;
+:make_drop_index;
 CALL zdm.backfill('add_undone_a');
 SELECT zdm.contract('add_undone_a', '1 hour');
 INSERT INTO undone VALUES (3) RETURNING *;
