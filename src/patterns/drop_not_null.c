@@ -26,6 +26,7 @@
 
 #include "backfill/verify.h"
 #include "patterns/pattern.h"
+#include "schema/mandatory.h"
 #include "schema/not_null.h"
 #include "schema/table.h"
 #include "util/compat.h"
@@ -195,11 +196,17 @@ static List *
 notes(ZdmMigration *migration, Relation rel)
 {
 	const char *name = quote_identifier(column(migration));
+	List	   *result = NIL;
 
-	return list_make2(zdm_note(false, "a version that does not expect NULL in %s must not run beside one that writes it",
-							   name),
-					  zdm_note(false, "a rollback is refused while rows hold NULL in %s; otherwise it takes two calls, between which every row is checked in the background, and from the first one on NULL is refused",
-							   name));
+	if (zdm_column_refuses_null(rel, column(migration)))
+		result = list_make1(zdm_note(true, "a NULL in %s is still refused: by its type, a domain, or by a CHECK constraint on the column",
+									 name));
+	result = lappend(result,
+					 zdm_note(false, "a version that does not expect NULL in %s must not run beside one that writes it",
+							  name));
+	return lappend(result,
+				   zdm_note(false, "a rollback is refused while rows hold NULL in %s; otherwise it takes two calls, between which every row is checked in the background, and from the first one on NULL is refused",
+							name));
 }
 
 const ZdmPattern zdm_drop_not_null_pattern = {
