@@ -64,7 +64,7 @@ SELECT id, name, mail FROM users WHERE id = :id;
 DELETE FROM users WHERE id = :new_id;
 ),
 	new => q(
-INSERT INTO users (id, name, mail, code) VALUES (:new_id, 'new', 'm', NULL) ON CONFLICT (id) DO UPDATE SET mail = 'm', kind = 'k';
+INSERT INTO users (id, name, mail, code, kind) VALUES (:new_id, 'new', 'm', NULL, 'k') ON CONFLICT (id) DO UPDATE SET mail = 'm', kind = 'k';
 UPDATE users SET ticket = nextval('tickets'), kind = 'own' WHERE id = :id;
 UPDATE users SET mail = 'mine', code = NULL WHERE id = :id + 1;
 SELECT id, 1 / (mail IS NOT NULL AND kind IS NOT NULL AND size = length(name))::int FROM users WHERE id = :id;
@@ -147,9 +147,9 @@ for my $round ('back', 'on')
 	is(query('SELECT count(*) FROM users WHERE id BETWEEN 100001 AND 200000 AND (ticket IS NULL OR kind IS NULL OR mail IS NULL OR size <> length(name))'),
 		0, "$round: every row has its values");
 	is(query('SELECT count(ticket) - count(DISTINCT ticket) FROM users'), 0, "$round: each its own");
-	load_stop(@new);
 	if ($round eq 'back')
 	{
+		load_stop(@new);
 		query('UPDATE users SET code = id WHERE code IS NULL');
 		call("SELECT zdm.rollback('code')", 'expanded');
 		progress();
@@ -157,12 +157,14 @@ for my $round ('back', 'on')
 		call("SELECT zdm.rollback('$_')", 'rolled_back') for ('code', @filled);
 		progress();
 		query('UPDATE users SET mail = NULL WHERE id % 2 = 0');
+		next;
 	}
+	load_stop(@old);
+	call("SELECT zdm.contract('$_', '0')", 'finished') for (@contracted, 'code');
+	progress();
+	load_stop(@new);
 }
-load_stop(@old);
-call("SELECT zdm.contract('$_', '0')", 'finished') for @contracted;
 call("SELECT zdm.rollback('size')", 'rolled_back') if $major < 18;
-call("SELECT zdm.contract('code')", 'finished');
 is(query("SELECT string_agg(attname || CASE WHEN attnotnull THEN '!' ELSE '' END, ' ' ORDER BY attnum) FROM pg_attribute"
 	  . " WHERE attrelid = 'users'::regclass AND attnum > 0 AND NOT attisdropped"),
 	'id! hits! name! mail! code ticket kind!' . ($major < 18 ? '' : ' size'), 'the columns');

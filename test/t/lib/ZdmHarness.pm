@@ -357,7 +357,6 @@ sub rollback
 	my $round = $self->{round};
 	my $sql = "SELECT zdm.rollback('$round->{migration}')";
 	my $kills = $round->{kills}{rollback} //= [];
-
 	my $returns = $round->{goes} && $round->{expected} eq 'contracted';
 
 	# What neither version could insert before and after, nobody does meanwhile.
