@@ -33,6 +33,9 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
+static void note_names(ZdmMigration *migration);
+static List *own_names(ZdmMigration *migration);
+
 static char *
 column(ZdmMigration *migration)
 {
@@ -99,10 +102,39 @@ check(ZdmMigration *migration, Relation rel)
 				errdetail("It is in %s.", reason),
 				errhint("Give the table another key first, by ALTER TABLE ... ADD PRIMARY KEY USING INDEX or REPLICA IDENTITY."));
 
-	/* By that name a rollback makes it again. */
-	if (zdm_argument(migration, "_constraint") == NULL)
-		zdm_set_argument(migration, "_constraint",
-						 zdm_not_null_constraint(migration->relation, name));
+	note_names(migration);
+}
+
+/*
+ * The argument that has the name of a table's NOT NULL.
+ */
+static char *
+name_argument(ZdmMigration *migration, Oid relid)
+{
+	return relid == migration->relation ? pstrdup("_constraint")
+		: psprintf("_constraint of %s", zdm_quote_relation(relid));
+}
+
+/*
+ * By the names that the constraints have a rollback makes them again.  Those
+ * of most partitions are their parent's.
+ */
+static void
+note_names(ZdmMigration *migration)
+{
+	char	   *common = zdm_not_null_constraint(migration->relation, column(migration));
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+	{
+		Oid			relid = lfirst_oid(lc);
+		char	   *name = zdm_not_null_constraint(relid, column(migration));
+		char	   *argument = name_argument(migration, relid);
+
+		if (name != NULL && zdm_argument(migration, argument) == NULL &&
+			(relid == migration->relation || common == NULL || strcmp(name, common) != 0))
+			zdm_set_argument(migration, argument, name);
+	}
 }
 
 static List *
@@ -180,8 +212,35 @@ rollback(ZdmMigration *migration)
 {
 	const char *constraint = zdm_argument(migration, "_constraint");
 
-	return list_concat(zdm_not_null_proof_left(migration, column(migration)),
+	return list_concat(list_concat(zdm_not_null_proof_left(migration, column(migration)),
+								   own_names(migration)),
 					   zdm_not_null_set_steps(migration, column(migration), constraint));
+}
+
+/*
+ * The steps that make the partitions' constraints first that have other names:
+ * what is there by then keeps its name.
+ */
+static List *
+own_names(ZdmMigration *migration)
+{
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+	{
+		Oid			relid = lfirst_oid(lc);
+		const char *name = zdm_argument(migration, name_argument(migration, relid));
+
+		if (relid != migration->relation && name != NULL &&
+			!zdm_column_is_not_null(relid, column(migration)))
+			steps = lappend(steps,
+							zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock, "make the partition's column mandatory",
+										psprintf("ALTER TABLE %s ADD CONSTRAINT %s NOT NULL %s",
+												 zdm_quote_relation(relid), quote_identifier(name),
+												 quote_identifier(column(migration)))));
+	}
+	return steps;
 }
 
 static void
