@@ -89,7 +89,8 @@ static Bitmapset *move_columns(Bitmapset *columns, const KnownView *known);
 static List *column_names(List *view_names, const KnownView *known, Relation rel);
 static KnownView *known_view(Oid view);
 static void learn_view(KnownView *known);
-static bool learn_columns(KnownView *known, Relation view, Query *query);
+static bool learn_columns(KnownView *known, Relation view, Relation table, Query *query);
+static bool same_default(Relation view, AttrNumber column, Relation table, AttrNumber attnum);
 static void forget_view(Datum arg, Oid relid);
 
 void
@@ -251,7 +252,9 @@ table_entry(Query *query, const KnownView *known, RangeTblEntry *view, Relation 
 	rte->relkind = rel->rd_rel->relkind;
 	rte->rellockmode = view->rellockmode;
 	rte->eref = makeAlias(view->eref->aliasname, column_names(view->eref->colnames, known, rel));
-	rte->inh = true;
+	/* As in a query by the table's name without ONLY, which no view heeds. */
+	rte->inh = query->commandType != CMD_INSERT ||
+		view != rt_fetch(query->resultRelation, query->rtable);
 	rte->inFromCl = view->inFromCl;
 	permissions = zdm_add_permissions(query, rte);
 	permissions->requiredPerms = has->requiredPerms;
@@ -449,10 +452,17 @@ learn_view(KnownView *known)
 		Query	   *query = get_view_query(rel);
 
 		if (view_query_is_auto_updatable(query, false) == NULL &&
-			zdm_table_in_query(query) == table && learn_columns(known, rel, query))
+			zdm_table_in_query(query) == table)
 		{
-			known->table = table;
-			known->check_as = RelationHasSecurityInvoker(rel) ? InvalidOid : rel->rd_rel->relowner;
+			/* As the server locks it for whoever names the view. */
+			Relation	behind = table_open(table, AccessShareLock);
+
+			if (learn_columns(known, rel, behind, query))
+			{
+				known->table = table;
+				known->check_as = RelationHasSecurityInvoker(rel) ? InvalidOid : rel->rd_rel->relowner;
+			}
+			table_close(behind, NoLock);
 		}
 	}
 	table_close(rel, NoLock);
@@ -460,10 +470,10 @@ learn_view(KnownView *known)
 
 /*
  * Which column of the table each of the view is.  Returns false where one is
- * not, or has become another in the table.
+ * not, or has become another in the table, or has a default of its own.
  */
 static bool
-learn_columns(KnownView *known, Relation view, Query *query)
+learn_columns(KnownView *known, Relation view, Relation table, Query *query)
 {
 	TupleDesc	desc = RelationGetDescr(view);
 	ListCell   *lc;
@@ -482,11 +492,22 @@ learn_columns(KnownView *known, Relation view, Query *query)
 			return false;
 		attr = TupleDescAttr(desc, target->resno - 1);
 		if (attr->atttypid != var->vartype || attr->atttypmod != var->vartypmod ||
-			attr->attcollation != var->varcollid)
+			attr->attcollation != var->varcollid ||
+			!same_default(view, target->resno, table, var->varattno))
 			return false;
 		known->attnums[target->resno - 1] = var->varattno;
 	}
 	return list_length(query->targetList) == desc->natts;
+}
+
+/*
+ * A column of a view without a default gets the table's.
+ */
+static bool
+same_default(Relation view, AttrNumber column, Relation table, AttrNumber attnum)
+{
+	return !TupleDescAttr(RelationGetDescr(view), column - 1)->atthasdef ||
+		equal(build_column_default(view, column), build_column_default(table, attnum));
 }
 
 static void
