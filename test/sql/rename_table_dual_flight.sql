@@ -44,6 +44,17 @@ UPDATE events SET body = 'old' WHERE id = 1;
 UPDATE happenings SET body = 'new' WHERE id = 2;
 SELECT id, e.body, h.body FROM events e JOIN happenings h USING (id) WHERE id < 3 ORDER BY id;
 
+-- a key that only the new table has: what is left out there is in neither
+CREATE UNIQUE INDEX only_here ON happenings (body);
+INSERT INTO happenings (id, body) VALUES (1001, 'new') ON CONFLICT DO NOTHING;
+INSERT INTO happenings (id, body, number) VALUES (1001, 'new', 5) ON CONFLICT (body) DO UPDATE SET number = excluded.number;
+INSERT INTO happenings (id, body) VALUES (1002, 'other') ON CONFLICT DO NOTHING;
+INSERT INTO events (id, body) VALUES (1003, 'other') ON CONFLICT DO NOTHING;
+SELECT id, e.body, e.number, h.body, h.number FROM events e FULL JOIN happenings h USING (id) WHERE id > 1000 OR id = 2 ORDER BY id;
+DROP INDEX only_here;
+DELETE FROM events WHERE id > 1000;
+UPDATE events SET number = 2 WHERE id = 2;
+
 -- privileges and the owner follow, whichever of the two is named
 CREATE FUNCTION privileges() RETURNS TABLE (relation regclass, owner regrole, privilege text) LANGUAGE sql AS $$
     SELECT c.oid::regclass, c.relowner::regrole, string_agg(concat_ws(' ', x.attname, e.privilege_type, e.grantee::regrole), ', ' ORDER BY x.attname, e.privilege_type)
