@@ -90,6 +90,13 @@ typedef struct ZdmPattern
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
 
 	/*
+	 * What (char *) is to be done on the side that stays, so that nothing
+	 * made of the other one since expand goes with it.  NULL: there is never
+	 * anything.
+	 */
+	List	   *(*added) (ZdmMigration *migration, ZdmPhase phase);
+
+	/*
 	 * What (char *) the caller is to be told before the phase.  NULL: there
 	 * is never anything.
 	 */

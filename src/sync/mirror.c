@@ -28,8 +28,8 @@
  * them, as the backfill takes a row that was written since it looked for one
  * that the trigger has seen to.
  *
- * The first table's row is locked before the second's, by both sides; see
- * mirror_order.c.  A row of the second whose counterpart is not there yet (its
+ * The first table's row is locked before the second's, by both sides, and
+ * inserted before it; see mirror_order.c and mirror_insert.c.  A row of the second whose counterpart is not there yet (its
  * foreign key is deferred) is remembered, and fetched when that one comes.
  *
  * The triggers fire in sessions of origin only: what a subscriber gets has
@@ -79,8 +79,8 @@ static bool names_columns(const Change *change);
 static void truncated(TriggerData *trigdata);
 
 /*
- * Any of the triggers.  Returns what it has to return to the server: the row
- * as it is, before one is inserted, else nothing.
+ * Any of the triggers.  Returns what it has to return to the server: the row,
+ * before one is inserted, else nothing.
  */
 HeapTuple
 zdm_mirror_fire(TriggerData *trigdata)
@@ -92,10 +92,7 @@ zdm_mirror_fire(TriggerData *trigdata)
 	else if (TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
 		zdm_mirror_order_locks(trigdata->tg_relation);
 	else if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
-	{
-		zdm_mirror_lock_first(trigdata->tg_relation, trigdata->tg_trigslot);
-		result = trigdata->tg_trigtuple;
-	}
+		result = zdm_mirror_before_insert(trigdata);
 	else
 		fire_after_row(trigdata);
 	return result;
@@ -346,7 +343,10 @@ second_changed(Change *change)
 	else if (after == NULL)
 		zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
 	else if (before == NULL)
-		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+	{
+		if (!zdm_mirror_is_put(mirror, after))
+			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+	}
 	else
 		zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before);
 }

@@ -11,16 +11,20 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "nodes/lockoptions.h"
 #include "utils/rel.h"
 
 /* What is done to the other table. */
 typedef enum ZdmMirrorAction
 {
-	ZDM_MIRROR_LOCK,			/* its row with that key */
+	ZDM_MIRROR_LOCK,			/* its row with that key ... */
+	ZDM_MIRROR_LOCK_NOWAIT,		/* ... or an error */
+	ZDM_MIRROR_LOCK_SKIP,		/* ... or nothing, where somebody has it */
 	ZDM_MIRROR_SET,				/* that row's columns */
 	ZDM_MIRROR_MOVE,			/* that row's key and columns */
 	ZDM_MIRROR_INSERT,
 	ZDM_MIRROR_ADD,				/* insert, unless it is there */
+	ZDM_MIRROR_PUT,				/* the same, before the row here is inserted */
 	ZDM_MIRROR_REMOVE,			/* delete the row with that key and columns */
 	ZDM_MIRROR_SHOW,			/* have the first table show the first of
 								 * several */
@@ -129,9 +133,15 @@ extern bool zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);
 
+/* mirror_insert.c */
+extern HeapTuple zdm_mirror_before_insert(TriggerData *trigdata);
+extern bool zdm_mirror_is_put(ZdmMirror *mirror, const ZdmMirrorRow *row);
+
 /* mirror_order.c */
 extern void zdm_mirror_order_locks(Relation rel);
 extern void zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot);
+extern bool zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot,
+									 LockWaitPolicy policy);
 
 /* mirror_row.c */
 extern Bitmapset *zdm_mirror_fills(ZdmMirrorSet *set, const char *migration);

@@ -62,6 +62,7 @@ static void execute(ZdmMirror *mirror, ZdmMirrorAction action,
 static void look(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 				 Snapshot snapshot);
 static SPIPlanPtr get_plan(ZdmMirror *mirror, ZdmMirrorAction action);
+static bool is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 static bool is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to);
 static Oid	target_of(const ZdmMirror *mirror, ZdmMirrorAction action);
 static bool same_rule(const ZdmMirror *a, const ZdmMirror *b);
@@ -86,7 +87,7 @@ zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 
 	error_context_stack = &callback;
 	begin_as_owner(&owner, table_open(target_of(mirror, action), RowShareLock));
-	for (Action *outer = running; outer != NULL && action != ZDM_MIRROR_LOCK; outer = outer->outer)
+	for (Action *outer = running; outer != NULL && action > ZDM_MIRROR_LOCK_SKIP; outer = outer->outer)
 		if (same_rule(outer->mirror, mirror))
 			outer->overtaken = true;
 	running = &under_way;
@@ -279,6 +280,8 @@ bool
 zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 				   const ZdmMirrorRow *after)
 {
+	if (after != NULL && is_awaited(mirror, after))
+		return true;
 	if (!zdm_mirror_is_written(mirror))
 		return false;
 	switch (running->action)
@@ -288,6 +291,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 		case ZDM_MIRROR_MOVE:
 		case ZDM_MIRROR_INSERT:
 		case ZDM_MIRROR_ADD:
+		case ZDM_MIRROR_PUT:
 			return after != NULL &&
 				is_what_we_gave(mirror, after, mirror->count);
 		case ZDM_MIRROR_DELETE:
@@ -307,6 +311,8 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 				return true;
 			break;
 		case ZDM_MIRROR_LOCK:
+		case ZDM_MIRROR_LOCK_NOWAIT:
+		case ZDM_MIRROR_LOCK_SKIP:
 		case ZDM_MIRROR_MEMBER:
 		case ZDM_MIRROR_LOOKUP:
 			return false;
@@ -317,6 +323,23 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Whether the row here was put before its counterpart, which comes with
+ * whatever this one has become by then.
+ */
+static bool
+is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row)
+{
+	for (Action *action = running; action != NULL; action = action->outer)
+	{
+		if (action->action == ZDM_MIRROR_PUT && same_rule(action->mirror, mirror) &&
+			action->mirror->there == mirror->here &&
+			zdm_mirror_same(mirror, row, action->row, 0, mirror->keys))
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -51,9 +51,13 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 	switch (action)
 	{
 		case ZDM_MIRROR_LOCK:
+		case ZDM_MIRROR_LOCK_NOWAIT:
+		case ZDM_MIRROR_LOCK_SKIP:
 			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
 			append_key(&sql, mirror, 0);
-			appendStringInfoString(&sql, " FOR NO KEY UPDATE OF t");
+			appendStringInfo(&sql, " FOR NO KEY UPDATE OF t%s",
+							 action == ZDM_MIRROR_LOCK_NOWAIT ? " NOWAIT" :
+							 action == ZDM_MIRROR_LOCK_SKIP ? " SKIP LOCKED" : "");
 			break;
 		case ZDM_MIRROR_SET:
 			appendStringInfo(&sql, "UPDATE %s t SET ", table);
@@ -70,12 +74,13 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			break;
 		case ZDM_MIRROR_INSERT:
 		case ZDM_MIRROR_ADD:
+		case ZDM_MIRROR_PUT:
 			appendStringInfo(&sql, "INSERT INTO %s (", table);
 			append_names(&sql, mirror, 0, count);
 			appendStringInfoString(&sql, ") OVERRIDING SYSTEM VALUE VALUES (");
 			append_values(&sql, mirror, 0, count);
 			appendStringInfoChar(&sql, ')');
-			if (action == ZDM_MIRROR_ADD)
+			if (action != ZDM_MIRROR_INSERT)
 				appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
 			break;
 		case ZDM_MIRROR_REMOVE:

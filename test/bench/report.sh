@@ -326,6 +326,37 @@ report_mirror()
 	END
 }
 
+report_clone()
+{
+	local version kind form what
+	cat <<-END
+
+		## A second table that holds every row
+
+		A table of $(report_count "$CLONE_ROWS") rows with two indexes and its second one in sync. Microseconds of one write, of the old version's
+		table and of the new one's; by hand, of both statements in one transaction. Once with a round trip for each
+		statement, once twenty writes in a pipeline.
+
+		| write | by hand | zdm | PL/pgSQL triggers | zdm to by hand | zdm to PL/pgSQL |
+		| --- | ---: | ---: | ---: | ---: | ---: |
+	END
+	for version in old new; do
+		for kind in update insert; do
+			for form in single pipeline; do
+				what=clone_${version}_${kind}_$form
+				echo "| $version version, $kind, $form | $(report_median "$what" hand) | $(report_median "$what" cloned)" \
+					"| $(report_median "$what" plpgsql) | $(report_ratio "$(bench_median "$what" cloned)" "$(bench_median "$what" hand)")" \
+					"| $(report_ratio "$(bench_median "$what" cloned)" "$(bench_median "$what" plpgsql)") |"
+			done
+		done
+	done
+	cat <<-END
+
+		Copying the rows: one \`INSERT … SELECT\` takes $(report_median clone_backfill hand 0) ms, \`CALL zdm.backfill\` with the comparison of both tables
+		$(report_median clone_backfill cloned 0) ms: $(report_ratio "$(bench_median clone_backfill hand)" "$(bench_median clone_backfill cloned)") of its rows a second.
+	END
+}
+
 report_backfill()
 {
 	local side
@@ -441,6 +472,7 @@ report_write()
 	if bench_wanted expressions; then report_expressions; fi
 	if bench_wanted bulk; then report_bulk; fi
 	if bench_wanted mirror; then report_mirror; fi
+	if bench_wanted clone; then report_clone; fi
 	if bench_wanted backfill; then report_backfill; fi
 	if bench_wanted memory; then report_memory; fi
 	if bench_wanted workers; then report_workers; fi
