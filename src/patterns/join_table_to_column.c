@@ -21,6 +21,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -179,22 +180,21 @@ add_further_columns(ZdmMigration *migration, Relation join, ZdmMirrorRule *rule)
 }
 
 /*
- * What TRUNCATE of one table leaves in the other is looked for as that one's
- * owner.
+ * A statement on a table is analysed as that one's owner, and names both.
  */
 static void
 check_owner(Relation table, Relation other)
 {
 	Oid			owner = other->rd_rel->relowner;
 
-	if (pg_class_aclcheck(RelationGetRelid(table), owner, ACL_SELECT) != ACLCHECK_OK)
+	if (object_aclcheck(NamespaceRelationId, RelationGetNamespace(table), owner, ACL_USAGE) != ACLCHECK_OK)
 		ereport(ERROR,
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("the owner of table \"%s\" may not read table \"%s\"",
+				errmsg("the owner of table \"%s\" may not use the schema of table \"%s\"",
 					   RelationGetRelationName(other), RelationGetRelationName(table)),
 				errdetail("TRUNCATE of the one could not empty the other."),
-				errhint("GRANT SELECT ON TABLE %s TO %s;",
-						zdm_quote_relation(RelationGetRelid(table)),
+				errhint("GRANT USAGE ON SCHEMA %s TO %s;",
+						quote_identifier(get_namespace_name(RelationGetNamespace(table))),
 						quote_identifier(GetUserNameFromId(owner, false))));
 }
 
@@ -464,8 +464,7 @@ notes(ZdmMigration *migration, Relation target)
 	result = lappend(result,
 					 zdm_note(false, "the new column has no index: CREATE INDEX CONCURRENTLY ON %s (%s); without it, deleting a row that it refers to reads all of the table",
 							  table, columns));
-	result = lappend(result,
-					 zdm_note(false, "a write of either table locks the other's row, too, and fires its triggers, as the owner of that table"));
+	result = list_concat(result, zdm_mirror_notes(rule));
 	if (rule->referencing)
 		result = lappend(result,
 						 zdm_note(false, "until contract, deleting a row of %s does what the foreign key of the join table says",

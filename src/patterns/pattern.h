@@ -13,6 +13,7 @@
 #define ZDM_PATTERNS_PATTERN_H
 
 #include "catalog/migration.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/step.h"
 #include "nodes/parsenodes.h"
 #include "schema/drop.h"
@@ -136,6 +137,7 @@ extern List *zdm_notes_of_stars(ZdmMigration *migration);
 extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);
 extern char *zdm_column_list(List *columns);
+extern List *zdm_mirror_notes(ZdmMirrorRule *rule);
 
 extern List *zdm_no_twins(ZdmMigration *migration);
 extern List *zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase);

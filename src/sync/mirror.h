@@ -9,8 +9,9 @@
 #define ZDM_SYNC_MIRROR_H
 
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "tcop/dest.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
 
 /* What is done to the other table. */
@@ -45,6 +46,14 @@ typedef struct ZdmMirrorColumn
 	bool		typbyval;
 } ZdmMirrorColumn;
 
+/* A column there that the rule knows nothing of, with a sequence of its own. */
+typedef struct ZdmMirrorSerial
+{
+	char	   *there;
+	Oid			type;
+	Oid			sequence;
+} ZdmMirrorSerial;
+
 /*
  * A rule as seen from one of its tables, or a partition of that.  The key's
  * columns come first in columns.
@@ -70,7 +79,10 @@ typedef struct ZdmMirror
 	ZdmMirrorColumn *columns;
 	struct ZdmMirror *own;		/* here instead of there, for a look; NULL
 								 * where no row moves between partitions */
-	SPIPlanPtr	plans[ZDM_MIRROR_ACTIONS];
+	CachedPlanSource *plans[ZDM_MIRROR_ACTIONS];
+	List	   *retired;		/* plans that may be in use under us */
+	int			serials;		/* what an INSERT gives besides */
+	ZdmMirrorSerial *serial;
 	Oid			lookup_index;	/* of the other table, on the key; or 0 */
 	struct ScanKeyData *lookup_keys;	/* in the index's order ... */
 	int		   *lookup_values;	/* ... each of which of our columns */
@@ -87,7 +99,7 @@ typedef struct ZdmMirrorSet
 	TupleTableSlot *work;		/* a row under way */
 } ZdmMirrorSet;
 
-/* A row's values, in the order of a rule's columns, as SPI wants them. */
+/* A row's values, in the order of a rule's columns; nulls as SPI has them. */
 typedef struct ZdmMirrorRow
 {
 	Datum	   *values;
@@ -99,6 +111,7 @@ extern void zdm_mirrors_init(void);
 extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
 extern int	zdm_mirrors_hold(void);
 extern void zdm_mirrors_release(int held);
+extern bool zdm_mirrors_nested(void);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);
@@ -117,6 +130,12 @@ extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 							   const ZdmMirrorRow *after);
+
+/* mirror_statement.c */
+extern void zdm_mirror_drop_plans(ZdmMirror *mirror);
+extern uint64 zdm_mirror_run(ZdmMirror *mirror, ZdmMirrorAction action,
+							 const ZdmMirrorRow *row, const ZdmMirrorRow *before,
+							 Snapshot snapshot, DestReceiver *dest, uint64 count);
 
 /* mirror_sql.c */
 extern char *zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action);

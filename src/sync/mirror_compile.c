@@ -86,6 +86,15 @@ zdm_mirrors_release(int held)
 	holds = held;
 }
 
+/*
+ * Whether a trigger call may be under way whose statement has led to us.
+ */
+bool
+zdm_mirrors_nested(void)
+{
+	return holds > 1;
+}
+
 static void
 invalidate(Datum arg, Oid relid)
 {
@@ -195,13 +204,11 @@ free_plans(void *arg)
 	ZdmMirrorSet *set = arg;
 
 	for (int i = 0; i < set->count; i++)
-		for (int j = 0; j < ZDM_MIRROR_ACTIONS; j++)
-		{
-			if (set->mirrors[i].plans[j] != NULL)
-				SPI_freeplan(set->mirrors[i].plans[j]);
-			if (set->mirrors[i].own != NULL && set->mirrors[i].own->plans[j] != NULL)
-				SPI_freeplan(set->mirrors[i].own->plans[j]);
-		}
+	{
+		zdm_mirror_drop_plans(&set->mirrors[i]);
+		if (set->mirrors[i].own != NULL)
+			zdm_mirror_drop_plans(set->mirrors[i].own);
+	}
 }
 
 /*
