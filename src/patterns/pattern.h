@@ -18,6 +18,7 @@
 #include "nodes/parsenodes.h"
 #include "schema/drop.h"
 #include "utils/rel.h"
+#include "util/statement.h"
 
 /* A second column, which gets the indexes that the first one has. */
 typedef struct ZdmTwin
@@ -104,6 +105,13 @@ typedef struct ZdmPattern
 
 	/* The second columns (ZdmTwin *), before contract. */
 	List	   *(*twins) (ZdmMigration *migration);
+
+	/*
+	 * Of the step ZDM_STEP_INDEX, what is still to be run (ZdmStatement *)
+	 * for indexes that are no second column's, as the catalog has it now.
+	 * NULL: there are none.
+	 */
+	List	   *(*indexes) (ZdmMigration *migration);
 
 	/* Raise an error where somebody's DDL has broken the migration. */
 	void		(*guard) (ZdmMigration *migration, Relation rel);
