@@ -42,6 +42,7 @@ typedef struct ZdmMirrorColumn
 	char	   *name;
 	char	   *there;
 	Oid			type;
+	int32		typmod;
 	int16		typlen;
 	bool		typbyval;
 } ZdmMirrorColumn;
@@ -53,6 +54,8 @@ typedef struct ZdmMirrorSerial
 	Oid			type;
 	Oid			sequence;
 } ZdmMirrorSerial;
+
+typedef struct ZdmMirrorDirect ZdmMirrorDirect;
 
 /*
  * A rule as seen from one of its tables, or a partition of that.  The key's
@@ -86,6 +89,7 @@ typedef struct ZdmMirror
 	Oid			lookup_index;	/* of the other table, on the key; or 0 */
 	struct ScanKeyData *lookup_keys;	/* in the index's order ... */
 	int		   *lookup_values;	/* ... each of which of our columns */
+	ZdmMirrorDirect *direct;	/* what mirror_direct.c knows */
 	MemoryContext cxt;			/* the set's */
 } ZdmMirror;
 
@@ -142,8 +146,18 @@ extern char *zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action);
 
 /* mirror_lookup.c */
 extern bool zdm_mirror_can_scan(ZdmMirror *mirror, Relation there);
+extern struct SysScanDescData *zdm_mirror_begin_scan(ZdmMirror *mirror, Relation there,
+													 const ZdmMirrorRow *row,
+													 Snapshot snapshot);
+extern bool zdm_mirror_has_key(const ZdmMirror *mirror, TupleTableSlot *slot,
+							   const ZdmMirrorRow *row);
 extern bool zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
 							Snapshot snapshot);
+
+/* mirror_direct.c */
+extern bool zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
+							  const ZdmMirrorRow *row, uint64 *processed);
+extern void zdm_mirror_direct_forget(ZdmMirror *mirror);
 
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);

@@ -91,8 +91,9 @@ zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 	running = &under_way;
 	PG_TRY();
 	{
-		processed = zdm_mirror_run(mirror, action, row, before, InvalidSnapshot,
-								   None_Receiver, 0);
+		if (!zdm_mirror_direct(mirror, rel, action, row, &processed))
+			processed = zdm_mirror_run(mirror, action, row, before, InvalidSnapshot,
+									   None_Receiver, 0);
 	}
 	PG_FINALLY();
 	{

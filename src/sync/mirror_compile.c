@@ -101,16 +101,17 @@ invalidate(Datum arg, Oid relid)
 	HASH_SEQ_STATUS scan;
 	CachedMirrors *table;
 
-	if (OidIsValid(relid))
-	{
-		table = hash_search(cached_mirrors, &relid, HASH_FIND, NULL);
-		if (table != NULL)
-			table->valid = false;
-		return;
-	}
 	hash_seq_init(&scan, cached_mirrors);
 	while ((table = hash_seq_search(&scan)) != NULL)
-		table->valid = false;
+	{
+		if (!OidIsValid(relid) || table->relid == relid)
+			table->valid = false;
+		for (int i = 0; table->set != NULL && i < table->set->count; i++)
+		{
+			if (!OidIsValid(relid) || table->set->mirrors[i].there == relid)
+				zdm_mirror_direct_forget(&table->set->mirrors[i]);
+		}
+	}
 }
 
 /*
@@ -296,6 +297,7 @@ compile_columns(Relation rel, List *here, List *there, ZdmMirrorColumn *columns)
 		column->name = lfirst(name);
 		column->there = lfirst(other);
 		column->type = attr->atttypid;
+		column->typmod = attr->atttypmod;
 		column->typlen = attr->attlen;
 		column->typbyval = attr->attbyval;
 	}
