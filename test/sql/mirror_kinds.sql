@@ -203,6 +203,26 @@ SELECT zdm.rollback('m');
 \d used_1
 \d voucher_2
 
+-- a row that the join table refers to moves to another partition, alone and with what it has
+DROP TABLE voucher, used;
+CREATE TABLE voucher (area text, code int, PRIMARY KEY (area, code)) PARTITION BY LIST (area);
+CREATE TABLE voucher_north PARTITION OF voucher FOR VALUES IN ('north');
+CREATE TABLE voucher_south PARTITION OF voucher FOR VALUES IN ('south');
+CREATE TABLE used (user_id int NOT NULL, area text NOT NULL, code int NOT NULL, UNIQUE (area, code),
+                   FOREIGN KEY (area, code) REFERENCES voucher ON UPDATE CASCADE ON DELETE CASCADE);
+INSERT INTO voucher SELECT 'north', generate_series(1, 7);
+INSERT INTO used SELECT i, 'north', i FROM generate_series(1, 5) i;
+SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', value_columns => '{user_id}', migration => 'm');
+UPDATE voucher SET area = 'south' WHERE code = 1;
+CALL zdm.backfill('m');
+UPDATE voucher SET area = 'south' WHERE code IN (2, 6);
+UPDATE voucher SET area = 'south', user_id = 30 WHERE code IN (3, 7);
+UPDATE voucher SET area = 'south', user_id = NULL WHERE code = 4;
+UPDATE used SET area = 'south', code = 6 WHERE code = 5;
+SELECT area, code, v.user_id, u.user_id FROM voucher v FULL JOIN used u USING (area, code) ORDER BY code;
+SELECT * FROM zdm.verify('m');
+SELECT zdm.rollback('m');
+
 -- the join table has no foreign key to the target
 DROP TABLE voucher, used;
 CREATE TABLE voucher (id int PRIMARY KEY, code text);
