@@ -37,7 +37,7 @@ static Oid	type_there(const ZdmMirror *mirror, int column);
 
 /*
  * The key is $1 and so on, the columns come behind it; a move has the old key
- * behind them.
+ * behind them, and an insert the numbers of sequences behind that.
  */
 char *
 zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
@@ -77,8 +77,13 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 		case ZDM_MIRROR_PUT:
 			appendStringInfo(&sql, "INSERT INTO %s (", table);
 			append_names(&sql, mirror, 0, count);
+			for (int i = 0; i < mirror->serials; i++)
+				appendStringInfo(&sql, ", %s", quote_identifier(mirror->serial[i].there));
 			appendStringInfoString(&sql, ") OVERRIDING SYSTEM VALUE VALUES (");
 			append_values(&sql, mirror, 0, count);
+			for (int i = 0; i < mirror->serials; i++)
+				appendStringInfo(&sql, ", ($%d)::%s", count + keys + i + 1,
+								 type_name(mirror->serial[i].type));
 			appendStringInfoChar(&sql, ')');
 			if (action != ZDM_MIRROR_INSERT)
 				appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
