@@ -56,6 +56,7 @@ static CachedPlanSource *get_plan(ZdmMirror *mirror, ZdmMirrorAction action);
 static void drop_retired(ZdmMirror *mirror);
 static bool is_current(CachedPlanSource *source);
 static CachedPlanSource *prepare(ZdmMirror *mirror, ZdmMirrorAction action);
+static bool is_insert(ZdmMirrorAction action);
 static void find_serials(ZdmMirror *mirror);
 static Oid	sequence_of(Relation rel, AttrNumber attnum);
 static void setup_parser(ParseState *pstate, void *arg);
@@ -228,7 +229,7 @@ prepare(ZdmMirror *mirror, ZdmMirrorAction action)
 	CachedPlanSource *source;
 	List	   *queries;
 
-	if (action == ZDM_MIRROR_INSERT || action == ZDM_MIRROR_ADD)
+	if (is_insert(action))
 		find_serials(mirror);
 	sql = zdm_mirror_sql(mirror, action);
 	callback.arg = sql;
@@ -244,6 +245,16 @@ prepare(ZdmMirror *mirror, ZdmMirrorAction action)
 	SaveCachedPlan(source);
 	error_context_stack = callback.previous;
 	return source;
+}
+
+/*
+ * Whether it makes a row, and so takes the numbers of sequences.
+ */
+static bool
+is_insert(ZdmMirrorAction action)
+{
+	return action == ZDM_MIRROR_INSERT || action == ZDM_MIRROR_ADD ||
+		action == ZDM_MIRROR_PUT;
 }
 
 /*
@@ -351,7 +362,7 @@ parameters(const ZdmMirror *mirror, ZdmMirrorAction action,
 		   const ZdmMirrorRow *row, const ZdmMirrorRow *before)
 {
 	int			count = mirror->count + mirror->keys;
-	bool		inserts = action == ZDM_MIRROR_INSERT || action == ZDM_MIRROR_ADD;
+	bool		inserts = is_insert(action);
 	ParamListInfo params;
 
 	if (row == NULL)
