@@ -180,6 +180,15 @@ unlike($err, qr/WARNING/, 'another call: its user is not warned');
 like(slurp_file($node->logfile, $log), qr/LOG:  no background worker is free for migration "(?:queued|deployed)"/,
 	'another call: the log says it');
 
+# Unless he asks for it himself in the same transaction: then he is told of it,
+# though another one has come first.
+$err = messages("BEGIN; SELECT count(*) FROM zdm.verify('ready'); SELECT zdm.start('deployed'); COMMIT",
+	'another call, and his own');
+like($err, qr/WARNING:  no background worker is free for migration "deployed"/, 'another call, and his own: he is warned of his own');
+unlike($err, qr/for migration "queued"/, 'another call, and his own: and of no other');
+$err = messages("BEGIN; SELECT zdm.start('queued', workers => 2); SELECT zdm.start('deployed'); COMMIT", 'two of his own');
+is(join(' ', sort $err =~ /WARNING:  no .* for migration "(\w+)"/g), 'deployed queued', 'two of his own: a warning for each');
+
 # The slot becomes free; any call takes care of what is queued.
 messages("SELECT zdm.pause('holder')", 'the holder is paused');
 poll_progress('holder', 'workers = 0', 'the slot is free');
