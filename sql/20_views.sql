@@ -81,7 +81,8 @@ SELECT m.name AS migration,
             WHEN 'expanded' THEN
                  format(CASE WHEN m.paused THEN 'SELECT zdm.resume(%L)'
                              WHEN p.workers > 0 THEN 'CALL zdm.wait(%L)'
-                             ELSE 'SELECT zdm.start(%L)' END, m.name)
+                             WHEN m.workers > 1 THEN 'SELECT zdm.start(%L, workers => %s)'
+                             ELSE 'SELECT zdm.start(%L)' END, m.name, m.workers)
             WHEN 'ready' THEN
                  format(CASE WHEN m.arguments ? '_rolling_back' THEN 'SELECT zdm.rollback(%L)'
                              ELSE 'SELECT zdm.contract(%L)' END, m.name)

@@ -162,7 +162,7 @@ my $err = messages("SELECT zdm.start('queued', workers => 2)", 'no free slot: th
 like($err, qr/WARNING:  no background worker is free for migration "queued": it stays queued/, 'no free slot: a warning');
 like($err, qr/HINT:  .*SELECT zdm\.start\('queued'\).*max_worker_processes/, 'no free slot: what to run');
 is(() = $err =~ /WARNING/g, 1, 'no free slot: one warning for two workers');
-is(progress('queued', "workers || ' ' || next_command"), "0 SELECT zdm.start('queued')", 'no free slot: the next command');
+is(progress('queued', "workers || ' ' || next_command"), "0 SELECT zdm.start('queued', workers => 2)", 'no free slot: the next command');
 
 # An expand in a transaction is no different: the deployment does not fail.
 create('deployed', 100);
@@ -290,7 +290,7 @@ poll("$begun 'killed'" =~ s/count\(\*\)/count(*) = 2/r, 'killed: two ranges are 
 my $workers = "FROM pg_stat_activity WHERE backend_type = 'zdm worker' AND application_name = 'killed'";
 is(query("SELECT count(pg_terminate_backend(pid)) $workers"), 2, 'killed: both workers are terminated');
 poll("SELECT count(*) = 0 $workers", 'killed: nobody is left');
-is(progress('killed', 'next_command'), "SELECT zdm.start('killed')", 'killed: the next command');
+is(progress('killed', 'next_command'), "SELECT zdm.start('killed', workers => 2)", 'killed: the next command');
 my $halves = query("$begun 'killed'");
 cmp_ok($halves, '>', 0, 'killed: ranges are half done');
 query("SELECT * FROM zdm.verify('ready')");
