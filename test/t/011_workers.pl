@@ -296,6 +296,15 @@ cmp_ok($halves, '>', 0, 'killed: ranges are half done');
 query("SELECT * FROM zdm.verify('ready')");
 poll_progress('killed', 'workers = 2', 'killed: another call brings two new ones');
 
+# What they waited for has gone with them.
+expand('waiter', 100);
+query("SELECT zdm.start('waiter', throttle => 'SELECT true')");
+poll_progress('waiter', "progress.waiting_for ~ 'throttle query' AND status.waiting_for ~ 'throttle query'", 'waiter: it says for what');
+query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'zdm worker' AND application_name = 'waiter'");
+poll_progress('waiter', 'workers = 0', 'waiter: it is terminated');
+is(progress('waiter', "(progress.waiting_for IS NULL AND waiting_since IS NULL AND status.waiting_for IS NULL)::text"), 'true', 'waiter: nobody waits any more');
+query("SELECT zdm.rollback('waiter')");
+
 # A kill takes the server with it.
 my $pid = query("SELECT min(pid) $workers");
 $node->poll_query_until('postgres', "$begun 'killed'" =~ s/count\(\*\)/count(*) > 0/r);
