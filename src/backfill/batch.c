@@ -43,6 +43,7 @@
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
+#include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/spi.h"
