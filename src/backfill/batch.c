@@ -21,6 +21,9 @@
  */
 #include "postgres.h"
 
+#include <sched.h>
+#include <unistd.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relscan.h"
@@ -50,6 +53,7 @@
 
 #define FIRST_BATCH_BLOCKS	64
 #define MAX_BATCH_BLOCKS	8192
+#define YIELD_MS			0.1
 
 typedef struct Batch
 {
@@ -67,6 +71,7 @@ typedef struct Batch
 	TupleTableSlot *new_row;	/* the rule set's, NULL: nothing to do */
 	MemoryContext row_cxt;
 	instr_time	start;
+	double		yielded_ms;		/* after the start, last */
 	bool		careful;		/* a subtransaction for each row */
 	int			limit;			/* rows to try again */
 	/* what the attempt has come to */
@@ -84,6 +89,7 @@ static int	run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
 					  double target_ms, int limit, ZdmBatchReport *report,
 					  ZdmAttempt work);
 static void fill_blocks(void *arg);
+static void let_others_go_first(Batch *batch);
 static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
 static void fill_row(void *arg);
@@ -195,6 +201,7 @@ batch_begin(Batch *batch)
 	Bitmapset  *written = NULL;
 
 	INSTR_TIME_SET_CURRENT(batch->start);
+	batch->yielded_ms = 0;
 	batch->reached = batch->range->next;
 	batch->rows_done = batch->rows_changed = 0;
 	batch->tried = 0;
@@ -273,6 +280,7 @@ fill_blocks(void *arg)
 			block = here;
 		}
 		visit_row(batch);
+		let_others_go_first(batch);
 	}
 	batch->reached = end;
 	table_endscan(scan);
@@ -280,6 +288,25 @@ fill_blocks(void *arg)
 	PopActiveSnapshot();
 	batch_end(batch);
 	zdm_unbecome(&saved);
+}
+
+/*
+ * A session that wakes up on our core waits there until the kernel thinks that
+ * we have had enough, some milliseconds.  Offer it the core now and then,
+ * between two rows, while we hold nothing but rows; unless that has made the
+ * batch long already.
+ */
+static void
+let_others_go_first(Batch *batch)
+{
+#ifdef _POSIX_PRIORITY_SCHEDULING
+	double		ms = elapsed_ms(batch->start);
+
+	if (ms < batch->yielded_ms + YIELD_MS || ms > 2 * batch->target_ms)
+		return;
+	(void) sched_yield();
+	batch->yielded_ms = elapsed_ms(batch->start);
+#endif
 }
 
 static void
