@@ -157,8 +157,8 @@ notes(ZdmMigration *migration, Relation rel)
 						 zdm_note(false, "a NULL that is written to %s is stored as the value of fill, also where a statement names the column; where fill gives NULL, the statement is refused from the verification on", name));
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		result = lappend(result,
-						 zdm_note(false, "after the verification and until contract, a table that is attached as a partition needs the same CHECK (%s IS NOT NULL), as it will need NOT NULL afterwards",
-								  name));
+						 zdm_note(false, "after the verification and until contract, a table that is attached as a partition needs the same CHECK (%s), as it will need NOT NULL afterwards",
+								  zdm_not_null_condition(migration->relation, column(migration))));
 	result = lappend(result, zdm_note_conflicts());
 	return lappend(result,
 				   zdm_note(false, "a version that relies on a value in %s may start once the state is ready: before, rows that were not filled read NULL",
