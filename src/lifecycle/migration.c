@@ -415,6 +415,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	int64		waited;
 
 	zdm_check_attached(pattern, migration, phase);
+	zdm_check_added(pattern, migration, phase);
 	if (must_agree)
 		compared = zdm_check_in_sync(migration, NIL);
 	zdm_caution(pattern, migration, phase);
@@ -427,6 +428,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	zdm_interrupt_statements(migration->id);
 	waited = lock_tables(pattern, migration, phase, quarantine);
 	zdm_check_attached(pattern, migration, phase);
+	zdm_check_added(pattern, migration, phase);
 	if (must_agree)
 		(void) zdm_check_in_sync(migration, compared);
 	run_steps(migration, phase, phase_steps(pattern, migration, phase, quarantine), waited);

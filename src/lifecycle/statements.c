@@ -65,6 +65,7 @@ static bool mark_statement(ZdmMigrate *migrate, Oid table);
 static ZdmOutcome drop_index(ZdmMigrate *migrate, Oid index);
 static ZdmOutcome do_index(ZdmMigrate *migrate, ZdmTwin *twin,
 						   ZdmIndexWork *work);
+static ZdmOutcome do_own_index(ZdmMigrate *migrate);
 static void do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work);
 static void set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work);
 static ZdmOutcome ask_for_worker(ZdmMigrate *migrate);
@@ -107,6 +108,12 @@ zdm_index_step(ZdmMigrate *migrate)
 		if (migrate->task != NULL)
 			return do_index(migrate, twin, linitial(works));
 		return ask_for_worker(migrate);
+	}
+	if (zdm_pattern(migration)->indexes != NULL &&
+		zdm_pattern(migration)->indexes(migration) != NIL)
+	{
+		(void) zdm_migrate_enter_step(migrate, ZDM_STEP_INDEX);
+		return migrate->task != NULL ? do_own_index(migrate) : ask_for_worker(migrate);
 	}
 	zdm_release_statement(migrate);
 	migrate->indexes_built = true;
@@ -224,6 +231,20 @@ do_index(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
 		return ZDM_WORKED;
 	}
 	set_statement(migrate, twin, work);
+	zdm_event(migrate->migration, "info", "building index", migrate->statement->sql);
+	return ZDM_STATEMENT;
+}
+
+/*
+ * The first of the pattern's own statements.
+ */
+static ZdmOutcome
+do_own_index(ZdmMigrate *migrate)
+{
+	MemoryContext old = MemoryContextSwitchTo(migrate->statement_cxt);
+
+	migrate->statement = linitial(zdm_pattern(migrate->migration)->indexes(migrate->migration));
+	MemoryContextSwitchTo(old);
 	zdm_event(migrate->migration, "info", "building index", migrate->statement->sql);
 	return ZDM_STATEMENT;
 }
