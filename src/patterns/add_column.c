@@ -33,6 +33,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/common_value.h"
 #include "schema/depend.h"
 #include "schema/new_column.h"
 #include "schema/not_null.h"
@@ -144,8 +145,17 @@ resolve_default(NewColumn *new, Relation rel, const char *text)
 				errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 				errmsg("default_value refers to a column"),
 				errhint("A default knows nothing of its row; fill does."));
+	zdm_check_common_value(rel, &new->attr, expr, "default_value", new->not_null && new->fill == NULL);
 	new->initial_volatile = contain_volatile_functions(expr);
 	new->initial = zdm_expression_check_fill(rel, text, "default_value", &new->attr);
+}
+
+static void
+resolve_fill(NewColumn *new, Relation rel, const char *text)
+{
+	zdm_check_common_value(rel, &new->attr, zdm_expression_parse_for(rel, text, "fill", &new->attr),
+						   "\"fill\"", true);
+	new->fill = zdm_expression_check_fill(rel, text, "fill", &new->attr);
 }
 
 /*
@@ -188,11 +198,11 @@ resolve(ZdmMigration *migration, Relation rel)
 	namestrcpy(&new->attr.attname, column(migration));
 	resolve_type(new, zdm_argument(migration, "type"));
 	new->not_null = is_mandatory(migration);
+	if (fill != NULL)
+		resolve_fill(new, rel, fill);
 	if (initial != NULL)
 		resolve_default(new, rel, initial);
-	if (fill != NULL)
-		new->fill = zdm_expression_check_fill(rel, fill, "fill", &new->attr);
-	else if (new->initial_volatile)
+	if (fill == NULL && new->initial_volatile)
 		new->fill = new->initial;
 	if (generated != NULL)
 		resolve_generated(new, rel, generated);

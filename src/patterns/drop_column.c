@@ -28,6 +28,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/common_value.h"
 #include "schema/depend.h"
 #include "schema/drop.h"
 #include "schema/mandatory.h"
@@ -101,42 +102,6 @@ check_partition_key(Relation rel, const char *column)
 }
 
 /*
- * Where each row that the new version inserts would get the same value, only
- * one could be inserted.
- */
-static void
-check_unique(Relation rel, Form_pg_attribute attr, Node *value, const char *what)
-{
-	Oid			index = zdm_unique_index_on(rel, attr->attnum);
-
-	if (OidIsValid(index) && zdm_same_for_every_row(value))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("%s gives every row the same value, but index \"%s\" makes column \"%s\" unique",
-					   what, get_rel_name(index), NameStr(attr->attname)),
-				errdetail("Of the rows that the new version inserts, the second one would fail."),
-				errhint("Use an expression that differs from row to row, or drop the index first."));
-}
-
-/*
- * A row is filled where the column holds NULL: the column itself has nothing to
- * give then.
- */
-static void
-check_gives_value(Relation rel, Form_pg_attribute attr, Node *fill)
-{
-	if ((IsA(fill, Const) && castNode(Const, fill)->constisnull) ||
-		(IsA(fill, Var) && castNode(Var, fill)->varattno == attr->attnum))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("\"fill\" gives no value for column \"%s\" of table \"%s\"",
-					   NameStr(attr->attname), RelationGetRelationName(rel)),
-				errdetail("The column is mandatory: rows that the new version inserts would be refused."),
-				errhint("Say what such rows get, for example fill => %s.",
-						quote_literal_cstr("'unknown'")));
-}
-
-/*
  * Rows that the new version inserts get the default, the fill, or NULL.
  */
 static void
@@ -146,8 +111,6 @@ check_value(ZdmMigration *migration, Relation rel, Form_pg_attribute attr)
 	const char *fill = zdm_argument(migration, "fill");
 	Node	   *initial = attr->attgenerated ? NULL : build_column_default(rel, attr->attnum);
 	bool		mandatory = !attr->attgenerated && zdm_column_is_mandatory(rel, column);
-	char	   *text;
-	Node	   *expr;
 
 	if (!attr->attgenerated)
 		zdm_twin_check(rel, column);
@@ -160,8 +123,8 @@ check_value(ZdmMigration *migration, Relation rel, Form_pg_attribute attr)
 						  : "It is optional: the old version can read a NULL there."),
 				errhint("%s", attr->attgenerated || initial != NULL ? "Leave fill out."
 						: "Leave fill out, or give the column a default for the time of the migration."));
-	if (initial != NULL)
-		check_unique(rel, attr, initial, "the default");
+	if (!attr->attgenerated && (initial != NULL || !mandatory))
+		zdm_check_common_value(rel, attr, initial, "the default", mandatory);
 	if (!mandatory || initial != NULL)
 		return;
 	if (fill == NULL)
@@ -171,12 +134,10 @@ check_value(ZdmMigration *migration, Relation rel, Form_pg_attribute attr)
 				errdetail("The new version leaves it out, and the old one cannot read a NULL there."),
 				errhint("Say in the argument fill what such rows get, for example fill => %s.",
 						quote_literal_cstr("'unknown'")));
-	text = zdm_expression_check_fill(rel, fill, "fill", attr);
-
-	expr = zdm_expression_parse(rel, fill, "fill", attr->attnum);
-	check_gives_value(rel, attr, expr);
-	check_unique(rel, attr, expr, "\"fill\"");
-	migration->rules = list_make1(fill_rule(migration, column, text));
+	zdm_check_common_value(rel, attr, zdm_expression_parse(rel, fill, "fill", attr->attnum),
+						   "\"fill\"", true);
+	migration->rules = list_make1(fill_rule(migration, column,
+											zdm_expression_check_fill(rel, fill, "fill", attr)));
 }
 
 static void

@@ -28,6 +28,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/common_value.h"
 #include "schema/not_null.h"
 #include "schema/table.h"
 #include "sync/expression.h"
@@ -61,7 +62,7 @@ check(ZdmMigration *migration, Relation rel)
 {
 	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
 	const char *fill = zdm_argument(migration, "fill");
-	AttrNumber	attnum;
+	Form_pg_attribute attr;
 
 	zdm_check_table(rel);
 	zdm_check_column(rel, column(migration));
@@ -69,12 +70,15 @@ check(ZdmMigration *migration, Relation rel)
 	if (zdm_column_is_not_null(migration->relation, column(migration)))
 		is_not_null_already(rel, column(migration));
 
-	attnum = get_attnum(migration->relation, column(migration));
+	attr = TupleDescAttr(RelationGetDescr(rel),
+						 get_attnum(migration->relation, column(migration)) - 1);
+	if (fill != NULL)
+		zdm_check_common_value(rel, attr, zdm_expression_parse_for(rel, fill, "fill", attr),
+							   "\"fill\"", true);
 	rule->kind = ZDM_RULE_FILL;
 	rule->relation = migration->relation;
 	rule->new_columns = migration->new_columns;
-	rule->up = list_make1(zdm_expression_check_fill(rel, fill ? fill : "NULL", "fill",
-													TupleDescAttr(RelationGetDescr(rel), attnum - 1)));
+	rule->up = list_make1(zdm_expression_check_fill(rel, fill ? fill : "NULL", "fill", attr));
 	migration->rules = list_make1(rule);
 	zdm_check_fill(migration);
 }
@@ -153,8 +157,8 @@ notes(ZdmMigration *migration, Relation rel)
 						 zdm_note(false, "a NULL that is written to %s is stored as the value of fill, also where a statement names the column; where fill gives NULL, the statement is refused from the verification on", name));
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		result = lappend(result,
-						 zdm_note(false, "after the verification and until contract, a table that is attached as a partition needs the same CHECK (%s IS NOT NULL), as it will need NOT NULL afterwards",
-								  name));
+						 zdm_note(false, "after the verification and until contract, a table that is attached as a partition needs the same CHECK (%s), as it will need NOT NULL afterwards",
+								  zdm_not_null_condition(migration->relation, column(migration))));
 	result = lappend(result, zdm_note_conflicts());
 	return lappend(result,
 				   zdm_note(false, "a version that relies on a value in %s may start once the state is ready: before, rows that were not filled read NULL",

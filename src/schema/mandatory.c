@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -33,16 +32,19 @@ typedef struct NullOfType
 	Oid			owner;
 } NullOfType;
 
-typedef struct NullRow
+/* A row that has one value, and what is to be met by it. */
+typedef struct CheckedRow
 {
 	Relation	rel;
+	AttrNumber	attnum;
+	Datum		value;
+	bool		isnull;
 	Expr	   *check;
 	bool		met;
-} NullRow;
+} CheckedRow;
 
-static bool check_refuses_null(Relation rel, AttrNumber attnum);
 static bool is_of_column(Node *expr, AttrNumber attnum);
-static void check_null_row(void *arg);
+static void check_row(void *arg);
 static void check_null_of_type(void *arg);
 
 bool
@@ -58,7 +60,7 @@ zdm_column_is_mandatory(Relation rel, const char *column)
 
 		if (attnum > 0)
 			result |= zdm_column_is_not_null(lfirst_oid(lc), column) ||
-				check_refuses_null(part, attnum);
+				zdm_column_check_refusing(part, attnum, (Datum) 0, true) != NULL;
 		table_close(part, AccessShareLock);
 	}
 	return result;
@@ -80,7 +82,7 @@ zdm_column_refuses_null(Relation rel, const char *column)
 		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
 		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
 
-		result |= attnum > 0 && check_refuses_null(part, attnum);
+		result |= attnum > 0 && zdm_column_check_refusing(part, attnum, (Datum) 0, true) != NULL;
 		table_close(part, AccessShareLock);
 	}
 	return result;
@@ -112,21 +114,32 @@ check_null_of_type(void *arg)
 	zdm_unbecome(&saved);
 }
 
-static bool
-check_refuses_null(Relation rel, AttrNumber attnum)
+/*
+ * The name of a CHECK constraint on the column alone that the value does not
+ * meet, or NULL.
+ */
+char *
+zdm_column_check_refusing(Relation rel, AttrNumber attnum, Datum value, bool isnull)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 	{
-		NullRow		row = {.rel = rel,.check = stringToNode(constr->check[i].ccbin)};
+		CheckedRow	row = {
+			.rel = rel,
+			.attnum = attnum,
+			.value = value,
+			.isnull = isnull,
+			.check = stringToNode(constr->check[i].ccbin),
+		};
 		ErrorData  *error;
 
-		if (is_of_column((Node *) row.check, attnum) &&
-			(!zdm_attempt(check_null_row, &row, &error) || !row.met))
-			return true;
+		if (zdm_check_is_enforced(&constr->check[i]) &&
+			is_of_column((Node *) row.check, attnum) &&
+			(!zdm_attempt(check_row, &row, &error) || !row.met))
+			return constr->check[i].ccname;
 	}
-	return false;
+	return NULL;
 }
 
 /*
@@ -147,50 +160,21 @@ is_of_column(Node *expr, AttrNumber attnum)
 }
 
 static void
-check_null_row(void *arg)
+check_row(void *arg)
 {
-	NullRow    *row = arg;
+	CheckedRow *row = arg;
 	EState	   *estate = CreateExecutorState();
 	ExprContext *context = GetPerTupleExprContext(estate);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(row->rel), &TTSOpsVirtual);
 	ZdmIdentity saved;
 
 	zdm_become(row->rel->rd_rel->relowner, &saved);
-	context->ecxt_scantuple = ExecStoreAllNullTuple(slot);
+	(void) ExecStoreAllNullTuple(slot);
+	slot->tts_values[row->attnum - 1] = row->value;
+	slot->tts_isnull[row->attnum - 1] = row->isnull;
+	context->ecxt_scantuple = slot;
 	row->met = ExecCheck(ExecPrepareExpr(row->check, estate), context);
 	zdm_unbecome(&saved);
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExecutorState(estate);
-}
-
-/*
- * A unique index on the column alone, or InvalidOid.
- */
-Oid
-zdm_unique_index_on(Relation rel, AttrNumber attnum)
-{
-	Oid			result = InvalidOid;
-	ListCell   *lc;
-
-	foreach(lc, RelationGetIndexList(rel))
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		if (index->rd_index->indisunique && index->rd_index->indnkeyatts == 1 &&
-			index->rd_index->indkey.values[0] == attnum)
-			result = lfirst_oid(lc);
-		index_close(index, AccessShareLock);
-	}
-	return result;
-}
-
-/*
- * Whether an expression cannot give two rows of one transaction different
- * values.
- */
-bool
-zdm_same_for_every_row(Node *expr)
-{
-	return pull_var_clause(expr, 0) == NIL &&
-		!contain_volatile_functions(expr);
 }

@@ -9,6 +9,9 @@
  * validated, which reads the table under a lock that readers and writers do
  * not notice.  It goes in the moment the column becomes NOT NULL.
  *
+ * Of a composite column it says IS DISTINCT FROM NULL, which is what the server
+ * takes for a proof there.
+ *
  * From the moment it is there, VALID or not, every write is checked, also an
  * UPDATE of something else in a row that holds NULL.  So it is added when no
  * row does any more, as far as anybody knows.
@@ -90,6 +93,19 @@ first_name(const char *sql, Oid relid, const char *column)
 }
 
 /*
+ * What NOT NULL asks of a column, as SQL.  Of one with fields IS NOT NULL asks
+ * for more: that each of them has a value.
+ */
+char *
+zdm_not_null_condition(Oid relid, const char *column)
+{
+	bool		has_fields = type_is_rowtype(get_atttype(relid, get_attnum(relid, column)));
+
+	return psprintf("%s %s", quote_identifier(column),
+					has_fields ? "IS DISTINCT FROM NULL" : "IS NOT NULL");
+}
+
+/*
  * Distinct for each migration, and so for each column; what is not stored yet
  * has no number, and is only explained.
  */
@@ -151,10 +167,10 @@ static ZdmStep *
 add_check(ZdmMigration *migration, const char *column)
 {
 	return zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "demand a value of every row that is written",
-					psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID",
+					psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID",
 							 zdm_quote_relation(migration->relation),
 							 quote_identifier(check_name(migration, column)),
-							 quote_identifier(column)));
+							 zdm_not_null_condition(migration->relation, column)));
 }
 
 static ZdmStep *

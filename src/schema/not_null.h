@@ -14,6 +14,7 @@
 extern bool zdm_column_is_not_null(Oid relid, const char *column);
 extern char *zdm_not_null_constraint(Oid relid, const char *column);
 extern char *zdm_not_null_unproved(Oid relid, const char *column);
+extern char *zdm_not_null_condition(Oid relid, const char *column);
 extern bool zdm_not_null_proved(ZdmMigration *migration, const char *column);
 extern bool zdm_not_null_demanded(ZdmMigration *migration, const char *column);
 extern List *zdm_not_null_proof(ZdmMigration *migration, const char *column);

@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/step.h"
+#include "schema/not_null.h"
 #include "schema/retype.h"
 #include "schema/table.h"
 #include "schema/twin_constraint.h"
@@ -143,9 +144,9 @@ not_null_steps(int64 migration, ZdmPair *pair, bool left)
 	if (!notnull || is_not_null(pair->relation, pair->to))
 		return NIL;
 	return add_and_validate(pair->relation, name, psprintf("NOT NULL of %s", pair->from),
-							psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID",
+							psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID",
 									 zdm_quote_relation(pair->relation), quote_identifier(name),
-									 quote_identifier(pair->to)),
+									 zdm_not_null_condition(pair->relation, pair->to)),
 							AccessExclusiveLock, NIL, true, left);
 }
 

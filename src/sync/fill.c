@@ -30,10 +30,11 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "executor/executor.h"
 #include "executor/tuptable.h"
-
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/guc.h"
@@ -55,6 +56,7 @@ typedef struct FillNote
 	char	   *detail;
 } FillNote;
 
+static bool leaves_partition(Relation rel, TupleTableSlot *row);
 static bool is_time_to_note(ZdmRule *rule);
 static void note(ZdmRule *rule, const char *event, char *detail);
 static void note_event(void *arg);
@@ -205,6 +207,58 @@ zdm_fill_possible(const ZdmRule *rule, ZdmRuleSet *set, TupleTableSlot *row)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * A row that an UPDATE could not fill is to look older than the column, and
+ * those after it, that it lacks.  Nobody sees a difference where it holds
+ * nothing in these.  Returns whether it will: what the server forms anew has
+ * all columns by that.
+ */
+bool
+zdm_fill_stay_older(Relation rel, TupleTableSlot *row, AttrNumber unfilled,
+					HeapTuple tuple)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	HeapTupleHeader header = tuple->t_data;
+	int			natts = unfilled - 1;
+	uint8		hoff = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(natts));
+
+	for (int i = natts; i < desc->natts; i++)
+		if (!row->tts_isnull[i] || TupleDescAttr(desc, i)->atthasmissing)
+			return false;
+	if ((desc->constr != NULL && desc->constr->has_generated_stored) || leaves_partition(rel, row))
+		return false;
+	/* The bitmap of NULLs gets shorter, too. */
+	memmove((char *) header + hoff, (char *) header + header->t_hoff,
+			tuple->t_len - header->t_hoff);
+	tuple->t_len -= header->t_hoff - hoff;
+	header->t_hoff = hoff;
+	HeapTupleHeaderSetNatts(header, natts);
+	HeapTupleHeaderSetDatumLength(header, tuple->t_len);
+	/* One that has to be toasted is formed anew, too. */
+	return !OidIsValid(rel->rd_rel->reltoastrelid) ||
+		tuple->t_len <= TOAST_TUPLE_THRESHOLD;
+}
+
+/*
+ * Whether an UPDATE moves the row to another partition.
+ */
+static bool
+leaves_partition(Relation rel, TupleTableSlot *row)
+{
+	EState	   *estate;
+	ResultRelInfo *target;
+	bool		result;
+
+	if (!rel->rd_rel->relispartition)
+		return false;
+	estate = CreateExecutorState();
+	target = makeNode(ResultRelInfo);
+	InitResultRelInfo(target, rel, 1, NULL, 0);
+	result = !ExecPartitionCheck(target, row, estate, false);
+	FreeExecutorState(estate);
+	return result;
 }
 
 /*

@@ -22,6 +22,8 @@ extern bool zdm_fill_satisfied(const ZdmRule *rule, ZdmRuleSet *set,
 							   TupleTableSlot *row);
 extern bool zdm_fill_possible(const ZdmRule *rule, ZdmRuleSet *set,
 							  TupleTableSlot *row);
+extern bool zdm_fill_stay_older(Relation rel, TupleTableSlot *row,
+								AttrNumber unfilled, HeapTuple tuple);
 extern void zdm_fill_note_null(ZdmRule *rule, Relation rel);
 extern void zdm_fill_note_missed(ZdmRule *rule, Relation rel);
 extern int	zdm_stored_columns(TupleTableSlot *row);

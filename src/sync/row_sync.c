@@ -54,7 +54,6 @@
  */
 #include "postgres.h"
 
-#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "executor/tuptable.h"
@@ -141,7 +140,6 @@ static bool apply(RowUnderWay *way, ZdmSide *side);
 static void set_column(RowUnderWay *way, AttrNumber attnum, Datum value,
 					   bool isnull);
 static void form_whole(RowUnderWay *way);
-static bool stay_older(RowUnderWay *way, HeapTuple tuple);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
 /*
@@ -665,33 +663,6 @@ form_whole(RowUnderWay *way)
 }
 
 /*
- * A row that could not be filled is to look older than the columns that it
- * lacks.  Nobody sees a difference where it holds nothing in these.  Returns
- * whether it will: one that has to be toasted gets all columns by that.
- */
-static bool
-stay_older(RowUnderWay *way, HeapTuple tuple)
-{
-	TupleDesc	desc = RelationGetDescr(way->rel);
-	HeapTupleHeader header = tuple->t_data;
-	int			natts = way->unfilled - 1;
-	uint8		hoff = MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(natts));
-
-	for (int i = natts; i < desc->natts; i++)
-		if (!way->row->tts_isnull[i] || TupleDescAttr(desc, i)->atthasmissing)
-			return false;
-	/* The bitmap of NULLs gets shorter, too. */
-	memmove((char *) header + hoff, (char *) header + header->t_hoff,
-			tuple->t_len - header->t_hoff);
-	tuple->t_len -= header->t_hoff - hoff;
-	header->t_hoff = hoff;
-	HeapTupleHeaderSetNatts(header, natts);
-	HeapTupleHeaderSetDatumLength(header, tuple->t_len);
-	return !OidIsValid(way->rel->rd_rel->reltoastrelid) ||
-		tuple->t_len <= TOAST_TUPLE_THRESHOLD;
-}
-
-/*
  * The row under way as a tuple.  It was taken apart to be changed, so it is
  * formed from its values rather than from the tuple that it was.
  */
@@ -702,7 +673,8 @@ result_tuple(RowUnderWay *way, HeapTuple tuple)
 										 way->row->tts_values,
 										 way->row->tts_isnull);
 
-	if (way->unfilled > 0 && !stay_older(way, result))
+	if (way->unfilled > 0 &&
+		!zdm_fill_stay_older(way->rel, way->row, way->unfilled, result))
 	{
 		int			uses = zdm_rules_hold();
 

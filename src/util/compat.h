@@ -293,6 +293,13 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #define ZDM_HAVE_VIRTUAL_COLUMNS false
 #endif
 
+/* A CHECK constraint that is not enforced there may be since 18. */
+#if PG_VERSION_NUM >= 180000
+#define zdm_check_is_enforced(check) ((check)->ccenforced)
+#else
+#define zdm_check_is_enforced(check) true
+#endif
+
 /* Deferrable primary keys are asked for explicitly since 18. */
 #if PG_VERSION_NUM >= 180000
 #define zdm_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, true)

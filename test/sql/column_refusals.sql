@@ -56,6 +56,33 @@ SELECT zdm.add_column('t', 'x', 'integer', not_null => true, fill => 't');
 SELECT zdm.add_column('t', 'x', 'text', generated => 'now()::text');
 SELECT zdm.set_not_null('t', 'a', 'count(*)');
 
+-- one value for all rows, which is none, or which the table does not take
+CREATE TABLE o (id integer PRIMARY KEY, u text UNIQUE, email text CHECK (email LIKE '%@%'), code varchar(3));
+INSERT INTO o (id) VALUES (1), (2);
+CREATE FUNCTION nothing(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN NULL; END';
+CREATE FUNCTION secret() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'secret'$$;
+SELECT zdm.add_column('o', 'x', 'text', not_null => true, fill => 'NULL');
+SELECT zdm.add_column('o', 'x', 'text', not_null => true, fill => $$nothing('a')$$);
+SELECT zdm.add_column('o', 'x', 'text', not_null => true, default_value => $$nothing('a')$$);
+SELECT zdm.add_column('o', 'x', 'varchar(3)', not_null => true, fill => $$'unknown'$$);
+SELECT zdm.add_column('o', 'x', 'integer', default_value => '1 / 0');
+SELECT zdm.set_not_null('o', 'code', 'NULL');
+SELECT zdm.set_not_null('o', 'code', 'code');
+SELECT zdm.set_not_null('o', 'code', $$'unknown'$$);
+SELECT zdm.set_not_null('o', 'u', $$'unknown'$$);
+SELECT zdm.set_not_null('o', 'u', 'current_user');
+SELECT zdm.set_not_null('o', 'email', $$'unknown'$$);
+-- what is not the same at all times nobody knows beforehand, nor what the owner may not call
+SET client_min_messages = warning;
+SELECT zdm.set_not_null('o', 'email', $$current_setting('zdm_column_refusals.email')$$);
+SELECT zdm.rollback('set_o_email_not_null');
+REVOKE ALL ON FUNCTION secret FROM public, regress_zdm_column_refusals;
+SELECT zdm.set_not_null('o', 'code', 'secret()');
+SELECT zdm.rollback('set_o_code_not_null');
+SELECT zdm.set_not_null('o', 'email', $$'unknown@example.invalid'$$);
+SELECT zdm.rollback('set_o_email_not_null');
+RESET client_min_messages;
+
 -- tables and columns
 SELECT zdm.add_column('v', 'x', 'text');
 SELECT zdm.add_column('parted_1', 'x', 'text');

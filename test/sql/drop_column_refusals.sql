@@ -44,6 +44,33 @@ SELECT zdm.drop_column('t', 'mandatory', fill => 'generated::text');
 SELECT zdm.drop_column('t', 'mandatory', fill => 'NULL');
 SELECT zdm.drop_column('t', 'mandatory', fill => 'mandatory');
 
+-- one value for all rows, of which there can only be one row, or none
+CREATE TABLE one_value (
+    id integer PRIMARY KEY,
+    at_most_one_null integer UNIQUE NULLS NOT DISTINCT,
+    without_null integer,
+    excluded integer NOT NULL,
+    status text NOT NULL CHECK (status IN ('new', 'old')),
+    code varchar(3) NOT NULL,
+    no_default text NOT NULL DEFAULT nullif('a', 'a'),
+    EXCLUDE (excluded WITH =)
+);
+CREATE UNIQUE INDEX ON one_value (without_null) NULLS NOT DISTINCT WHERE without_null IS NOT NULL;
+CREATE TABLE in_partition (id integer, code text NOT NULL) PARTITION BY LIST (id);
+CREATE TABLE in_partition_1 PARTITION OF in_partition FOR VALUES IN (1);
+CREATE UNIQUE INDEX ON in_partition_1 (code);
+SELECT zdm.drop_column('one_value', 'at_most_one_null');
+SELECT zdm.drop_column('one_value', 'excluded', fill => '1');
+SELECT zdm.drop_column('one_value', 'status', fill => $$'unknown'$$);
+SELECT zdm.drop_column('one_value', 'code', fill => $$'unknown'$$);
+SELECT zdm.drop_column('one_value', 'no_default');
+SELECT zdm.drop_column('in_partition', 'code', fill => $$'unknown'$$);
+SET client_min_messages = warning;
+SELECT zdm.drop_column('one_value', 'without_null');
+SELECT zdm.drop_column('one_value', 'status', fill => $$'old'$$);
+SELECT zdm.rollback(migration) FROM zdm.status WHERE relation = 'one_value'::regclass ORDER BY migration;
+RESET client_min_messages;
+
 ALTER TABLE t ADD "~zdm_optional" integer;
 SELECT zdm.drop_column('t', 'optional');
 ALTER TABLE t DROP "~zdm_optional";

@@ -60,6 +60,29 @@ SELECT id, length(large), ticket IS NULL AS no_ticket FROM o ORDER BY id;
 SELECT level, event, detail FROM zdm.events WHERE migration = 'add_o_ticket' AND level = 'warning';
 SELECT zdm.contract('add_o_ticket');
 
+-- nor can one whose table computes another column, or that moves to another partition
+CREATE TABLE computed (id integer PRIMARY KEY, n integer, twice integer GENERATED ALWAYS AS (n * 2) STORED);
+INSERT INTO computed SELECT generate_series(1, 3);
+CREATE TABLE parted (id integer, n integer) PARTITION BY LIST (n);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+CREATE TABLE parted_2 (extra integer, n integer, id integer);
+ALTER TABLE parted_2 DROP extra;
+ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES IN (2);
+INSERT INTO parted SELECT i, 1 FROM generate_series(1, 3) i;
+GRANT SELECT, UPDATE ON computed, parted TO regress_zdm_fill_writer;
+SELECT zdm.add_column('computed', 'ticket', 'bigint', default_value => $$nextval('tickets')$$);
+SELECT zdm.add_column('parted', 'ticket', 'bigint', default_value => $$nextval('tickets')$$);
+SET SESSION AUTHORIZATION regress_zdm_fill_writer;
+UPDATE computed SET n = 1 WHERE id = 1;
+UPDATE parted SET n = 2 WHERE id = 1;
+UPDATE parted SET id = 2 WHERE id = 2;
+SET SESSION AUTHORIZATION regress_zdm_fill_owner;
+CALL zdm.backfill('add_computed_ticket');
+CALL zdm.backfill('add_parted_ticket');
+SELECT id, twice, ticket IS NULL AS no_ticket FROM computed ORDER BY id;
+SELECT tableoid::regclass, id, ticket IS NULL AS no_ticket FROM parted ORDER BY id;
+SELECT migration, event, detail FROM zdm.events WHERE migration IN ('add_computed_ticket', 'add_parted_ticket') AND level = 'warning' ORDER BY id;
+
 -- a default that fails for a while
 CREATE SEQUENCE few MAXVALUE 2;
 CREATE TABLE f (id integer PRIMARY KEY, n integer);

@@ -162,6 +162,30 @@ SELECT attrelid::regclass, attnotnull FROM pg_attribute WHERE attname = 'v' AND 
 SELECT conrelid::regclass, conname FROM pg_constraint WHERE conname LIKE '~zdm%';
 SELECT tgrelid::regclass FROM pg_trigger WHERE tgname = '~zdm_sync';
 
+-- a composite value is one to NOT NULL, whatever its fields
+CREATE TYPE pair AS (a integer, b text);
+CREATE TABLE composite (id integer PRIMARY KEY, c pair, m pair NOT NULL);
+INSERT INTO composite VALUES (1, '(1,a)', '(1,)'), (2, '(1,)', '(,)'), (3, '(,)', '(1,a)'), (4, NULL, '(,)');
+SET client_min_messages = warning;
+SET statement_timeout = '30s';
+SELECT zdm.set_not_null('composite', 'c', $$'(,filled)'::zdm_set_not_null.pair$$);
+CALL zdm.backfill('set_composite_c_not_null');
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'composite'::regclass AND contype = 'c';
+INSERT INTO composite VALUES (5, '(,)', '(,)'), (6, NULL, '(1,)');
+SELECT zdm.contract('set_composite_c_not_null');
+-- nor is it in the way of a NOT NULL that comes back, or goes to another column
+SELECT zdm.drop_not_null('composite', 'm');
+SELECT zdm.rollback('drop_composite_m_not_null');
+CALL zdm.backfill('drop_composite_m_not_null');
+SELECT zdm.rollback('drop_composite_m_not_null');
+SELECT zdm.rename_column('composite', 'm', 'renamed');
+CALL zdm.backfill('rename_composite_m_to_renamed');
+SELECT zdm.contract('rename_composite_m_to_renamed');
+SELECT * FROM composite ORDER BY id;
+SELECT attname, attnotnull FROM pg_attribute WHERE attrelid = 'composite'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname;
+SELECT conname FROM pg_constraint WHERE conrelid = 'composite'::regclass AND contype = 'c';
+RESET statement_timeout;
+
 RESET SESSION AUTHORIZATION;
 SET client_min_messages = warning;
 DROP SCHEMA zdm_set_not_null CASCADE;
