@@ -61,6 +61,7 @@
 #include "util/guc.h"
 #include "util/ident.h"
 #include "util/lock.h"
+#include "util/lock_holders.h"
 #include "util/spi.h"
 
 #define FIRST_BATCH_BLOCKS	64

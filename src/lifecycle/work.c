@@ -42,6 +42,7 @@
 #include "util/guc.h"
 #include "util/ident.h"
 #include "util/lock.h"
+#include "util/lock_holders.h"
 #include "util/mark.h"
 #include "util/spi.h"
 
