@@ -46,11 +46,15 @@ typedef struct ZdmStep
 	Oid			relation;		/* InvalidOid: the migration's table */
 	LOCKMODE	lock;			/* on that */
 	List	   *with;			/* further tables (oids), locked alike */
+	List	   *with_read;		/* others (oids), which it reads by ROW SHARE */
 
 	/* ZDM_STEP_ADD_RULES, ZDM_STEP_SET_RULES: of ZdmSyncRule *. */
 	List	   *rules;			/* NIL, to be added: the migration's */
 
-	/* ZDM_STEP_CATALOG: makes the change, as the caller. */
+	/*
+	 * ZDM_STEP_CATALOG: makes the change, as the caller.  ZDM_STEP_DDL of the
+	 * migrate phase: makes a change after the SQL, in the same transaction.
+	 */
 	void		(*change) (struct ZdmStep *step);
 	char	   *from;			/* what it is given */
 	char	   *to;

@@ -37,6 +37,7 @@
 #include "schema/twin.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
+#include "schema/twin_index_limits.h"
 #include "schema/twin_key.h"
 #include "schema/twin_limits.h"
 #include "schema/twin_promote.h"
@@ -57,6 +58,8 @@ static void refuse(ZdmMigration *migration, List *objects);
 static char *lines(List *objects);
 static ZdmSyncRule *make_rule(ZdmMigration *migration, Relation rel,
 							  ZdmPair *pair, const ZdmType *type);
+static bool is_exact(ZdmMigration *migration, Relation rel, const char *column,
+					 const ZdmType *type);
 static Node *conversion(TupleDesc desc, const char *column, const ZdmType *from,
 						const ZdmType *to, const char *argument, AttrNumber target);
 static bool recreates_views(ZdmMigration *migration);
@@ -100,13 +103,39 @@ pairs(ZdmMigration *migration)
 	foreach(lc, migration->rules)
 	{
 		ZdmSyncRule *rule = lfirst(lc);
+		ZdmPair    *pair = zdm_pair(rule->relation,
+									linitial(contracted ? rule->new_columns : rule->old_columns),
+									linitial(contracted ? rule->old_columns : rule->new_columns));
+		AttrNumber	twin = get_attnum(pair->relation, pair->to);
+		Relation	rel;
+		ZdmType		type;
 
-		result = lappend(result,
-						 zdm_pair(rule->relation,
-								  linitial(contracted ? rule->new_columns : rule->old_columns),
-								  linitial(contracted ? rule->old_columns : rule->new_columns)));
+		/* In a dry run of expand there is no second column. */
+		if (twin > 0)
+		{
+			rel = table_open(pair->relation, AccessShareLock);
+			zdm_type_of(rel, pair->to, &type);
+			pair->exact = is_exact(migration, rel, pair->from, &type);
+			table_close(rel, NoLock);
+		}
+		result = lappend(result, pair);
 	}
 	return result;
+}
+
+/*
+ * Whether the second column tells the same values apart as the first one does,
+ * whichever of the two a statement has written.
+ */
+static bool
+is_exact(ZdmMigration *migration, Relation rel, const char *column, const ZdmType *type)
+{
+	ZdmType		from;
+
+	zdm_type_of(rel, column, &from);
+	return zdm_argument(migration, "up") == NULL && zdm_argument(migration, "down") == NULL &&
+		strcmp(zdm_argument(migration, "on_down_error"), "error") == 0 &&
+		zdm_type_is_exact(&from, type);
 }
 
 static void
@@ -215,6 +244,7 @@ check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type)
 					   pair->from, RelationGetRelationName(rel)),
 				errhint("Use on_down_error => 'error', or write down so that it never fails."));
 	zdm_type_keep_collation(rel, pair->from, &own);
+	pair->exact = is_exact(migration, rel, pair->from, &own);
 	migration->rules = lappend(migration->rules, make_rule(migration, rel, pair, &own));
 	table_close(rel, AccessShareLock);
 }
@@ -348,19 +378,22 @@ static char *
 index_sql(ZdmMigration *migration)
 {
 	StringInfoData sql;
+	List	   *all = pairs(migration);
+	List	   *sources = NIL;
 	ListCell   *lc,
 			   *item;
 
 	initStringInfo(&sql);
-	foreach(lc, pairs(migration))
+	foreach(lc, all)
 	{
 		ZdmPair    *pair = lfirst(lc);
 
-		foreach(item, zdm_twin_index_sources(pair->relation, pair->from, pair->to))
-			appendStringInfo(&sql, "%s%s", sql.len ? "\n" : "",
-							 zdm_twin_index_sql(migration->id, lfirst_oid(item), pair->from,
-												pair->to, zdm_preloaded));
+		sources = list_concat_unique_oid(sources,
+										 zdm_twin_index_sources(pair->relation, pair->from, pair->to));
 	}
+	foreach(item, sources)
+		appendStringInfo(&sql, "%s%s", sql.len ? "\n" : "",
+						 zdm_twin_index_sql(migration->id, lfirst_oid(item), all, zdm_preloaded));
 	return sql.len ? sql.data : NULL;
 }
 
@@ -455,6 +488,12 @@ contract(ZdmMigration *migration, bool quarantine)
 {
 	if (in_place(migration))
 		return NIL;
+	if (quarantine && zdm_needs_preload(pairs(migration)))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("a quarantine of migration \"%s\" needs zdm in shared_preload_libraries", migration->name),
+				errdetail("Both columns would have a unique index, and an INSERT ... ON CONFLICT could fail by the first column's."),
+				errhint("SELECT zdm.contract(%s, quarantine => '0');", quote_literal_cstr(migration->name)));
 	if (quarantine)
 		return lappend(zdm_promote_steps(migration->id, pairs(migration), true,
 										 recreates_views(migration)),

@@ -3,12 +3,9 @@
  * catalog_change.c
  *	  Changes of the server's catalog that no statement makes.
  *
- * Three, and all under the table's ACCESS EXCLUSIVE lock:
+ * Two here, those of constraints in files of their own, and all under the
+ * table's ACCESS EXCLUSIVE lock:
  *
- * - A primary key becomes a plain unique constraint, or the reverse.  A table
- *	 has one primary key, so that of a column that is set aside has to go; by
- *	 SQL its index would go with it, and the way back would have to build it
- *	 again while the table is locked.
  * - An identity moves to another column, with its sequence.  By SQL the
  *	 sequence would be dropped, with its privileges and whatever names it.
  * - The rows of PL/pgSQL functions that name the column are written again as
@@ -31,8 +28,6 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -47,82 +42,10 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
-static void make_primary(ZdmStep *step);
-static void make_unique(ZdmStep *step);
-static void set_primary(Oid relid, const char *name, bool primary);
 static void move_identity(ZdmStep *step);
 static void recompile(ZdmStep *step);
 static bool lock_function(Relation functions, HeapTuple tuple);
 static void move_sequence(Oid sequence, Oid relid, AttrNumber to);
-
-bool
-zdm_index_is_primary(Oid index)
-{
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_index) GETSTRUCT(tuple))->indisprimary;
-	ReleaseSysCache(tuple);
-	return result;
-}
-
-ZdmStep *
-zdm_primary_key_step(Oid relid, const char *constraint, bool primary)
-{
-	ZdmStep    *step = zdm_step_on(relid, ZDM_STEP_CATALOG, AccessExclusiveLock,
-								   primary ? "make the unique constraint the primary key"
-								   : "make the primary key a unique constraint",
-								   psprintf("-- catalog: constraint %s of table %s is %s", quote_identifier(constraint),
-											zdm_quote_relation(relid), primary ? "the primary key" : "unique"));
-
-	step->from = pstrdup(constraint);
-	step->change = primary ? make_primary : make_unique;
-	return step;
-}
-
-static void
-make_primary(ZdmStep *step)
-{
-	set_primary(step->relation, step->from, true);
-}
-
-static void
-make_unique(ZdmStep *step)
-{
-	set_primary(step->relation, step->from, false);
-}
-
-static void
-set_primary(Oid relid, const char *name, bool primary)
-{
-	Oid			constraint = get_relation_constraint_oid(relid, name, false);
-	Relation	constraints = table_open(ConstraintRelationId, RowExclusiveLock);
-	Relation	indexes = table_open(IndexRelationId, RowExclusiveLock);
-	HeapTuple	tuple = SearchSysCacheCopy1(CONSTROID, ObjectIdGetDatum(constraint));
-	Form_pg_constraint form;
-	HeapTuple	index;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for constraint %u", constraint);
-	form = (Form_pg_constraint) GETSTRUCT(tuple);
-	if (form->contype != (primary ? CONSTRAINT_UNIQUE : CONSTRAINT_PRIMARY))
-		elog(ERROR, "constraint \"%s\" is of another kind", name);
-	form->contype = primary ? CONSTRAINT_PRIMARY : CONSTRAINT_UNIQUE;
-	CatalogTupleUpdate(constraints, &tuple->t_self, tuple);
-
-	index = SearchSysCacheCopy1(INDEXRELID, ObjectIdGetDatum(form->conindid));
-	if (!HeapTupleIsValid(index))
-		elog(ERROR, "cache lookup failed for index %u", form->conindid);
-	((Form_pg_index) GETSTRUCT(index))->indisprimary = primary;
-	CatalogTupleUpdate(indexes, &index->t_self, index);
-
-	CacheInvalidateRelcacheByRelid(form->conindid);
-	CacheInvalidateRelcacheByRelid(relid);
-	table_close(indexes, RowExclusiveLock);
-	table_close(constraints, RowExclusiveLock);
-}
 
 ZdmStep *
 zdm_identity_step(Oid relid, const char *from, const char *to)
