@@ -59,9 +59,9 @@
 #include "sync/rule.h"
 #include "util/compat.h"
 #include "util/guc.h"
+#include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
-#include "util/lock_holders.h"
 #include "util/spi.h"
 
 #define FIRST_BATCH_BLOCKS	64

@@ -40,9 +40,9 @@
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
+#include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
-#include "util/lock_holders.h"
 #include "util/mark.h"
 #include "util/spi.h"
 

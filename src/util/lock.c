@@ -25,6 +25,11 @@
  * The same early check asks an autovacuum worker to leave, which a wait of
  * 50 ms would otherwise never do.
  *
+ * Where the caller's transaction has locked tables before, as two calls in one
+ * do, those who want them wait for as long as we wait for more.  So while one
+ * of them waits nothing is queued for, and after zdm.lock_wait we give up
+ * (util/held.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -48,9 +53,10 @@
 
 #include "util/compat.h"
 #include "util/guc.h"
+#include "util/held.h"
+#include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
-#include "util/lock_holders.h"
 #include "util/spi.h"
 
 /* How long only gaps are looked for before the first queueing, in ms. */
@@ -68,6 +74,7 @@ typedef struct LockSet
 	int			busy;			/* the one that somebody else had last */
 	bool		queue;			/* wait for that one */
 	bool		urgent;			/* queue without looking for a gap first */
+	int			patience_ms;	/* 0: zdm.lock_patience */
 } LockSet;
 
 static LockSet set_of(List *locks);
@@ -78,8 +85,10 @@ static bool try_all(LockSet *set, bool queue);
 static void take_all(void *arg);
 static int	queue_time(const LockSet *set);
 static bool take_one(LockSet *set, int number, int wait_ms);
+static int	patience(const LockSet *set);
+static void check_held(LockSet *set, List *held);
+static void name_busy(LockSet *set);
 static pg_noreturn void give_up(LockSet *set);
-static char *describe_holders(LockSet *set);
 
 /*
  * Lock tables for the rest of the transaction, all or none.  Returns the
@@ -136,11 +145,11 @@ zdm_lock_in_order(List *locks)
 void
 zdm_lock_briefly(Oid relid)
 {
-	int			level = NewGUCNestLevel();
+	LockSet		set = set_of(list_make1(zdm_lock(relid, AccessExclusiveLock)));
 
-	zdm_set_config("zdm.lock_patience", psprintf("%d", 2 * zdm_lock_wait), GUC_ACTION_SAVE);
-	(void) zdm_lock_in_order(list_make1(zdm_lock(relid, AccessExclusiveLock)));
-	AtEOXact_GUC(false, level);
+	set.what = relation_text(relid);
+	set.patience_ms = 2 * zdm_lock_wait;
+	(void) lock_politely(&set);
 }
 
 static char *
@@ -252,11 +261,13 @@ static int64
 lock_politely(LockSet *set)
 {
 	TimestampTz start = GetCurrentTimestamp();
-	TimestampTz deadline = TimestampTzPlusMilliseconds(start, zdm_lock_patience);
+	TimestampTz deadline = TimestampTzPlusMilliseconds(start, patience(set));
 	int64		gap_ms = set->urgent ? 0 : GAP_PHASE_MS;
 	TimestampTz next_queue = TimestampTzPlusMilliseconds(start, gap_ms);
 	int64		breath = 4 * (int64) zdm_lock_wait;
 	ResourceOwner owner = CurrentResourceOwner;
+	List	   *held = NIL;
+	bool		first = true;
 
 	/*
 	 * The locks are the transaction's, not the running portal's: so they are
@@ -269,8 +280,15 @@ lock_politely(LockSet *set)
 
 		if (now >= deadline)
 			give_up(set);
-		if (now >= next_queue ||
-			TimestampTzPlusMilliseconds(start, gap_ms) >= deadline)
+		/* A patience as short as lock_wait is itself the bound. */
+		if (first && set->patience_ms == 0)
+			held = zdm_held_relations();
+		first = false;
+		/* Who waits for those now would wait for the queueing as well. */
+		if (zdm_held_waited_for(held))
+			check_held(set, held);
+		else if (now >= next_queue ||
+				 TimestampTzPlusMilliseconds(start, gap_ms) >= deadline)
 		{
 			if (try_all(set, true))
 				break;
@@ -411,34 +429,50 @@ zdm_sleep(int64 ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
-static void
-give_up(LockSet *set)
+static int
+patience(const LockSet *set)
 {
-	if (set->in_order)
-		set->what = relation_text(set->tags[set->busy].locktag_field2);
-	ereport(ERROR,
-			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			errmsg("could not lock %s within %d ms", set->what,
-				   zdm_lock_patience),
-			errdetail("It is held by %s.", describe_holders(set)),
-			errhint("Nothing was changed. End or wait for these transactions and run the same call again, or raise zdm.lock_patience."));
+	return set->patience_ms > 0 ? set->patience_ms : zdm_lock_patience;
 }
 
 /*
- * Who holds what we want.
+ * What the caller's transaction has locked before keeps others waiting while we
+ * wait for more.
  */
-static char *
-describe_holders(LockSet *set)
+static void
+check_held(LockSet *set, List *held)
 {
-	StringInfoData buf;
+	Oid			relid = zdm_held_too_long(held, zdm_lock_wait);
 
-	initStringInfo(&buf);
-	for (int i = 0; i < set->count; i++)
-	{
-		ListCell   *lc;
+	if (!OidIsValid(relid))
+		return;
+	name_busy(set);
+	ereport(ERROR,
+			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			errmsg("could not lock %s while others wait for %s, which this transaction has locked",
+				   set->what, relation_text(relid)),
+			errdetail("They have waited for more than %d ms. What was asked for is held by %s.",
+					  zdm_lock_wait, zdm_describe_holders(set->tags, set->modes, set->count)),
+			errhint("Nothing was changed. Make each of these calls in a transaction of its own."));
+}
 
-		foreach(lc, zdm_holders(&set->tags[i], set->modes[i]))
-			appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
-	}
-	return buf.len ? buf.data : pstrdup("ever new sessions, none of which holds it now");
+/*
+ * Of several locks that are taken in order, name the one that is waited for.
+ */
+static void
+name_busy(LockSet *set)
+{
+	if (set->in_order)
+		set->what = relation_text(set->tags[set->busy].locktag_field2);
+}
+
+static void
+give_up(LockSet *set)
+{
+	name_busy(set);
+	ereport(ERROR,
+			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			errmsg("could not lock %s within %d ms", set->what, patience(set)),
+			errdetail("It is held by %s.", zdm_describe_holders(set->tags, set->modes, set->count)),
+			errhint("Nothing was changed. End or wait for these transactions and run the same call again, or raise zdm.lock_patience."));
 }

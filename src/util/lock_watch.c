@@ -25,8 +25,8 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "util/holders.h"
 #include "util/lock.h"
-#include "util/lock_holders.h"
 #include "util/lock_watch.h"
 
 /* How often it looks in the time that a wait may take. */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
- * lock_holders.c
- *	  Who holds a lock, in the words of an error or of zdm.status.
+ * holders.c
+ *	  Who holds a lock, as it is told to who waits for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,12 +10,10 @@
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "utils/builtins.h"
 
 #include "util/compat.h"
+#include "util/holders.h"
 #include "util/ident.h"
-#include "util/lock_holders.h"
 #include "util/spi.h"
 
 /*
@@ -73,8 +71,8 @@ query_holders(const char *sql, int nargs, ZdmArg *args)
  * A line (char *) about each who holds it against that mode: a relation or an
  * object.
  */
-List *
-zdm_holders(const LOCKTAG *tag, LOCKMODE mode)
+static List *
+holder_lines(const LOCKTAG *tag, LOCKMODE mode)
 {
 	bool		object = tag->locktag_type == LOCKTAG_OBJECT;
 	List	   *modes = NIL;
@@ -94,20 +92,34 @@ zdm_holders(const LOCKTAG *tag, LOCKMODE mode)
 }
 
 /*
+ * Who holds these locks against such modes.
+ */
+char *
+zdm_describe_holders(const LOCKTAG *tags, const LOCKMODE *modes, int count)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < count; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, holder_lines(&tags[i], modes[i]))
+			appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
+	}
+	return buf.len ? buf.data : pstrdup("ever new sessions, none of which holds it now");
+}
+
+/*
  * Who holds a table against that lock mode.
  */
 char *
 zdm_describe_table_holders(Oid relid, LOCKMODE mode)
 {
 	LOCKTAG		tag;
-	StringInfoData buf;
-	ListCell   *lc;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	initStringInfo(&buf);
-	foreach(lc, zdm_holders(&tag, mode))
-		appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
-	return buf.len ? buf.data : pstrdup("ever new sessions, none of which holds it now");
+	return zdm_describe_holders(&tag, &mode, 1);
 }
 
 /*
@@ -132,7 +144,7 @@ zdm_describe_lock_holders(const LOCKTAG *tag, LOCKMODE mode)
 								  ZDM_ARGS(zdm_arg_text(psprintf("%u/%u", tag->locktag_field1, tag->locktag_field2))));
 			return lines ? linitial(lines) : pstrdup("a transaction that has ended since");
 		default:
-			lines = zdm_holders(tag, mode);
+			lines = holder_lines(tag, mode);
 			return lines ? linitial(lines) : pstrdup("a transaction that has ended since");
 	}
 }
