@@ -67,7 +67,7 @@ static bool change_tables(ZdmMigration *migration, ZdmPhase phase,
 static List *phase_steps(const ZdmPattern *pattern, ZdmMigration *migration,
 						 ZdmPhase phase, bool quarantine);
 static List *locks_of(const ZdmPattern *pattern, ZdmMigration *migration,
-					  ZdmPhase phase, bool quarantine);
+					  ZdmPhase phase, bool quarantine, bool *in_order);
 static int64 lock_tables(const ZdmPattern *pattern, ZdmMigration *migration,
 						 ZdmPhase phase, bool quarantine);
 static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
@@ -515,14 +515,17 @@ begin_transition(const char *name)
  */
 static List *
 locks_of(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
-		 bool quarantine)
+		 bool quarantine, bool *in_order)
 {
 	List	   *tables;
 	List	   *result = NIL;
 	ListCell   *lc;
 
 	if (pattern->locks != NULL)
-		return pattern->locks(migration, phase, quarantine);
+		result = pattern->locks(migration, phase, quarantine);
+	*in_order = result != NIL;
+	if (*in_order)
+		return result;
 	tables = zdm_migration_tables(migration);
 	if (pattern->also_locked != NULL)
 	{
@@ -546,7 +549,8 @@ lock_tables(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
 
 	for (;;)
 	{
-		List	   *locks = locks_of(pattern, migration, phase, quarantine);
+		bool		in_order;
+		List	   *locks = locks_of(pattern, migration, phase, quarantine, &in_order);
 		List	   *relids = NIL;
 		ListCell   *lc;
 
@@ -555,7 +559,7 @@ lock_tables(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
 		if (list_difference_oid(relids, locked) == NIL)
 			return waited;
 		locked = relids;
-		waited += pattern->locks != NULL ? zdm_lock_in_order(locks)
+		waited += in_order ? zdm_lock_in_order(locks)
 			: zdm_lock_relations(relids, AccessExclusiveLock);
 	}
 }
@@ -621,7 +625,10 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 	switch (step->kind)
 	{
 		case ZDM_STEP_DDL:
-			zdm_execute_ddl(step->sql);
+			if (OidIsValid(step->role))
+				zdm_execute_ddl_as(step->role, step->sql);
+			else
+				zdm_execute_ddl(step->sql);
 			break;
 		case ZDM_STEP_ADD_VIEW:
 			zdm_execute_ddl(step->sql);
@@ -658,6 +665,9 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 			break;
 		case ZDM_STEP_CATALOG:
 			step->change(step);
+			break;
+		case ZDM_STEP_KEEP:
+			zdm_migration_keep_argument(migration, step->from, step->value(step));
 			break;
 		case ZDM_STEP_BACKFILL:
 		case ZDM_STEP_INDEX:

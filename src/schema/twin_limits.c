@@ -35,6 +35,7 @@
 #include "schema/twin_index.h"
 #include "schema/twin_key.h"
 #include "schema/twin_limits.h"
+#include "schema/user_view.h"
 #include "sync/expression.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -66,18 +67,20 @@ static List *foreign_key_limits(List *pairs, List *result);
 
 /*
  * Whether something uses the column that keeps the server from changing its
- * type.
+ * type; but_views: something other than views and rules.
  */
 bool
-zdm_column_is_used(Oid relid, const char *column)
+zdm_column_is_used(Oid relid, const char *column, bool but_views)
 {
 	return zdm_query_strings("SELECT '' FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a"
 							 " ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 							 " WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 							 " AND d.refobjid = $1 AND a.attname = $2 AND d.classid NOT IN"
 							 " ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass,"
-							 " 'pg_catalog.pg_attrdef'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass) LIMIT 1",
-							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)), zdm_arg_name(column))) != NIL;
+							 " 'pg_catalog.pg_attrdef'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass)"
+							 " AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND $3) LIMIT 1",
+							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)), zdm_arg_name(column),
+									  ZDM_ARG(BOOLOID, BoolGetDatum(but_views)))) != NIL;
 }
 
 /*
@@ -151,7 +154,7 @@ zdm_foreign_key_tables(List *pairs)
  * Lines (char *) about what cannot be carried over to twins of that type.
  */
 List *
-zdm_promote_limits(List *pairs, const ZdmType *type, bool recreate_views)
+zdm_promote_limits(List *pairs, const ZdmType *type, const char *views)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
@@ -164,7 +167,7 @@ zdm_promote_limits(List *pairs, const ZdmType *type, bool recreate_views)
 		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 		char	   *reason;
 
-		result = other_dependents(pair, recreate_views, result);
+		result = other_dependents(pair, views != NULL, result);
 		result = index_limits(rel, pairs, pair, type, result);
 		if (attr->atthasdef &&
 			!fits_type(rel, pairs, type, build_column_default(rel, attnum), true, &reason))
@@ -179,6 +182,8 @@ zdm_promote_limits(List *pairs, const ZdmType *type, bool recreate_views)
 		result = constraint_limits(rel, pairs, type, result);
 		table_close(rel, AccessShareLock);
 	}
+	if (views != NULL)
+		result = zdm_user_view_limits(pairs, type, true, views, result);
 	return zdm_key_operator_limits(pairs, type, foreign_key_limits(pairs, result));
 }
 
@@ -189,7 +194,7 @@ static List *
 other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 {
 	static const char *const depend_sql =
-		"SELECT DISTINCT CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+		"SELECT DISTINCT CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.rulename = '_RETURN'"
 		" THEN pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 0) || ' uses the column'"
 		" WHEN d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.contype = 'x'"
 		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': an exclusion constraint cannot be made from an index, so the table would be locked while it is built'"
@@ -201,7 +206,6 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 		" FROM pg_catalog.pg_depend d"
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 		" LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = d.objid"
-		" LEFT JOIN pg_catalog.pg_class v ON v.oid = r.ev_class"
 		" LEFT JOIN pg_catalog.pg_constraint c ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_class o ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = d.objid"
@@ -218,7 +222,7 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 		" AND NOT coalesce(t.tgrelid = a.attrelid, false)"
 		" AND NOT coalesce(pg_catalog.pg_has_role(b.pubowner, 'USAGE'), false)"
 		" AND e.oid IS NULL"
-		" AND NOT coalesce(v.relkind = 'v' AND r.rulename = '_RETURN' AND $3, false)"
+		" AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND $3)"
 		" ORDER BY 1";
 	static const char *const row_type_sql =
 		"SELECT pg_catalog.format('column %s of table %s has rows of the table in it', x.attname, x.attrelid::pg_catalog.regclass)"
@@ -453,13 +457,23 @@ foreign_key_limits(List *pairs, List *result)
  * since expand.
  */
 List *
-zdm_promote_losses(int64 migration, List *pairs, bool recreate_views)
+zdm_promote_losses(int64 migration, List *pairs, const char *views)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
 
 	foreach(lc, pairs)
-		result = other_dependents(lfirst(lc), recreate_views, result);
+		result = other_dependents(lfirst(lc), views != NULL, result);
+	if (views != NULL)
+	{
+		ZdmPair    *pair = linitial(pairs);
+		Relation	rel = table_open(pair->relation, AccessShareLock);
+		ZdmType		type;
+
+		zdm_type_of(rel, pair->to, &type);
+		table_close(rel, AccessShareLock);
+		result = zdm_user_view_limits(pairs, &type, true, views, result);
+	}
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);

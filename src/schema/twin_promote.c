@@ -7,8 +7,8 @@
  * column's.  The promotion gives it the column's name, and them theirs; makes
  * constraints of what so far are plain indexes; and moves what there can be
  * only one of: default, sequence, NOT NULL, statistics target, comment, replica
- * identity, clustering, policies, publications, extended statistics, triggers
- * and views that name the column.  Each is read from the catalog, by the
+ * identity, clustering, policies, publications, extended statistics, triggers,
+ * and, where that is wanted, views and rules that name the column.  Each is read from the catalog, by the
  * column's number.  Nothing here reads a row of the table.
  *
  * Text that the server gives for an object before, names the column; when it
@@ -42,6 +42,7 @@
 #include "schema/twin_index.h"
 #include "schema/twin_move.h"
 #include "schema/twin_promote.h"
+#include "schema/user_view.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
@@ -88,18 +89,25 @@ zdm_retype_steps(Relation rel, const char *column, const ZdmType *type)
 
 /*
  * The steps that put the twins (the second of each pair) in the columns'
- * places, and drop the columns, or keep them as twins.
+ * places, and drop the columns, or keep them as twins.  views: of those over
+ * them, the texts that were kept (ZDM_NO_KEPT_VIEWS); NULL where there are to
+ * be no views.
  */
 List *
-zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
+zdm_promote_steps(int64 migration, List *pairs, bool keep, const char *views)
 {
 	Promotion	work = {.migration = migration,.pairs = pairs,.keep = keep};
+	List	   *last = views ? zdm_user_view_create_steps(pairs, views) : NIL;
 	List	   *tables = zdm_pair_tables(pairs);
 	List	   *keyed = list_concat_unique_oid(list_copy(tables), zdm_foreign_key_tables(pairs));
 	List	   *after = NIL;
 	List	   *named = NIL;
 	ListCell   *lc;
 
+	if (views != NULL)
+		work.steps = zdm_user_view_drop_steps(pairs);
+	if (views != NULL && keep)
+		last = lappend(last, zdm_user_view_keep_step(pairs));
 	foreach(lc, tables)
 		zdm_move_collect(pairs, lfirst_oid(lc), keep, &work.steps, &after);
 	if (!keep)
@@ -115,7 +123,7 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
 		give_indexes(&work, lfirst(lc));
 	foreach(lc, keyed)
 		give_constraints(&work, lfirst_oid(lc));
-	work.steps = list_concat(work.steps, after);
+	work.steps = list_concat(list_concat(work.steps, after), last);
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);

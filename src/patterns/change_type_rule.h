@@ -1,0 +1,19 @@
+/*-------------------------------------------------------------------------
+ *
+ * change_type_rule.h
+ *	  The sync rules of a type change.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_PATTERNS_CHANGE_TYPE_RULE_H
+#define ZDM_PATTERNS_CHANGE_TYPE_RULE_H
+
+#include "catalog/step.h"
+#include "catalog/sync_rule.h"
+#include "schema/twin_constraint.h"
+
+extern ZdmSyncRule *zdm_change_type_rule(ZdmMigration *migration, Relation rel,
+										 ZdmPair *pair, const ZdmType *type);
+extern ZdmStep *zdm_change_type_follow(ZdmMigration *migration);
+
+#endif							/* ZDM_PATTERNS_CHANGE_TYPE_RULE_H */
