@@ -67,6 +67,20 @@ zdm_not_null_constraint(Oid relid, const char *column)
 }
 
 /*
+ * Whether it holds for the rows that are older than it, too, as it does on all
+ * majors before 18.
+ */
+bool
+zdm_not_null_is_validated(Oid relid, const char *column)
+{
+	return zdm_query_strings("SELECT '' FROM pg_catalog.pg_constraint c"
+							 " WHERE c.conrelid OPERATOR(pg_catalog.=) $1 AND c.contype OPERATOR(pg_catalog.=) 'n'"
+							 " AND c.conkey OPERATOR(pg_catalog.=) ARRAY[$2] AND NOT c.convalidated",
+							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
+									  ZDM_ARG(INT2OID, Int16GetDatum(get_attnum(relid, column))))) == NIL;
+}
+
+/*
  * Distinct for each migration, and so for each column; what is not stored yet
  * has no number, and is only explained.
  */

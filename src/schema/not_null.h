@@ -13,6 +13,7 @@
 
 extern bool zdm_column_is_not_null(Oid relid, const char *column);
 extern char *zdm_not_null_constraint(Oid relid, const char *column);
+extern bool zdm_not_null_is_validated(Oid relid, const char *column);
 extern bool zdm_not_null_proved(ZdmMigration *migration, const char *column);
 extern bool zdm_not_null_demanded(ZdmMigration *migration, const char *column);
 extern List *zdm_not_null_proof(ZdmMigration *migration, const char *column);

@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/step.h"
+#include "schema/not_null.h"
 #include "schema/retype.h"
 #include "schema/table.h"
 #include "schema/twin_constraint.h"
@@ -50,7 +51,7 @@ static bool is_validated(Oid relid, const char *name, bool *exists);
 ZdmPair *
 zdm_pair(Oid relation, const char *from, const char *to)
 {
-	ZdmPair    *pair = palloc_object(ZdmPair);
+	ZdmPair    *pair = palloc0_object(ZdmPair);
 
 	pair->relation = relation;
 	pair->from = pstrdup(from);
@@ -146,7 +147,8 @@ not_null_steps(int64 migration, ZdmPair *pair, bool left)
 							psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID",
 									 zdm_quote_relation(pair->relation), quote_identifier(name),
 									 quote_identifier(pair->to)),
-							AccessExclusiveLock, NIL, true, left);
+							AccessExclusiveLock, NIL,
+							zdm_not_null_is_validated(pair->relation, pair->from), left);
 }
 
 static bool

@@ -37,6 +37,7 @@
 
 #include "catalog/step.h"
 #include "schema/catalog_change.h"
+#include "schema/not_null.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_index.h"
@@ -58,6 +59,7 @@ typedef struct Promotion
 
 static void give_names(Promotion *work, ZdmPair *pair);
 static void give_not_null(Promotion *work, ZdmPair *pair);
+static void give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name);
 static void give_indexes(Promotion *work, ZdmPair *pair);
 static void give_index(Promotion *work, Oid table, Oid source, Oid twin);
 static void give_constraint(Promotion *work, Oid table, Oid source, Oid twin);
@@ -214,6 +216,7 @@ give_not_null(Promotion *work, ZdmPair *pair)
 {
 	char	   *name = zdm_twin_not_null_name(work->migration, pair->from);
 	HeapTuple	tuple = SearchSysCacheAttName(pair->relation, pair->from);
+	char	   *constraint;
 	bool		notnull;
 
 	if (!HeapTupleIsValid(tuple))
@@ -222,14 +225,53 @@ give_not_null(Promotion *work, ZdmPair *pair)
 	ReleaseSysCache(tuple);
 	if (!notnull)
 		return;
-	ddl(work, pair->relation, "make it NOT NULL",
-		psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
-				 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
+	constraint = zdm_not_null_constraint(pair->relation, pair->from);
+	if (constraint != NULL)
+		give_not_null_constraint(work, pair, constraint);
+	else
+		ddl(work, pair->relation, "make it NOT NULL",
+			psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
+					 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
 	if (work->migration == 0 ||
 		OidIsValid(get_relation_constraint_oid(pair->relation, name, true)))
 		ddl(work, pair->relation, "drop the CHECK that stood for it",
 			psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
 					 zdm_quote_relation(pair->relation), quote_identifier(name)));
+}
+
+/*
+ * Since 18 a NOT NULL has a name, a comment, and may be NOT VALID.  On the way
+ * back from a quarantine the other column has one already.
+ */
+static void
+give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name)
+{
+	char	   *table = zdm_quote_relation(pair->relation);
+	char	   *aside = zdm_twin_index_name(work->migration, name);
+	char	   *own = get_attnum(pair->relation, pair->to) > 0 ?
+		zdm_not_null_constraint(pair->relation, pair->to) : NULL;
+	Oid			constraint = get_relation_constraint_oid(pair->relation, name, false);
+	char	   *comment = GetComment(constraint, ConstraintRelationId, 0);
+
+	if (own != NULL)
+	{
+		ddl(work, pair->relation, "give its NOT NULL the name",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(own),
+					 quote_identifier(name)));
+		return;
+	}
+	if (work->keep)
+		ddl(work, pair->relation, "set the column's NOT NULL aside",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
+					 quote_identifier(aside)));
+	ddl(work, pair->relation, "make it NOT NULL",
+		psprintf("ALTER TABLE %s ADD CONSTRAINT %s NOT NULL %s%s", table, quote_identifier(name),
+				 quote_identifier(pair->from),
+				 zdm_not_null_is_validated(pair->relation, pair->from) ? "" : " NOT VALID"));
+	if (comment != NULL)
+		ddl(work, pair->relation, "copy a constraint's comment",
+			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name), table,
+					 quote_literal_cstr(comment)));
 }
 
 static void
