@@ -31,8 +31,6 @@
 #include "catalog/sync_rule.h"
 #include "patterns/change_type_rule.h"
 #include "patterns/pattern.h"
-#include "patterns/sample.h"
-#include "schema/depend.h"
 #include "schema/retype.h"
 #include "schema/table.h"
 #include "schema/twin.h"
@@ -97,20 +95,25 @@ static List *
 pairs(ZdmMigration *migration)
 {
 	bool		contracted = migration->state == ZDM_CONTRACTED;
+	ZdmType    *type = palloc_object(ZdmType);
 	List	   *result = NIL;
 	ListCell   *lc;
 
+	new_type(migration, type);
 	if (in_place(migration))
 		return list_make1(zdm_pair(migration->relation, column_name(migration),
 								   zdm_twin_name(column_name(migration))));
 	foreach(lc, migration->rules)
 	{
 		ZdmSyncRule *rule = lfirst(lc);
+		ZdmPair    *pair = zdm_pair(rule->relation,
+									linitial(contracted ? rule->new_columns : rule->old_columns),
+									linitial(contracted ? rule->old_columns : rule->new_columns));
 
-		result = lappend(result,
-						 zdm_pair(rule->relation,
-								  linitial(contracted ? rule->new_columns : rule->old_columns),
-								  linitial(contracted ? rule->old_columns : rule->new_columns)));
+		pair->convert = linitial(contracted ? rule->down : rule->up);
+		pair->back = linitial(contracted ? rule->up : rule->down);
+		pair->type = contracted ? NULL : type;
+		result = lappend(result, pair);
 	}
 	return result;
 }
@@ -225,6 +228,7 @@ check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type)
 {
 	Relation	rel;
 	ZdmType		own = *type;
+	ZdmSyncRule *rule;
 
 	if (pair->relation != migration->relation)
 		zdm_check_caller(pair->relation);
@@ -242,7 +246,10 @@ check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type)
 					   pair->from, RelationGetRelationName(rel)),
 				errhint("Use on_down_error => 'error', or write down so that it never fails."));
 	zdm_type_keep_collation(rel, pair->from, &own);
-	migration->rules = lappend(migration->rules, zdm_change_type_rule(migration, rel, pair, &own));
+	rule = zdm_change_type_rule(migration, rel, pair, &own);
+	pair->convert = linitial(rule->up);
+	pair->back = linitial(rule->down);
+	migration->rules = lappend(migration->rules, rule);
 	table_close(rel, AccessShareLock);
 }
 
@@ -328,8 +335,8 @@ change_in_place(ZdmMigration *migration, Relation rel, const ZdmType *type)
 
 	if (!recreates_views(migration))
 		return steps;
-	steps = list_concat(list_concat(zdm_user_view_drop_steps(pairs(migration)), steps),
-						zdm_user_view_create_steps(pairs(migration), views_of(migration)));
+	steps = list_concat(zdm_user_view_drop_steps(pairs(migration)), steps);
+	steps = list_concat(steps, zdm_user_view_create_steps(pairs(migration), views_of(migration)));
 	return lappend(steps, zdm_user_view_keep_step(pairs(migration)));
 }
 
@@ -361,37 +368,22 @@ static List *
 migrate(ZdmMigration *migration)
 {
 	List	   *steps = NIL;
-	StringInfoData fill,
-				compare;
+	char	   *fill;
+	char	   *compare;
 	char	   *indexes;
-	ListCell   *lc;
 
 	if (in_place(migration))
 		return NIL;
-	initStringInfo(&fill);
-	initStringInfo(&compare);
-	foreach(lc, migration->rules)
-	{
-		ZdmSyncRule *rule = lfirst(lc);
-		char	   *table = zdm_quote_relation(rule->relation);
-		const char *to = quote_identifier(linitial(rule->new_columns));
-		char	   *up = linitial(rule->up);
-
-		appendStringInfo(&fill, "%sUPDATE %s SET %s = %s WHERE ctid in a range of blocks AND %s IS NULL AND (%s) IS NOT NULL",
-						 fill.len ? "\n" : "", table, to, up, to, up);
-		appendStringInfo(&compare, "%sSELECT count(*) FROM %s WHERE %s IS DISTINCT FROM (%s) AND %s IS DISTINCT FROM (%s)",
-						 compare.len ? "\n" : "", table, to, up,
-						 quote_identifier(linitial(rule->old_columns)), (char *) linitial(rule->down));
-	}
+	zdm_change_type_texts(migration, &fill, &compare);
 	steps = list_make1(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
-								"fill the second column", fill.data));
+								"fill the second column", fill));
 	indexes = index_sql(migration);
 	if (indexes != NULL)
 		steps = lappend(steps, zdm_step(ZDM_STEP_INDEX, ShareUpdateExclusiveLock,
 										"build the second column's indexes", indexes));
 	steps = list_concat(steps, zdm_twin_constraint_steps(migration->id, pairs(migration), false));
 	return lappend(steps, zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
-								   "compare both columns in every row", compare.data));
+								   "compare both columns in every row", compare));
 }
 
 static List *
@@ -535,9 +527,7 @@ twins(ZdmMigration *migration)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	if (in_place(migration))
-		return NIL;
-	foreach(lc, pairs(migration))
+	foreach(lc, in_place(migration) ? NIL : pairs(migration))
 	{
 		ZdmPair    *pair = lfirst(lc);
 		ZdmTwin    *twin = palloc0_object(ZdmTwin);
@@ -559,10 +549,8 @@ guard(ZdmMigration *migration, Relation rel)
 	ZdmType		type;
 	ListCell   *lc;
 
-	if (in_place(migration))
-		return;
 	new_type(migration, &type);
-	foreach(lc, pairs(migration))
+	foreach(lc, in_place(migration) ? NIL : pairs(migration))
 	{
 		ZdmPair    *pair = lfirst(lc);
 		char	   *column = migration->state == ZDM_CONTRACTED ? pair->from : pair->to;
@@ -583,46 +571,14 @@ guard(ZdmMigration *migration, Relation rel)
 static List *
 notes(ZdmMigration *migration, Relation rel)
 {
-	const char *name = quote_identifier(column_name(migration));
-	List	   *result = NIL;
-	char	   *views;
+	char	   *views = recreates_views(migration) ? zdm_user_views_text(pairs(migration)) : NULL;
 	ZdmType		type;
-	ListCell   *lc;
 
 	new_type(migration, &type);
 	if (in_place(migration))
 		return list_make1(zdm_note(false, "the server changes the type of column %s without reading the table: it is done at once, and zdm.rollback undoes it only where the way back needs no more",
-								   name));
-	if (recreates_views(migration) && (views = zdm_user_views_text(pairs(migration))) != NULL)
-		result = lappend(result,
-						 zdm_note(false, "contract drops what is over the column and makes it again, with owner, privileges, options, defaults, comments, triggers and rules: %s", views));
-	foreach(lc, migration->rules)
-	{
-		char	   *sample = zdm_conversion_sample(lfirst(lc), list_make1(&type));
-
-		if (sample != NULL)
-			result = lappend(result, zdm_note(true, "%s", sample));
-	}
-	if (zdm_is_published(migration->relation))
-		result = lappend(result,
-						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, and change the type there before contract, or replication stops there",
-								  quote_identifier(linitial(migration->new_columns))));
-	result = lappend(result,
-					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
-	result = lappend(result,
-					 zdm_note(false, "at contract column %s changes its type: a prepared statement that returns it fails once with \"cached plan must not change result type\", as after any change of a type",
-							  name));
-	result = lappend(result,
-					 zdm_note(false, "at contract column %s becomes the last of the table: INSERT without a column list, COPY without one and SELECT * have it there; name the columns",
-							  name));
-	result = lappend(result,
-					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
-	result = lappend(result,
-					 zdm_note(false, "a value that up cannot convert fails the statement that writes it, from expand on; one that down cannot, from contract on to the end of the quarantine"));
-	result = lappend(result,
-					 zdm_note(false, "the constraints of column %s hold for the added column, too, from the time when it is filled: a value that fulfils them in one type only is refused",
-							  name));
-	return result;
+								   quote_identifier(column_name(migration))));
+	return zdm_change_type_notes(migration, &type, views);
 }
 
 const ZdmPattern zdm_change_column_type_pattern = {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * change_type_rule.c
- *	  The sync rules of a type change.
+ *	  The sync rules of a type change, and what they mean for those who write.
  *
  * Both versions use one name.  In up it means the old value, in down the new
  * one, whichever of the two columns has the name by then: the expressions are
@@ -13,12 +13,18 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "patterns/change_type_rule.h"
+#include "patterns/pattern.h"
+#include "patterns/sample.h"
+#include "schema/depend.h"
 #include "schema/retype.h"
+#include "schema/table.h"
 #include "sync/expression.h"
+#include "util/ident.h"
 #include "util/spi.h"
 
 static Node *conversion(TupleDesc desc, const char *column, const ZdmType *from,
@@ -113,4 +119,76 @@ zdm_change_type_follow(ZdmMigration *migration)
 		step->rules = lappend(step->rules, next);
 	}
 	return step;
+}
+
+/*
+ * What is different while both columns are there.  views: those that are made
+ * again, or NULL.
+ */
+List *
+zdm_change_type_notes(ZdmMigration *migration, ZdmType *type, const char *views)
+{
+	const char *name = quote_identifier(linitial(migration->old_columns));
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (views != NULL)
+		result = lappend(result,
+						 zdm_note(false, "contract drops what is over the column and makes it again, with owner, privileges, options, defaults, comments, triggers and rules: %s", views));
+	foreach(lc, migration->rules)
+	{
+		char	   *sample = zdm_conversion_sample(lfirst(lc), list_make1(type));
+
+		if (sample != NULL)
+			result = lappend(result, zdm_note(true, "%s", sample));
+	}
+	if (zdm_is_published(migration->relation))
+		result = lappend(result,
+						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, and change the type there before contract, or replication stops there",
+								  quote_identifier(linitial(migration->new_columns))));
+	result = lappend(result,
+					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
+	result = lappend(result,
+					 zdm_note(false, "at contract column %s changes its type: a prepared statement that returns it fails once with \"cached plan must not change result type\", as after any change of a type",
+							  name));
+	result = lappend(result,
+					 zdm_note(false, "at contract column %s becomes the last of the table: INSERT without a column list, COPY without one and SELECT * have it there; name the columns",
+							  name));
+	result = lappend(result,
+					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
+	result = lappend(result,
+					 zdm_note(false, "a value that up cannot convert fails the statement that writes it, from expand on; one that down cannot, from contract on to the end of the quarantine"));
+	result = lappend(result,
+					 zdm_note(false, "the constraints of column %s hold for the added column, too, from the time when it is filled: a value that fulfils them in one type only is refused",
+							  name));
+	return result;
+}
+
+/*
+ * For people: what the backfill and the verification do.
+ */
+void
+zdm_change_type_texts(ZdmMigration *migration, char **fill, char **compare)
+{
+	StringInfoData filling,
+				comparing;
+	ListCell   *lc;
+
+	initStringInfo(&filling);
+	initStringInfo(&comparing);
+	foreach(lc, migration->rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+		char	   *table = zdm_quote_relation(rule->relation);
+		const char *to = quote_identifier(linitial(rule->new_columns));
+		char	   *up = linitial(rule->up);
+
+		appendStringInfo(&filling, "%sUPDATE %s SET %s = %s WHERE ctid in a range of blocks AND %s IS NULL AND (%s) IS NOT NULL",
+						 filling.len ? "\n" : "", table, to, up, to, up);
+		appendStringInfo(&comparing, "%sSELECT count(*) FROM %s WHERE %s IS DISTINCT FROM (%s) AND %s IS DISTINCT FROM (%s)",
+						 comparing.len ? "\n" : "", table, to, up,
+						 quote_identifier(linitial(rule->old_columns)), (char *) linitial(rule->down));
+	}
+	*fill = filling.data;
+	*compare = comparing.data;
 }

@@ -15,5 +15,9 @@
 extern ZdmSyncRule *zdm_change_type_rule(ZdmMigration *migration, Relation rel,
 										 ZdmPair *pair, const ZdmType *type);
 extern ZdmStep *zdm_change_type_follow(ZdmMigration *migration);
+extern void zdm_change_type_texts(ZdmMigration *migration, char **fill,
+								  char **compare);
+extern List *zdm_change_type_notes(ZdmMigration *migration, ZdmType *type,
+								   const char *views);
 
 #endif							/* ZDM_PATTERNS_CHANGE_TYPE_RULE_H */

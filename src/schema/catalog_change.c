@@ -246,18 +246,19 @@ replace_acl(Relation catalog, HeapTuple tuple, AttrNumber column, Oid relid,
 {
 	bool		isnull;
 	Datum		old = heap_getattr(tuple, column, RelationGetDescr(catalog), &isnull);
-	Datum		new = text == NULL ? (Datum) 0
+	Datum		acl = text == NULL ? (Datum) 0
 		: OidInputFunctionCall(F_ARRAY_IN, pstrdup(text), ACLITEMOID, -1);
-	bool		nulls[Max(Natts_pg_class, Natts_pg_attribute)] = {false};
-	bool		replaces[Max(Natts_pg_class, Natts_pg_attribute)] = {false};
-	Datum		values[Max(Natts_pg_class, Natts_pg_attribute)] = {0};
+	bool		nulls[Natts_pg_class + Natts_pg_attribute] = {false};
+	bool		replaces[Natts_pg_class + Natts_pg_attribute] = {false};
+	Datum		values[Natts_pg_class + Natts_pg_attribute] = {0};
 	Oid		   *had = NULL;
 	Oid		   *has = NULL;
 	int			count_had = isnull ? 0 : aclmembers(DatumGetAclP(old), &had);
-	int			count_has = text == NULL ? 0 : aclmembers(DatumGetAclP(new), &has);
+	int			count_has = text == NULL ? 0 : aclmembers(DatumGetAclP(acl), &has);
 
-	values[column - 1] = new;
+	values[column - 1] = acl;
 	nulls[column - 1] = text == NULL;
+
 	replaces[column - 1] = true;
 	tuple = heap_modify_tuple(tuple, RelationGetDescr(catalog), values, nulls, replaces);
 	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);

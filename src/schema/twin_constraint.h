@@ -21,6 +21,10 @@ typedef struct ZdmPair
 	Oid			relation;
 	char	   *from;
 	char	   *to;
+	const char *convert;		/* the expression that makes the other's value
+								 * of it; NULL: an assignment */
+	const char *back;			/* and the reverse */
+	const ZdmType *type;		/* of one that is not there yet, or NULL */
 } ZdmPair;
 
 extern ZdmPair *zdm_pair(Oid relation, const char *from, const char *to);

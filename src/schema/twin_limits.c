@@ -32,10 +32,12 @@
 #include "schema/depend.h"
 #include "schema/table.h"
 #include "schema/twin.h"
+#include "schema/twin_default.h"
 #include "schema/twin_index.h"
 #include "schema/twin_key.h"
 #include "schema/twin_limits.h"
 #include "schema/user_view.h"
+#include "schema/view_trial.h"
 #include "sync/expression.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -49,7 +51,6 @@ typedef struct Trial
 	List	   *pairs;
 	const ZdmType *type;
 	Node	   *expr;
-	AttrNumber	target;			/* whose type it must have, or 0 */
 } Trial;
 
 static List *other_dependents(ZdmPair *pair, bool recreate_views, List *result);
@@ -58,11 +59,12 @@ static List *index_limits(Relation rel, List *pairs, ZdmPair *pair,
 static char *index_limit(Relation rel, List *pairs, ZdmPair *pair,
 						 const ZdmType *type, Relation index);
 static bool fits_type(Relation rel, List *pairs, const ZdmType *type, Node *expr,
-					  bool as_default, char **reason);
+					  char **reason);
 static void try_expression(void *arg);
 static Node *index_tree(Relation index, AttrNumber which);
 static List *constraint_limits(Relation rel, List *pairs, const ZdmType *type,
 							   List *result);
+static List *policy_limits(List *pairs, const ZdmType *type, List *result);
 static List *foreign_key_limits(List *pairs, List *result);
 
 /*
@@ -157,22 +159,23 @@ List *
 zdm_promote_limits(List *pairs, const ZdmType *type, const char *views)
 {
 	List	   *result = NIL;
-	ListCell   *lc;
+	ListCell   *lc,
+			   *part;
 
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
 		Relation	rel = table_open(pair->relation, AccessShareLock);
-		AttrNumber	attnum = get_attnum(pair->relation, pair->from);
-		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
-		char	   *reason;
 
 		result = other_dependents(pair, views != NULL, result);
 		result = index_limits(rel, pairs, pair, type, result);
-		if (attr->atthasdef &&
-			!fits_type(rel, pairs, type, build_column_default(rel, attnum), true, &reason))
-			result = zdm_add_line(result, psprintf("default of column %s of table %s: %s (ALTER COLUMN ... DROP DEFAULT first)",
-												   pair->from, RelationGetRelationName(rel), reason));
+		foreach(part, zdm_table_and_partitions(pair->relation))
+		{
+			char	   *limit = zdm_twin_default_limit(lfirst_oid(part), pair, type);
+
+			if (limit != NULL)
+				result = zdm_add_line(result, limit);
+		}
 		table_close(rel, AccessShareLock);
 	}
 	foreach(lc, zdm_pair_tables(pairs))
@@ -182,6 +185,7 @@ zdm_promote_limits(List *pairs, const ZdmType *type, const char *views)
 		result = constraint_limits(rel, pairs, type, result);
 		table_close(rel, AccessShareLock);
 	}
+	result = policy_limits(pairs, type, result);
 	if (views != NULL)
 		result = zdm_user_view_limits(pairs, type, true, views, result);
 	return zdm_key_operator_limits(pairs, type, foreign_key_limits(pairs, result));
@@ -324,10 +328,10 @@ index_limit(Relation rel, List *pairs, ZdmPair *pair, const ZdmType *type,
 			return psprintf("its operator class does not accept type %s", zdm_type_text(type));
 	}
 	tree = index_tree(index, Anum_pg_index_indexprs);
-	if (tree != NULL && !fits_type(rel, pairs, type, tree, false, &reason))
+	if (tree != NULL && !fits_type(rel, pairs, type, tree, &reason))
 		return reason;
 	tree = index_tree(index, Anum_pg_index_indpred);
-	if (tree != NULL && !fits_type(rel, pairs, type, tree, false, &reason))
+	if (tree != NULL && !fits_type(rel, pairs, type, tree, &reason))
 		return reason;
 	return NULL;
 }
@@ -347,7 +351,7 @@ index_tree(Relation index, AttrNumber which)
  */
 static bool
 fits_type(Relation rel, List *pairs, const ZdmType *type, Node *expr,
-		  bool as_default, char **reason)
+		  char **reason)
 {
 	Trial		trial = {.rel = rel,.pairs = pairs,.type = type};
 	ErrorData  *error;
@@ -359,13 +363,12 @@ fits_type(Relation rel, List *pairs, const ZdmType *type, Node *expr,
 	{
 		foreach(lc, (List *) expr)
 		{
-			if (!fits_type(rel, pairs, type, lfirst(lc), as_default, reason))
+			if (!fits_type(rel, pairs, type, lfirst(lc), reason))
 				return false;
 		}
 		return true;
 	}
 	trial.expr = expr;
-	trial.target = as_default ? 1 : 0;
 	if (zdm_attempt(try_expression, &trial, &error))
 		return true;
 	*reason = error->message;
@@ -380,7 +383,6 @@ try_expression(void *arg)
 	char	   *text = zdm_twin_text(trial->rel, trial->pairs, trial->type, trial->expr);
 	ZdmIdentity saved;
 	ListCell   *lc;
-	AttrNumber	target = 0;
 
 	foreach(lc, trial->pairs)
 	{
@@ -388,11 +390,10 @@ try_expression(void *arg)
 
 		if (get_attnum(RelationGetRelid(trial->rel), pair->to) <= 0)
 			desc = zdm_description_with(desc, pair->to, trial->type);
-		target = (AttrNumber) desc->natts;
 	}
 	zdm_pin_path(&saved);
 	zdm_pin_style();
-	(void) zdm_expression_parse_as(desc, text, text, trial->target ? target : 0);
+	(void) zdm_expression_parse_as(desc, text, text, 0);
 	zdm_unbecome(&saved);
 }
 
@@ -412,7 +413,7 @@ constraint_limits(Relation rel, List *pairs, const ZdmType *type, List *result)
 		Oid			constraint = (Oid) strtoul(lfirst(lc), NULL, 10);
 		char	   *reason;
 
-		if (!fits_type(rel, pairs, type, zdm_constraint_tree(constraint), false, &reason))
+		if (!fits_type(rel, pairs, type, zdm_constraint_tree(constraint), &reason))
 			result = zdm_add_line(result, psprintf("constraint %s of table %s: %s", get_constraint_name(constraint),
 												   RelationGetRelationName(rel), reason));
 	}
@@ -424,6 +425,41 @@ constraint_limits(Relation rel, List *pairs, const ZdmType *type, List *result)
 								  " JOIN " ZDM_PAIRS_SQL " ON p.rel = $4 AND p.col = a.attname",
 								  ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(RelationGetRelid(rel))))))
 		result = zdm_add_line(result, lfirst(lc));
+	return result;
+}
+
+/*
+ * Policies that would make no sense.
+ */
+static List *
+policy_limits(List *pairs, const ZdmType *type, List *result)
+{
+	static const char *const sql =
+		"SELECT DISTINCT pg_catalog.concat(y.polname, E'\\x01', e.expr)"
+		" FROM pg_catalog.pg_policy y CROSS JOIN LATERAL (VALUES (pg_catalog.pg_get_expr(y.polqual, y.polrelid)),"
+		" (pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid))) e(expr)"
+		" JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = y.oid"
+		" AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = y.polrelid"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+		" JOIN " ZDM_PAIRS_SQL " ON p.rel = a.attrelid AND p.col = a.attname"
+		" WHERE y.polrelid = $4 AND e.expr IS NOT NULL ORDER BY 1";
+	ListCell   *lc,
+			   *table;
+
+	foreach(table, zdm_pair_tables(pairs))
+	{
+		foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(table))))))
+		{
+			char	   *expr = strchr(lfirst(lc), '\x01');
+			char	   *reason;
+
+			*expr++ = '\0';
+			reason = zdm_expression_trial(pairs, type, lfirst_oid(table), expr);
+			if (reason != NULL)
+				result = zdm_add_line(result, psprintf("policy %s of table %s: %s", (char *) lfirst(lc),
+													   get_rel_name(lfirst_oid(table)), reason));
+		}
+	}
 	return result;
 }
 
@@ -460,20 +496,18 @@ List *
 zdm_promote_losses(int64 migration, List *pairs, const char *views)
 {
 	List	   *result = NIL;
+	Relation	rel;
+	ZdmType		type;
 	ListCell   *lc;
 
 	foreach(lc, pairs)
 		result = other_dependents(lfirst(lc), views != NULL, result);
+	rel = table_open(((ZdmPair *) linitial(pairs))->relation, AccessShareLock);
+	zdm_type_of(rel, ((ZdmPair *) linitial(pairs))->to, &type);
+	table_close(rel, AccessShareLock);
+	result = policy_limits(pairs, &type, result);
 	if (views != NULL)
-	{
-		ZdmPair    *pair = linitial(pairs);
-		Relation	rel = table_open(pair->relation, AccessShareLock);
-		ZdmType		type;
-
-		zdm_type_of(rel, pair->to, &type);
-		table_close(rel, AccessShareLock);
 		result = zdm_user_view_limits(pairs, &type, true, views, result);
-	}
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);

@@ -114,15 +114,27 @@ zdm_view_trial(List *pairs, const ZdmType *type, bool moved, List *views,
 }
 
 /*
- * Whether a query gives names by place to columns that will be in others.
+ * Why an expression over a table's columns, which may have subqueries, could not
+ * be over columns of the type; NULL where it could.
  */
-bool
-zdm_names_by_place(List *pairs, const char *sql)
+char *
+zdm_expression_trial(List *pairs, const ZdmType *type, Oid relid, const char *expr)
 {
-	Stands	   *stands = stands_of(pairs, NULL, true);
+	char	   *sql = psprintf("SELECT %s FROM %s", expr, zdm_quote_relation(relid));
+	Stands	   *stands = stands_of(pairs, type, true);
+	Trial		trial = {.sql = sql,.owner = zdm_table_owner(relid)};
+	ErrorData  *error;
+	ErrorData  *ignored;
 
-	(void) substitute(raw_query(sql), stands);
-	return stands->by_place;
+	trial.query = raw_query(sql);
+	(void) substitute(trial.query, stands);
+	if (stands->by_place)
+		return pstrdup("it gives names to the table's columns by their places, which change");
+	if (zdm_question(analyze_query, &trial, &error))
+		return NULL;
+	trial.query = raw_query(sql);
+	(void) substitute(trial.query, stands_of(pairs, NULL, true));
+	return zdm_question(analyze_query, &trial, &ignored) ? error->message : NULL;
 }
 
 static Stands *

@@ -14,6 +14,7 @@
 extern List *zdm_view_trial(List *pairs, const ZdmType *type, bool moved,
 							List *views, List *rules, const char *kept,
 							List *result);
-extern bool zdm_names_by_place(List *pairs, const char *sql);
+extern char *zdm_expression_trial(List *pairs, const ZdmType *type, Oid relid,
+								  const char *expr);
 
 #endif							/* ZDM_SCHEMA_VIEW_TRIAL_H */
