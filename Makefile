@@ -4,7 +4,7 @@
 #   make PG_CONFIG=/path/pg_config for another server
 #   make test                      everything, on a private cluster
 #   make test-core                 PostgreSQL's own suite with zdm preloaded
-#   make soak                      200 kills, 1000 swaps; ZDM_KILLS, ZDM_SEED and
+#   make soak                      200 kills each, 1000 swaps; ZDM_KILLS, ZDM_SEED and
 #                                  ZDM_SWAPS to choose
 
 EXTENSION   = zdm
@@ -101,7 +101,7 @@ test-all:
 test-core:
 	test/tools/core
 soak:
-	SUITES=tap TESTS="008_kill 019_swaps" ZDM_KILLS=$${ZDM_KILLS:-200} \
+	SUITES=tap TESTS="008_kill 019_swaps 025_column_kill" ZDM_KILLS=$${ZDM_KILLS:-200} \
 		ZDM_SWAPS=$${ZDM_SWAPS:-1000} \
 		SUITE_TIMEOUT=$${SUITE_TIMEOUT:-7200} test/tools/run
 demo:

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 
 #include "backfill/worker.h"
+#include "hooks/query.h"
 #include "hooks/utility.h"
 #include "lifecycle/background.h"
 #include "sync/mirror.h"
@@ -34,6 +35,7 @@ _PG_init(void)
 	zdm_mirrors_init();
 	zdm_written_init();
 	zdm_utility_init();
+	zdm_query_init();
 	zdm_worker_init();
 	if (process_shared_preload_libraries_in_progress)
 	{

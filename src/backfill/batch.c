@@ -59,6 +59,7 @@
 #include "sync/rule.h"
 #include "util/compat.h"
 #include "util/guc.h"
+#include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/spi.h"
@@ -72,7 +73,7 @@ typedef struct Batch
 	ZdmMigration *migration;
 	ZdmRange   *range;
 	Relation	rel;
-	int			target_ms;		/* how long it should take */
+	double		target_ms;		/* how long it should take */
 	ZdmBatchReport *report;
 	int			held;
 	ZdmRuleSet *set;
@@ -102,7 +103,7 @@ typedef struct Batch
 static void batch_begin(Batch *batch);
 static void batch_end(Batch *batch);
 static int	run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
-					  int target_ms, int limit, ZdmBatchReport *report,
+					  double target_ms, int limit, ZdmBatchReport *report,
 					  ZdmAttempt work);
 static void fill_blocks(void *arg);
 static void retry_rows(void *arg);
@@ -118,7 +119,7 @@ static void note_blocker(Batch *batch, TransactionId xmax);
 static SPIPlanPtr prepare_update(Batch *batch);
 static List *written_columns(Batch *batch);
 static double elapsed_ms(instr_time start);
-static void adapt_size(ZdmRange *range, int64 blocks, double ms, int target_ms);
+static void adapt_size(ZdmRange *range, int64 blocks, double ms, double target_ms);
 
 /*
  * Visit the next blocks of a claimed range, and move its cursor.  The caller
@@ -126,7 +127,7 @@ static void adapt_size(ZdmRange *range, int64 blocks, double ms, int target_ms);
  */
 void
 zdm_batch_fill(ZdmMigration *migration, ZdmRange *range, Relation rel,
-			   int target_ms, ZdmBatchReport *report)
+			   double target_ms, ZdmBatchReport *report)
 {
 	if (range->batch_blocks == 0)
 		range->batch_blocks = FIRST_BATCH_BLOCKS;
@@ -139,14 +140,14 @@ zdm_batch_fill(ZdmMigration *migration, ZdmRange *range, Relation rel,
  */
 int
 zdm_batch_retry(ZdmMigration *migration, ZdmRange *range, Relation rel,
-				int target_ms, int limit, ZdmBatchReport *report)
+				double target_ms, int limit, ZdmBatchReport *report)
 {
 	return run_batch(migration, range, rel, target_ms, limit, report, retry_rows);
 }
 
 static int
 run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
-		  int target_ms, int limit, ZdmBatchReport *report, ZdmAttempt work)
+		  double target_ms, int limit, ZdmBatchReport *report, ZdmAttempt work)
 {
 	Batch		batch = {
 		.migration = migration,
@@ -192,7 +193,7 @@ run_batch(ZdmMigration *migration, ZdmRange *range, Relation rel,
  * than it should holds its locks for that time.
  */
 static void
-adapt_size(ZdmRange *range, int64 blocks, double ms, int target_ms)
+adapt_size(ZdmRange *range, int64 blocks, double ms, double target_ms)
 {
 	double		fits = blocks * (target_ms / Max(ms, 0.1));
 

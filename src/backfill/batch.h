@@ -29,9 +29,9 @@ typedef struct ZdmBatchReport
 #define ZDM_MAX_SKIPPED 1000
 
 extern void zdm_batch_fill(ZdmMigration *migration, ZdmRange *range,
-						   Relation rel, int target_ms, ZdmBatchReport *report);
+						   Relation rel, double target_ms, ZdmBatchReport *report);
 extern int	zdm_batch_retry(ZdmMigration *migration, ZdmRange *range,
-							Relation rel, int target_ms, int limit,
+							Relation rel, double target_ms, int limit,
 							ZdmBatchReport *report);
 extern char *zdm_row_key(Relation rel, TupleTableSlot *row);
 

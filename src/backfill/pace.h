@@ -21,7 +21,7 @@ typedef struct ZdmPace
 } ZdmPace;
 
 extern void zdm_pace_look(ZdmPace *pace);
-extern int	zdm_pace_batch_ms(const ZdmPace *pace);
+extern double zdm_pace_batch_ms(const ZdmPace *pace);
 extern int64 zdm_pace_pause_ms(const ZdmPace *pace, double batch_ms);
 extern const char *zdm_pace_reason(const ZdmPace *pace);
 extern void zdm_pace_vacuum(bool gently);

@@ -139,7 +139,7 @@ check_label(ZdmMigration *migration, Relation rel)
  */
 void
 zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
-				  int64 end, int budget_ms, ZdmVerification *result)
+				  int64 end, double budget_ms, ZdmVerification *result)
 {
 	MemoryContext result_cxt = CurrentMemoryContext;
 	MemoryContext row_cxt;

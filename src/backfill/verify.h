@@ -31,7 +31,7 @@ extern int64 zdm_null_rows(Oid relid, const char *column, List **sample);
 extern void zdm_verify_tables(ZdmMigration *migration,
 							  Tuplestorestate *store, TupleDesc desc);
 extern void zdm_verify_blocks(ZdmMigration *migration, Relation rel,
-							  int64 first, int64 end, int budget_ms,
+							  int64 first, int64 end, double budget_ms,
 							  ZdmVerification *result);
 
 #endif							/* ZDM_BACKFILL_VERIFY_H */

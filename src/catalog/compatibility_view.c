@@ -16,6 +16,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "commands/extension.h"
+#include "parser/parsetree.h"
 #include "utils/rel.h"
 
 #include "catalog/compatibility_view.h"
@@ -72,4 +73,22 @@ zdm_table_behind_view(Oid view)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return table;
+}
+
+/*
+ * The one table that a view's query looks at, all of its rows as they come;
+ * InvalidOid where somebody has given it another one.
+ */
+Oid
+zdm_table_in_query(const Query *query)
+{
+	RangeTblEntry *rte;
+
+	if (query->jointree->quals != NULL || query->sortClause != NIL || query->rowMarks != NIL ||
+		list_length(query->jointree->fromlist) != 1 ||
+		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
+		return InvalidOid;
+	rte = rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex, query->rtable);
+	return rte->rtekind == RTE_RELATION && rte->inh && rte->tablesample == NULL ? rte->relid
+		: InvalidOid;
 }

@@ -8,9 +8,10 @@
 #ifndef ZDM_CATALOG_COMPATIBILITY_VIEW_H
 #define ZDM_CATALOG_COMPATIBILITY_VIEW_H
 
-#include "postgres_ext.h"
+#include "nodes/parsenodes.h"
 
 extern bool zdm_exists(void);
 extern Oid	zdm_table_behind_view(Oid view);
+extern Oid	zdm_table_in_query(const Query *query);
 
 #endif							/* ZDM_CATALOG_COMPATIBILITY_VIEW_H */

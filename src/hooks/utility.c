@@ -54,6 +54,7 @@
 #include "utils/varlena.h"
 
 #include "catalog/compatibility_view.h"
+#include "hooks/query.h"
 #include "hooks/utility.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -73,6 +74,14 @@ static void process_utility(PlannedStmt *pstmt, const char *query,
 							bool read_only, ProcessUtilityContext context,
 							ParamListInfo params, QueryEnvironment *env,
 							DestReceiver *dest, QueryCompletion *completion);
+static void make_view(PlannedStmt *pstmt, const char *query, bool read_only,
+					  ProcessUtilityContext context, ParamListInfo params,
+					  QueryEnvironment *env, DestReceiver *dest,
+					  QueryCompletion *completion);
+static void next_utility(PlannedStmt *pstmt, const char *query,
+						 bool read_only, ProcessUtilityContext context,
+						 ParamListInfo params, QueryEnvironment *env,
+						 DestReceiver *dest, QueryCompletion *completion);
 static bool is_concerned(Node *stmt);
 static void redirect_copy(CopyStmt *copy);
 static bool redirect_where(Node *node, void *context);
@@ -141,6 +150,38 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only,
 		else
 			redirect_vacuum((VacuumStmt *) pstmt->utilityStmt);
 	}
+	if (IsA(pstmt->utilityStmt, ViewStmt))
+		make_view(pstmt, query, read_only, context, params, env, dest, completion);
+	else
+		next_utility(pstmt, query, read_only, context, params, env, dest, completion);
+}
+
+/*
+ * The view is to name what the user has named.
+ */
+static void
+make_view(PlannedStmt *pstmt, const char *query, bool read_only,
+		  ProcessUtilityContext context, ParamListInfo params,
+		  QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
+{
+	bool		storing = zdm_query_storing(true);
+
+	PG_TRY();
+	{
+		next_utility(pstmt, query, read_only, context, params, env, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		(void) zdm_query_storing(storing);
+	}
+	PG_END_TRY();
+}
+
+static void
+next_utility(PlannedStmt *pstmt, const char *query, bool read_only,
+			 ProcessUtilityContext context, ParamListInfo params,
+			 QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
+{
 	if (previous_utility)
 		previous_utility(pstmt, query, read_only, context, params, env, dest,
 						 completion);
@@ -416,18 +457,10 @@ shows_table(Oid view, Behind *behind)
 {
 	Relation	rel = relation_open(view, NoLock);
 	Query	   *query = get_view_query(rel);
-	bool		shows = false;
+	bool		shows = zdm_table_in_query(query) == behind->table;
 
-	if (query->jointree->quals == NULL &&
-		list_length(query->jointree->fromlist) == 1 &&
-		IsA(linitial(query->jointree->fromlist), RangeTblRef))
-	{
-		int			index = linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex;
-		RangeTblEntry *rte = rt_fetch(index, query->rtable);
-
-		shows = rte->rtekind == RTE_RELATION && rte->relid == behind->table;
+	if (shows)
 		behind->columns = zdm_copy_node(query->targetList);
-	}
 	relation_close(rel, NoLock);
 	return shows;
 }

@@ -48,6 +48,7 @@
 #include "lifecycle/migrate.h"
 #include "schema/table.h"
 #include "util/guc.h"
+#include "util/holders.h"
 #include "util/lock.h"
 #include "util/mark.h"
 #include "util/spi.h"

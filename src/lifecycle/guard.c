@@ -57,8 +57,9 @@
 #include "util/lock.h"
 #include "util/spi.h"
 
-static void guard_alter(bool warn_disabled, bool partition);
+static void guard_alter(bool warn_disabled, Node *parsetree);
 static bool makes_partition(Node *parsetree);
+static const char *attached_name(Node *parsetree);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
 static void guard_privileges(GrantStmt *stmt);
@@ -70,7 +71,8 @@ static void run_own_ddl(List *texts);
 static void start_alter(AlterTableStmt *stmt);
 static void start_privileges(GrantStmt *stmt);
 static bool changes_view(AlterTableStmt *stmt);
-static void check_inheritance(Oid relid);
+static void check_inheritance(Oid relid, const char *attached);
+static void check_part(Oid part, Oid whole, const char *attached);
 static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled);
 static void check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled);
 static void check_rules(ZdmMigration *migration, Relation rel, bool demand_trigger, bool warn_disabled);
@@ -95,7 +97,7 @@ zdm_guard(EventTriggerData *data)
 	else if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, DropOwnedStmt))
 		guard_drop_owned();
 	else if (strcmp(data->event, "ddl_command_end") == 0)
-		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER, makes_partition(data->parsetree));
+		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER, data->parsetree);
 	else if (strcmp(data->event, "sql_drop") == 0)
 		guard_drop();
 	else
@@ -107,7 +109,7 @@ zdm_guard(EventTriggerData *data)
  * still there that the migration needs?
  */
 static void
-guard_alter(bool warn_disabled, bool partition)
+guard_alter(bool warn_disabled, Node *parsetree)
 {
 	List	   *names = zdm_query_strings("SELECT DISTINCT m.oid::pg_catalog.int8::pg_catalog.text FROM"
 										  " (SELECT CASE WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_trigger'::pg_catalog.regclass"
@@ -120,6 +122,7 @@ guard_alter(bool warn_disabled, bool partition)
 										  " 'pg_catalog.pg_rewrite'::pg_catalog.regclass]::pg_catalog.oid[])) m"
 										  " WHERE m.oid IS NOT NULL",
 										  0, NULL);
+	bool		partition = makes_partition(parsetree);
 	ListCell   *lc,
 			   *migration;
 
@@ -128,7 +131,7 @@ guard_alter(bool warn_disabled, bool partition)
 		Oid			altered = (Oid) strtoul(lfirst(lc), NULL, 10);
 		Oid			relid = altered;
 
-		check_inheritance(relid);
+		check_inheritance(relid, attached_name(parsetree));
 		if (get_rel_relispartition(relid))
 			relid = llast_oid(get_partition_ancestors(relid));
 		foreach(migration, zdm_migrations_on(relid))
@@ -151,18 +154,30 @@ guard_alter(bool warn_disabled, bool partition)
 static bool
 makes_partition(Node *parsetree)
 {
-	ListCell   *lc;
-
 	if (parsetree != NULL && IsA(parsetree, CreateStmt))
 		return ((CreateStmt *) parsetree)->partbound != NULL;
+	return attached_name(parsetree) != NULL;
+}
+
+/*
+ * The table that ALTER TABLE makes a partition, without its schema; NULL for
+ * none.
+ */
+static const char *
+attached_name(Node *parsetree)
+{
+	ListCell   *lc;
+
 	if (parsetree == NULL || !IsA(parsetree, AlterTableStmt))
-		return false;
+		return NULL;
 	foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
 	{
-		if (castNode(AlterTableCmd, lfirst(lc))->subtype == AT_AttachPartition)
-			return true;
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+
+		if (cmd->subtype == AT_AttachPartition)
+			return castNode(PartitionCmd, cmd->def)->name->relname;
 	}
-	return false;
+	return NULL;
 }
 
 /*
@@ -170,7 +185,7 @@ makes_partition(Node *parsetree)
  * inheritance.
  */
 static void
-check_inheritance(Oid relid)
+check_inheritance(Oid relid, const char *attached)
 {
 	List	   *parents;
 	ListCell   *lc;
@@ -178,15 +193,8 @@ check_inheritance(Oid relid)
 	/* Neither can a table in flight become a partition, or a child. */
 	foreach(lc, zdm_table_and_partitions(relid))
 	{
-		List	   *migrations = lfirst_oid(lc) == relid ? NIL : zdm_migrations_on(lfirst_oid(lc));
-
-		if (migrations != NIL)
-			ereport(ERROR,
-					errcode(ERRCODE_OBJECT_IN_USE),
-					errmsg("table \"%s\" cannot become part of table \"%s\" while migration \"%s\" is in flight",
-						   get_rel_name(lfirst_oid(lc)), get_rel_name(relid),
-						   ((ZdmMigration *) linitial(migrations))->name),
-					zdm_hint_rollback(linitial(migrations)));
+		if (lfirst_oid(lc) != relid)
+			check_part(lfirst_oid(lc), relid, attached);
 	}
 	if (get_rel_relispartition(relid))
 		return;
@@ -206,6 +214,32 @@ check_inheritance(Oid relid)
 					errdetail("They would not be kept in sync."),
 					zdm_hint_rollback(linitial(migrations)));
 	}
+}
+
+/*
+ * A partition or child in flight is not altered with the whole, and does not
+ * become a part.
+ */
+static void
+check_part(Oid part, Oid whole, const char *attached)
+{
+	List	   *migrations = zdm_migrations_on(part);
+	const char *name = get_rel_name(part);
+
+	if (migrations == NIL)
+		return;
+	if (attached != NULL && strcmp(attached, name) == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("table \"%s\" cannot become part of table \"%s\" while migration \"%s\" is in flight",
+					   name, get_rel_name(whole), ((ZdmMigration *) linitial(migrations))->name),
+				zdm_hint_rollback(linitial(migrations)));
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_IN_USE),
+			errmsg("table \"%s\" cannot be altered while migration \"%s\" of its part \"%s\" is in flight",
+				   get_rel_name(whole), ((ZdmMigration *) linitial(migrations))->name, name),
+			errdetail("What is changed in a table is changed in its partitions and children, too."),
+			zdm_hint_rollback(linitial(migrations)));
 }
 
 static void

@@ -40,6 +40,7 @@
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
+#include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/mark.h"

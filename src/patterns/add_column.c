@@ -25,6 +25,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/comment.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -35,6 +36,7 @@
 #include "schema/depend.h"
 #include "schema/new_column.h"
 #include "schema/not_null.h"
+#include "schema/privilege.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "sync/expression.h"
@@ -55,6 +57,7 @@ typedef struct NewColumn
 	bool		not_null;
 } NewColumn;
 
+static List *comment_steps(Oid relid, const char *name);
 static char *type_now(ZdmMigration *migration);
 
 static char *
@@ -312,23 +315,46 @@ statements(ZdmMigration *migration)
 }
 
 /*
- * A computed column goes, and comes back as a generated one: only of the kind
- * that is not stored is that a change of the catalog.
+ * A computed column goes, and comes back as a generated one with its
+ * privileges and its comment: only of the kind that is not stored is that a
+ * change of the catalog.
  */
 static List *
 generate(ZdmMigration *migration, ZdmSyncRule *rule)
 {
 	const char *name;
+	List	   *steps;
+	ListCell   *lc;
 
 	if (!ZDM_HAVE_VIRTUAL_COLUMNS)
 		return NIL;
 	name = quote_identifier(column(migration));
-	return list_concat(zdm_sync_remove_steps(migration),
-					   list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "make it a generated column",
-										   psprintf("ALTER TABLE %s DROP COLUMN %s, ADD COLUMN %s %s GENERATED ALWAYS AS (%s) VIRTUAL",
-													zdm_quote_relation(migration->relation), name, name,
-													type_now(migration),
-													(char *) linitial(rule->up)))));
+	steps = lappend(zdm_sync_remove_steps(migration),
+					zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "make it a generated column",
+							 psprintf("ALTER TABLE %s DROP COLUMN %s, ADD COLUMN %s %s GENERATED ALWAYS AS (%s) VIRTUAL",
+									  zdm_quote_relation(migration->relation), name, name,
+									  type_now(migration),
+									  (char *) linitial(rule->up))));
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+	{
+		steps = list_concat(steps, zdm_grant_steps(lfirst_oid(lc), migration->new_columns,
+												   column(migration)));
+		steps = list_concat(steps, comment_steps(lfirst_oid(lc), column(migration)));
+	}
+	return steps;
+}
+
+static List *
+comment_steps(Oid relid, const char *name)
+{
+	AttrNumber	attnum = get_attnum(relid, name);
+	char	   *comment = attnum > 0 ? GetComment(relid, RelationRelationId, attnum) : NULL;
+
+	if (comment == NULL)
+		return NIL;
+	return list_make1(zdm_step_on(relid, ZDM_STEP_DDL, ShareUpdateExclusiveLock, "give it the comment",
+								  psprintf("COMMENT ON COLUMN %s.%s IS %s", zdm_quote_relation(relid),
+										   quote_identifier(name), quote_literal_cstr(comment))));
 }
 
 /*
@@ -391,8 +417,8 @@ rollback(ZdmMigration *migration)
 }
 
 /*
- * What others have attached to the column, but for what proves, or says, that
- * it holds no NULL.
+ * What others have attached to the column, but for what proves that it holds
+ * no NULL.
  */
 static List *
 attached(ZdmMigration *migration, ZdmPhase phase)
@@ -413,7 +439,7 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	result = zdm_column_dependents(migration->relation, column(migration), migration->id);
 	foreach(lc, result)
 	{
-		if (zdm_not_null_is_named_in(migration, column(migration), lfirst(lc)))
+		if (zdm_not_null_is_check(migration, column(migration), lfirst(lc)))
 			result = foreach_delete_current(result, lc);
 	}
 	return result;

@@ -14,7 +14,6 @@
 
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_publication.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -163,9 +162,7 @@ replication_notes(Relation rel)
 	Oid			relid = RelationGetRelid(rel);
 	List	   *result = NIL;
 
-	if (zdm_relation_publications(relid) != NIL ||
-		GetSchemaPublications(RelationGetNamespace(rel)) != NIL ||
-		GetAllTablesPublications() != NIL)
+	if (zdm_is_published(relid))
 		result = lappend(result,
 						 zdm_note(true, "the table is published, and its rows arrive under its new name: give every subscriber a table of that name first, or replication stops there"));
 	if (zdm_query_strings("SELECT '' FROM pg_catalog.pg_subscription_rel s"
@@ -241,7 +238,11 @@ default_notes(Relation rel, const ZdmView *view)
 	}
 	if (columns == NIL)
 		return NIL;
-	return list_make1(zdm_note(true, "UPDATE ... SET column = DEFAULT fails through the view %s for the identity and generated columns %s; use the name %s",
+	return list_make1(zdm_utility_preloaded() ?
+					  zdm_note(false, "UPDATE ... SET column = DEFAULT fails through the view %s for the identity and generated columns %s where the statement names a whole row, too, or zdm.direct_views is off; use the name %s",
+							   zdm_quote_place(view->place), zdm_names_text(columns),
+							   zdm_quote_place(view->table)) :
+					  zdm_note(true, "UPDATE ... SET column = DEFAULT fails through the view %s for the identity and generated columns %s; use the name %s",
 							   zdm_quote_place(view->place), zdm_names_text(columns),
 							   zdm_quote_place(view->table)));
 }

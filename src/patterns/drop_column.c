@@ -119,6 +119,24 @@ check_unique(Relation rel, Form_pg_attribute attr, Node *value, const char *what
 }
 
 /*
+ * A row is filled where the column holds NULL: the column itself has nothing to
+ * give then.
+ */
+static void
+check_gives_value(Relation rel, Form_pg_attribute attr, Node *fill)
+{
+	if ((IsA(fill, Const) && castNode(Const, fill)->constisnull) ||
+		(IsA(fill, Var) && castNode(Var, fill)->varattno == attr->attnum))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("\"fill\" gives no value for column \"%s\" of table \"%s\"",
+					   NameStr(attr->attname), RelationGetRelationName(rel)),
+				errdetail("The column is mandatory: rows that the new version inserts would be refused."),
+				errhint("Say what such rows get, for example fill => %s.",
+						quote_literal_cstr("'unknown'")));
+}
+
+/*
  * Rows that the new version inserts get the default, the fill, or NULL.
  */
 static void
@@ -156,6 +174,7 @@ check_value(ZdmMigration *migration, Relation rel, Form_pg_attribute attr)
 	text = zdm_expression_check_fill(rel, fill, "fill", attr);
 
 	expr = zdm_expression_parse(rel, fill, "fill", attr->attnum);
+	check_gives_value(rel, attr, expr);
 	check_unique(rel, attr, expr, "\"fill\"");
 	migration->rules = list_make1(fill_rule(migration, column, text));
 }

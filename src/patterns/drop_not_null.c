@@ -26,11 +26,15 @@
 
 #include "backfill/verify.h"
 #include "patterns/pattern.h"
+#include "schema/mandatory.h"
 #include "schema/not_null.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
+
+static void note_names(ZdmMigration *migration);
+static List *own_names(ZdmMigration *migration);
 
 static char *
 column(ZdmMigration *migration)
@@ -98,10 +102,39 @@ check(ZdmMigration *migration, Relation rel)
 				errdetail("It is in %s.", reason),
 				errhint("Give the table another key first, by ALTER TABLE ... ADD PRIMARY KEY USING INDEX or REPLICA IDENTITY."));
 
-	/* By that name a rollback makes it again. */
-	if (zdm_argument(migration, "_constraint") == NULL)
-		zdm_set_argument(migration, "_constraint",
-						 zdm_not_null_constraint(migration->relation, name));
+	note_names(migration);
+}
+
+/*
+ * The argument that has the name of a table's NOT NULL.
+ */
+static char *
+name_argument(ZdmMigration *migration, Oid relid)
+{
+	return relid == migration->relation ? pstrdup("_constraint")
+		: psprintf("_constraint of %s", zdm_quote_relation(relid));
+}
+
+/*
+ * By the names that the constraints have a rollback makes them again.  Those
+ * of most partitions are their parent's.
+ */
+static void
+note_names(ZdmMigration *migration)
+{
+	char	   *common = zdm_not_null_constraint(migration->relation, column(migration));
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+	{
+		Oid			relid = lfirst_oid(lc);
+		char	   *name = zdm_not_null_constraint(relid, column(migration));
+		char	   *argument = name_argument(migration, relid);
+
+		if (name != NULL && zdm_argument(migration, argument) == NULL &&
+			(relid == migration->relation || common == NULL || strcmp(name, common) != 0))
+			zdm_set_argument(migration, argument, name);
+	}
 }
 
 static List *
@@ -179,8 +212,35 @@ rollback(ZdmMigration *migration)
 {
 	const char *constraint = zdm_argument(migration, "_constraint");
 
-	return list_concat(zdm_not_null_proof_left(migration, column(migration)),
+	return list_concat(list_concat(zdm_not_null_proof_left(migration, column(migration)),
+								   own_names(migration)),
 					   zdm_not_null_set_steps(migration, column(migration), constraint));
+}
+
+/*
+ * The steps that make the partitions' constraints first that have other names:
+ * what is there by then keeps its name.
+ */
+static List *
+own_names(ZdmMigration *migration)
+{
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+	{
+		Oid			relid = lfirst_oid(lc);
+		const char *name = zdm_argument(migration, name_argument(migration, relid));
+
+		if (relid != migration->relation && name != NULL &&
+			!zdm_column_is_not_null(relid, column(migration)))
+			steps = lappend(steps,
+							zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock, "make the partition's column mandatory",
+										psprintf("ALTER TABLE %s ADD CONSTRAINT %s NOT NULL %s",
+												 zdm_quote_relation(relid), quote_identifier(name),
+												 quote_identifier(column(migration)))));
+	}
+	return steps;
 }
 
 static void
@@ -195,11 +255,17 @@ static List *
 notes(ZdmMigration *migration, Relation rel)
 {
 	const char *name = quote_identifier(column(migration));
+	List	   *result = NIL;
 
-	return list_make2(zdm_note(false, "a version that does not expect NULL in %s must not run beside one that writes it",
-							   name),
-					  zdm_note(false, "a rollback is refused while rows hold NULL in %s; otherwise it takes two calls, between which every row is checked in the background, and from the first one on NULL is refused",
-							   name));
+	if (zdm_column_refuses_null(rel, column(migration)))
+		result = list_make1(zdm_note(true, "a NULL in %s is still refused: by its type, a domain, or by a CHECK constraint on the column",
+									 name));
+	result = lappend(result,
+					 zdm_note(false, "a version that does not expect NULL in %s must not run beside one that writes it",
+							  name));
+	return lappend(result,
+				   zdm_note(false, "a rollback is refused while rows hold NULL in %s; otherwise it takes two calls, between which every row is checked in the background, and from the first one on NULL is refused",
+							name));
 }
 
 const ZdmPattern zdm_drop_not_null_pattern = {

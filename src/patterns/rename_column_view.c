@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "hooks/utility.h"
 #include "patterns/compat_view.h"
 #include "schema/table.h"
 #include "util/compat.h"
@@ -187,7 +188,11 @@ notes(ZdmMigration *migration, Relation rel)
 	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 	List	   *result = NIL;
 
-	if (attr->atthasdef && !attr->attgenerated)
+	if (attr->atthasdef && !attr->attgenerated && zdm_utility_preloaded())
+		result = lappend(result,
+						 zdm_note(false, "UPDATE ... SET %s = DEFAULT, and the same for %s, writes NULL where the statement names a whole row, too, or zdm.direct_views is off: through the view the column has no default of its own",
+								  from, to));
+	else if (attr->atthasdef && !attr->attgenerated)
 		result = lappend(result,
 						 zdm_note(true, "UPDATE ... SET %s = DEFAULT, and the same for %s, writes NULL: through the view the column has no default of its own; an INSERT that leaves it out is given the table's",
 								  from, to));

@@ -41,6 +41,22 @@ column(ZdmMigration *migration)
 }
 
 static void
+is_not_null_already(Relation rel, const char *name)
+{
+	char	   *table = zdm_quote_relation(RelationGetRelid(rel));
+	char	   *unproved = zdm_not_null_unproved(RelationGetRelid(rel), name);
+
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("column \"%s\" of table \"%s\" is NOT NULL already",
+				   name, RelationGetRelationName(rel)),
+			unproved ? errdetail("Constraint \"%s\" is not valid yet: rows that are older may hold NULL.", unproved) : 0,
+			unproved ? errhint("Give those a value, then ALTER TABLE %s VALIDATE CONSTRAINT %s;",
+							   table, quote_identifier(unproved))
+			: errhint("See \\d %s.", table));
+}
+
+static void
 check(ZdmMigration *migration, Relation rel)
 {
 	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
@@ -51,11 +67,7 @@ check(ZdmMigration *migration, Relation rel)
 	zdm_check_column(rel, column(migration));
 	zdm_check_single_migration(migration->relation, migration->new_columns);
 	if (zdm_column_is_not_null(migration->relation, column(migration)))
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("column \"%s\" of table \"%s\" is NOT NULL already",
-					   column(migration), RelationGetRelationName(rel)),
-				errhint("See \\d %s.", zdm_quote_relation(migration->relation)));
+		is_not_null_already(rel, column(migration));
 
 	attnum = get_attnum(migration->relation, column(migration));
 	rule->kind = ZDM_RULE_FILL;

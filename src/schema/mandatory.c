@@ -13,9 +13,11 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -24,6 +26,12 @@
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/spi.h"
+
+typedef struct NullOfType
+{
+	Oid			type;
+	Oid			owner;
+} NullOfType;
 
 typedef struct NullRow
 {
@@ -35,6 +43,7 @@ typedef struct NullRow
 static bool check_refuses_null(Relation rel, AttrNumber attnum);
 static bool is_of_column(Node *expr, AttrNumber attnum);
 static void check_null_row(void *arg);
+static void check_null_of_type(void *arg);
 
 bool
 zdm_column_is_mandatory(Relation rel, const char *column)
@@ -53,6 +62,54 @@ zdm_column_is_mandatory(Relation rel, const char *column)
 		table_close(part, AccessShareLock);
 	}
 	return result;
+}
+
+/*
+ * Whether something else than NOT NULL refuses a NULL in the column: its type,
+ * or a CHECK constraint on it alone.
+ */
+bool
+zdm_column_refuses_null(Relation rel, const char *column)
+{
+	Oid			type = get_atttype(RelationGetRelid(rel), get_attnum(RelationGetRelid(rel), column));
+	bool		result = !zdm_type_accepts_null(type, rel->rd_rel->relowner);
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
+	{
+		Relation	part = table_open(lfirst_oid(lc), AccessShareLock);
+		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
+
+		result |= attnum > 0 && check_refuses_null(part, attnum);
+		table_close(part, AccessShareLock);
+	}
+	return result;
+}
+
+/*
+ * Whether a value of the type can be NULL.  What a domain demands is evaluated
+ * as the owner of the table.
+ */
+bool
+zdm_type_accepts_null(Oid type, Oid owner)
+{
+	NullOfType	null = {.type = type,.owner = owner};
+	ErrorData  *error;
+
+	if (get_typtype(type) != TYPTYPE_DOMAIN)
+		return true;
+	return zdm_attempt(check_null_of_type, &null, &error);
+}
+
+static void
+check_null_of_type(void *arg)
+{
+	NullOfType *null = arg;
+	ZdmIdentity saved;
+
+	zdm_become(null->owner, &saved);
+	domain_check((Datum) 0, true, null->type, NULL, NULL);
+	zdm_unbecome(&saved);
 }
 
 static bool

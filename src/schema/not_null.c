@@ -27,15 +27,24 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "schema/depend.h"
 #include "schema/not_null.h"
+#include "schema/table.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
+/* Of a table's column by its number: since 18 these are constraints. */
+#define NOT_NULL_NAMES \
+	"SELECT c.conname::pg_catalog.text FROM pg_catalog.pg_constraint c" \
+	" WHERE c.conrelid OPERATOR(pg_catalog.=) $1 AND c.contype OPERATOR(pg_catalog.=) 'n'" \
+	" AND c.conkey OPERATOR(pg_catalog.=) ARRAY[$2]"
+
+static char *first_name(const char *sql, Oid relid, const char *column);
 static char *check_name(ZdmMigration *migration, const char *column);
 static bool check_state(ZdmMigration *migration, const char *column,
 						bool *validated);
 static ZdmStep *add_check(ZdmMigration *migration, const char *column);
-static ZdmStep *validate_check(ZdmMigration *migration, const char *column);
+static ZdmStep *validate(ZdmMigration *migration, const char *constraint);
 static ZdmStep *drop_check(ZdmMigration *migration, const char *column);
 
 bool
@@ -57,9 +66,23 @@ zdm_column_is_not_null(Oid relid, const char *column)
 char *
 zdm_not_null_constraint(Oid relid, const char *column)
 {
-	List	   *names = zdm_query_strings("SELECT c.conname::pg_catalog.text FROM pg_catalog.pg_constraint c"
-										  " WHERE c.conrelid OPERATOR(pg_catalog.=) $1 AND c.contype OPERATOR(pg_catalog.=) 'n'"
-										  " AND c.conkey OPERATOR(pg_catalog.=) ARRAY[$2]",
+	return first_name(NOT_NULL_NAMES, relid, column);
+}
+
+/*
+ * The name of a NOT NULL that is said of rows that are written alone, or NULL.
+ * There is none before 18.
+ */
+char *
+zdm_not_null_unproved(Oid relid, const char *column)
+{
+	return first_name(NOT_NULL_NAMES " AND NOT c.convalidated", relid, column);
+}
+
+static char *
+first_name(const char *sql, Oid relid, const char *column)
+{
+	List	   *names = zdm_query_strings(sql,
 										  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
 												   ZDM_ARG(INT2OID, Int16GetDatum(get_attnum(relid, column)))));
 
@@ -121,7 +144,9 @@ zdm_not_null_proved(ZdmMigration *migration, const char *column)
 	bool		validated;
 
 	(void) check_state(migration, column, &validated);
-	return validated || zdm_column_is_not_null(migration->relation, column);
+	return validated ||
+		(zdm_column_is_not_null(migration->relation, column) &&
+		 zdm_not_null_unproved(migration->relation, column) == NULL);
 }
 
 /*
@@ -147,12 +172,12 @@ add_check(ZdmMigration *migration, const char *column)
 }
 
 static ZdmStep *
-validate_check(ZdmMigration *migration, const char *column)
+validate(ZdmMigration *migration, const char *constraint)
 {
 	return zdm_step(ZDM_STEP_DDL, ShareUpdateExclusiveLock, "prove that no row lacks it",
 					psprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s",
 							 zdm_quote_relation(migration->relation),
-							 quote_identifier(check_name(migration, column))));
+							 quote_identifier(constraint)));
 }
 
 static ZdmStep *
@@ -170,22 +195,28 @@ drop_check(ZdmMigration *migration, const char *column)
 List *
 zdm_not_null_proof(ZdmMigration *migration, const char *column)
 {
-	return list_make2(add_check(migration, column), validate_check(migration, column));
+	return list_make2(add_check(migration, column),
+					  validate(migration, check_name(migration, column)));
 }
 
 /*
- * Those of them that are still to be done.
+ * Those of them that are still to be done.  Where somebody has added a NOT NULL
+ * that is not valid, that is what has to be proved.
  */
 List *
 zdm_not_null_proof_left(ZdmMigration *migration, const char *column)
 {
+	char	   *unproved;
 	bool		validated;
 
 	if (zdm_column_is_not_null(migration->relation, column))
-		return NIL;
+	{
+		unproved = zdm_not_null_unproved(migration->relation, column);
+		return unproved ? list_make1(validate(migration, unproved)) : NIL;
+	}
 	if (!check_state(migration, column, &validated))
 		return zdm_not_null_proof(migration, column);
-	return validated ? NIL : list_make1(validate_check(migration, column));
+	return validated ? NIL : list_make1(validate(migration, check_name(migration, column)));
 }
 
 /*
@@ -226,17 +257,27 @@ zdm_not_null_give_up_steps(ZdmMigration *migration, const char *column)
 }
 
 /*
- * Whether the description of an object is that of the check, or of the
- * column's NOT NULL.
+ * Whether the description of an object is that of the check, of the table or
+ * of a partition.
  */
 bool
-zdm_not_null_is_named_in(ZdmMigration *migration, const char *column,
-						 const char *text)
+zdm_not_null_is_check(ZdmMigration *migration, const char *column,
+					  const char *description)
 {
-	char	   *constraint = zdm_not_null_constraint(migration->relation, column);
+	ListCell   *lc;
 
-	return strstr(text, check_name(migration, column)) != NULL ||
-		(constraint != NULL && strstr(text, constraint) != NULL);
+	foreach(lc, zdm_table_and_partitions(migration->relation))
+	{
+		Oid			constraint = get_relation_constraint_oid(lfirst_oid(lc),
+															 check_name(migration, column), true);
+		ObjectAddress object;
+
+		ObjectAddressSet(object, ConstraintRelationId, constraint);
+		if (OidIsValid(constraint) &&
+			strcmp(zdm_describe_dependent(object), description) == 0)
+			return true;
+	}
+	return false;
 }
 
 ZdmStep *

@@ -36,6 +36,7 @@
 
 #include "catalog/step.h"
 #include "schema/depend.h"
+#include "schema/mandatory.h"
 #include "schema/new_column.h"
 #include "schema/privilege.h"
 #include "schema/table.h"
@@ -45,8 +46,6 @@
 #include "util/spi.h"
 
 static Form_pg_attribute column_attribute(Relation rel, const char *column);
-static bool accepts_null(Oid type, Oid owner);
-static void check_null(void *arg);
 static char *twin_type(Form_pg_attribute attr);
 static char *twin_default(Relation rel, const char *column);
 static List *default_steps(Relation rel, const char *column, const char *twin);
@@ -83,41 +82,13 @@ zdm_twin_check(Relation rel, const char *column)
 {
 	Form_pg_attribute attr = column_attribute(rel, column);
 
-	if (!attr->atthasdef && !accepts_null(attr->atttypid, rel->rd_rel->relowner))
+	if (!attr->atthasdef && !zdm_type_accepts_null(attr->atttypid, rel->rd_rel->relowner))
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("column \"%s\" has no default and is of domain %s, which refuses NULL",
 					   column, format_type_be(attr->atttypid)),
 				errdetail("The server checks the domain before any trigger: an INSERT that leaves the column out fails before zdm could fill it."),
 				errhint("Give the column a default for the time of the migration, or make it NOT NULL itself instead of the domain."));
-}
-
-typedef struct NullCheck
-{
-	Oid			type;
-	Oid			owner;
-} NullCheck;
-
-static bool
-accepts_null(Oid type, Oid owner)
-{
-	NullCheck	check = {.type = type,.owner = owner};
-	ErrorData  *error;
-
-	if (get_typtype(type) != TYPTYPE_DOMAIN)
-		return true;
-	return zdm_attempt(check_null, &check, &error);
-}
-
-static void
-check_null(void *arg)
-{
-	NullCheck  *check = arg;
-	ZdmIdentity saved;
-
-	zdm_become(check->owner, &saved);
-	domain_check((Datum) 0, true, check->type, NULL, NULL);
-	zdm_unbecome(&saved);
 }
 
 /*

@@ -14,7 +14,8 @@
  *   decide; where there is row security besides, there can be no view.
  * - Defaults are copied: UPDATE ... SET c = DEFAULT takes the view's.  Those
  *   of identity and generated columns are the table's own affair.
- * - A function that takes the table's row type takes the view's, by a cast.
+ * - A function that takes the table's row type takes the view's, by a cast
+ *   (view_row.c).
  * - Owner, privileges and comments are copied.
  *
  * CREATE OR REPLACE VIEW forgets the options that it is not given: every one
@@ -41,13 +42,12 @@
 #include "schema/table.h"
 #include "schema/view.h"
 #include "schema/view_acl.h"
+#include "schema/view_row.h"
 #include "util/compat.h"
 #include "util/spi.h"
 
-/* The function behind the cast of the view's row type to the table's. */
-#define ROW_FUNCTION "~zdm_row"
-
 #define COPY_DEFAULTS "copy the defaults"
+#define TAKE_ROWS "let functions that take the table's row take the view's"
 
 static bool has_columns(Relation rel);
 static bool owner_may_all(Relation rel);
@@ -61,13 +61,7 @@ static char *wanted_default(Relation rel, const ZdmView *view, AttrNumber attnum
 static char *present_default(const ZdmView *view, const char *column);
 static List *default_texts(Relation rel, const ZdmView *view);
 static List *owner_texts(Relation rel, const ZdmView *view);
-static List *function_owner_texts(Relation rel, const ZdmView *view, Oid present);
 static List *comment_texts(Relation rel, const ZdmView *view);
-static char *function_text(Relation rel, const ZdmView *view, const char *create);
-static char *function_body(Relation rel, const ZdmView *view);
-static char *present_body(const ZdmView *view);
-static List *cast_texts(Relation rel, const ZdmView *view);
-static char *row_function(const ZdmView *view);
 static List *add_step(List *steps, const char *description, List *texts);
 static char *join_texts(List *texts);
 static char *defaults_now(ZdmMigration *migration);
@@ -177,8 +171,7 @@ zdm_view_add_steps(Relation rel, const ZdmView *view)
 	/* They may name a sequence that moves to another schema with its table. */
 	if (list_length(steps) > 1)
 		((ZdmStep *) llast(steps))->sql_now = defaults_now;
-	steps = add_step(steps, "let functions that take the table's row take the view's",
-					 cast_texts(rel, view));
+	steps = add_step(steps, TAKE_ROWS, zdm_view_row_texts(rel, view));
 	steps = add_step(steps, "copy the privileges", zdm_view_grants(RelationGetRelid(rel), view));
 	steps = add_step(steps, "copy the comments", comment_texts(rel, view));
 	return add_step(steps, "give it to the table's owner", owner_texts(rel, view));
@@ -387,17 +380,7 @@ owner_texts(Relation rel, const ZdmView *view)
 		return NIL;
 	return lcons(psprintf("ALTER VIEW %s OWNER TO %s", zdm_quote_place(view->place),
 						  quote_identifier(owner)),
-				 function_owner_texts(rel, view, present));
-}
-
-static List *
-function_owner_texts(Relation rel, const ZdmView *view, Oid present)
-{
-	if (rel->rd_rel->relowner == present)
-		return NIL;
-	return list_make1(psprintf("ALTER FUNCTION %s(%s) OWNER TO %s",
-							   row_function(view), zdm_quote_place(view->place),
-							   quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, false))));
+				 zdm_view_row_owner_texts(rel, view, present));
 }
 
 static List *
@@ -423,72 +406,6 @@ comment_texts(Relation rel, const ZdmView *view)
 }
 
 /*
- * The function that makes a row of the table's from one of the view's.  It
- * reads nothing but its argument, so everybody may run it.  Its body is a text:
- * one that the server has parsed would keep the table from getting a column.
- */
-static char *
-function_text(Relation rel, const ZdmView *view, const char *create)
-{
-	return psprintf("%s FUNCTION %s(%s) RETURNS %s LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS %s",
-					create, row_function(view), zdm_quote_place(view->place),
-					zdm_quote_place(view->table), quote_literal_cstr(function_body(rel, view)));
-}
-
-static char *
-function_body(Relation rel, const ZdmView *view)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	StringInfoData row;
-
-	initStringInfo(&row);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attr = TupleDescAttr(desc, i);
-
-		if (!attr->attisdropped)
-			appendStringInfo(&row, "%s$1.%s", row.len ? ", " : "",
-							 quote_identifier(NameStr(attr->attname)));
-	}
-	return psprintf("SELECT ROW(%s)::%s", row.data, zdm_quote_place(view->table));
-}
-
-/*
- * The body that it has by now, NULL where somebody has dropped it.
- */
-static char *
-present_body(const ZdmView *view)
-{
-	static const char *const sql =
-		"SELECT p.prosrc FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_class c"
-		" ON p.proargtypes[0] OPERATOR(pg_catalog.=) c.reltype"
-		" WHERE c.oid OPERATOR(pg_catalog.=) $1 AND p.proname OPERATOR(pg_catalog.=) $2"
-		" AND p.pronargs OPERATOR(pg_catalog.=) 1";
-	List	   *bodies = zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(view->oid)),
-														 zdm_arg_name(ROW_FUNCTION)));
-
-	return bodies ? linitial(bodies) : NULL;
-}
-
-static List *
-cast_texts(Relation rel, const ZdmView *view)
-{
-	char	   *from = zdm_quote_place(view->place);
-
-	return list_make3(function_text(rel, view, "CREATE"),
-					  psprintf("GRANT EXECUTE ON FUNCTION %s(%s) TO PUBLIC",
-							   row_function(view), from),
-					  psprintf("CREATE CAST (%s AS %s) WITH FUNCTION %s(%s) AS IMPLICIT",
-							   from, zdm_quote_place(view->table), row_function(view), from));
-}
-
-static char *
-row_function(const ZdmView *view)
-{
-	return quote_qualified_identifier(view->place.schema, ROW_FUNCTION);
-}
-
-/*
  * The steps that drop it.
  */
 List *
@@ -497,10 +414,7 @@ zdm_view_drop_steps(const ZdmView *view)
 	char	   *name = zdm_quote_place(view->place);
 
 	return list_make2(zdm_step(ZDM_STEP_DDL, NoLock, "drop the cast of its rows",
-							   psprintf("DROP CAST IF EXISTS (%s AS %s);\nDROP FUNCTION IF EXISTS %s(%s)",
-										name, zdm_quote_place(view->table),
-										row_function(view),
-										name)),
+							   zdm_view_row_drop_text(view)),
 					  zdm_step_on(view->oid, ZDM_STEP_DROP_VIEW, AccessExclusiveLock,
 								  "drop the compatibility view",
 								  psprintf("DROP VIEW %s", name)));
@@ -515,7 +429,6 @@ zdm_view_mend_steps(Relation rel, const ZdmView *view)
 	bool		invokers = is_invokers(rel, view);
 	List	   *columns = view_columns(view);
 	TupleDesc	desc = RelationGetDescr(rel);
-	char	   *body = present_body(view);
 	List	   *steps = NIL;
 	bool		grown = false;
 
@@ -533,13 +446,13 @@ zdm_view_mend_steps(Relation rel, const ZdmView *view)
 						 list_make1(psprintf("ALTER VIEW %s SET (security_invoker = %s)",
 											 zdm_quote_place(view->place),
 											 invokers ? "true" : "false")));
-	if (body == NULL)
-		steps = add_step(steps, "let functions that take the table's row take the view's",
-						 list_concat(cast_texts(rel, view),
-									 function_owner_texts(rel, view, GetUserId())));
-	else if (strcmp(body, function_body(rel, view)) != 0)
+	if (zdm_view_row_missing(view))
+		steps = add_step(steps, TAKE_ROWS,
+						 list_concat(zdm_view_row_texts(rel, view),
+									 zdm_view_row_owner_texts(rel, view, GetUserId())));
+	else
 		steps = add_step(steps, "let functions that take a row take the changed one",
-						 list_make1(function_text(rel, view, "CREATE OR REPLACE")));
+						 zdm_view_row_change_texts(rel, view));
 	steps = add_step(steps, COPY_DEFAULTS, default_texts(rel, view));
 	return add_step(steps, "give it to the table's owner", owner_texts(rel, view));
 }
@@ -606,7 +519,7 @@ zdm_view_dependents(Oid view)
 		" ORDER BY 1";
 
 	return zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(view)),
-										   zdm_arg_name(ROW_FUNCTION)));
+										   zdm_arg_name(ZDM_ROW_FUNCTION)));
 }
 
 /*

@@ -17,7 +17,8 @@
  * fill_unnamed	what fill_older becomes when the table has been written anew
  *				(VACUUM FULL, CLUSTER, a restore): every tuple has all columns
  *				by then.  As long as the migration is not ready, a NULL counts
- *				as never filled, unless the statement names the column.
+ *				as never filled, whoever wrote it.  A statement that names the
+ *				column stores it all the same, and the backfill fills it.
  *
  * compute		the expression's value, and no other: the column is to become
  *				a generated one.
@@ -47,14 +48,16 @@
 #define NOTE_EVERY_MS	60000
 
 /* For zdm.events. */
-typedef struct NullNote
+typedef struct FillNote
 {
 	ZdmRule    *rule;
+	const char *event;
 	char	   *detail;
-} NullNote;
+} FillNote;
 
+static bool is_time_to_note(ZdmRule *rule);
+static void note(ZdmRule *rule, const char *event, char *detail);
 static void note_event(void *arg);
-
 static void check_computed(const ZdmColumn *column, ZdmRuleSet *set,
 						   TupleTableSlot *before, TupleTableSlot *row);
 
@@ -206,44 +209,81 @@ zdm_fill_possible(const ZdmRule *rule, ZdmRuleSet *set, TupleTableSlot *row)
 
 /*
  * A NULL is stored that the rule could not fill: whoever wants the column to
- * be mandatory finds in the server's log and in zdm.events who writes it.  The
- * event is part of the writer's transaction, and is left out where it could
- * keep him waiting or would fail.
+ * be mandatory finds in the server's log and in zdm.events who writes it.
  */
 void
 zdm_fill_note_null(ZdmRule *rule, Relation rel)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	NullNote	note = {.rule = rule};
-	Oid			events = zdm_catalog_table("event");
-	ErrorData  *error;
-
-	if (!TimestampDifferenceExceeds(rule->noted, now, NOTE_EVERY_MS))
+	if (!is_time_to_note(rule))
 		return;
-	rule->noted = now;
-	note.detail = psprintf("NULL in column \"%s\" of table \"%s\", by user %s, application \"%s\"",
-						   rule->new.columns[0].name, RelationGetRelationName(rel),
-						   GetUserNameFromId(GetUserId(), true), application_name);
 	ereport(LOG_SERVER_ONLY,
 			errmsg("NULL was written to column \"%s\" of table \"%s\", which migration \"%s\" is to make mandatory",
 				   rule->new.columns[0].name, RelationGetRelationName(rel), rule->migration),
 			errdetail("By user %s, application \"%s\". No more is logged by this session for %d s.",
 					  GetUserNameFromId(GetUserId(), true), application_name,
 					  NOTE_EVERY_MS / 1000));
-	if (ConditionalLockRelationOid(events, RowExclusiveLock) &&
-		!zdm_attempt(note_event, &note, &error))
+	note(rule, "NULL written",
+		 psprintf("NULL in column \"%s\" of table \"%s\", by user %s, application \"%s\"",
+				  rule->new.columns[0].name, RelationGetRelationName(rel),
+				  GetUserNameFromId(GetUserId(), true), application_name));
+}
+
+/*
+ * An older row is stored without the default that it was to have, and does not
+ * look like an older one any more.
+ */
+void
+zdm_fill_note_missed(ZdmRule *rule, Relation rel)
+{
+	if (!is_time_to_note(rule))
+		return;
+	ereport(LOG_SERVER_ONLY,
+			errmsg("a row of table \"%s\" was stored without the default of column \"%s\" that migration \"%s\" was to give it",
+				   RelationGetRelationName(rel), rule->new.columns[0].name, rule->migration),
+			errdetail("By user %s, application \"%s\", for whom the default failed. No more is logged by this session for %d s.",
+					  GetUserNameFromId(GetUserId(), true), application_name,
+					  NOTE_EVERY_MS / 1000));
+	note(rule, "default missed",
+		 psprintf("rows of table \"%s\" with NULL in column \"%s\" are not told from those that mean it: an UPDATE by user %s, application \"%s\", could not give them the default",
+				  RelationGetRelationName(rel), rule->new.columns[0].name,
+				  GetUserNameFromId(GetUserId(), true), application_name));
+}
+
+static bool
+is_time_to_note(ZdmRule *rule)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(rule->noted, now, NOTE_EVERY_MS))
+		return false;
+	rule->noted = now;
+	return true;
+}
+
+/*
+ * The event is part of the writer's transaction, and is left out where it
+ * could keep him waiting or would fail.
+ */
+static void
+note(ZdmRule *rule, const char *event, char *detail)
+{
+	FillNote	arg = {.rule = rule,.event = event,.detail = detail};
+	ErrorData  *error;
+
+	if (ConditionalLockRelationOid(zdm_catalog_table("event"), RowExclusiveLock) &&
+		!zdm_attempt(note_event, &arg, &error))
 		FreeErrorData(error);
 }
 
 static void
 note_event(void *arg)
 {
-	NullNote   *note = arg;
+	FillNote   *note = arg;
 	ZdmMigration migration = {
 		.id = note->rule->migration_id,
 		.name = note->rule->migration,
 		.relation = note->rule->relation,
 	};
 
-	zdm_event(&migration, "warning", "NULL written", note->detail);
+	zdm_event(&migration, "warning", note->event, note->detail);
 }

@@ -23,6 +23,7 @@ extern bool zdm_fill_satisfied(const ZdmRule *rule, ZdmRuleSet *set,
 extern bool zdm_fill_possible(const ZdmRule *rule, ZdmRuleSet *set,
 							  TupleTableSlot *row);
 extern void zdm_fill_note_null(ZdmRule *rule, Relation rel);
+extern void zdm_fill_note_missed(ZdmRule *rule, Relation rel);
 extern int	zdm_stored_columns(TupleTableSlot *row);
 
 #endif							/* ZDM_SYNC_FILL_H */

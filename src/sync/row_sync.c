@@ -54,6 +54,7 @@
  */
 #include "postgres.h"
 
+#include "access/heaptoast.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "executor/tuptable.h"
@@ -79,6 +80,7 @@ typedef struct RowUnderWay
 	bool		modified;
 	AttrNumber	unfilled;		/* the first column added since the row was
 								 * stored that could not be filled; or 0 */
+	ZdmRule    *unfilled_by;	/* the rule that could not */
 	Bitmapset  *changed;		/* with several rules: what they have set */
 	Bitmapset  *settled;		/* those that follow from what was written */
 	const Bitmapset *updated_cols;	/* UPDATE: the SET list */
@@ -139,7 +141,7 @@ static bool apply(RowUnderWay *way, ZdmSide *side);
 static void set_column(RowUnderWay *way, AttrNumber attnum, Datum value,
 					   bool isnull);
 static void form_whole(RowUnderWay *way);
-static void stay_older(RowUnderWay *way, HeapTuple tuple);
+static bool stay_older(RowUnderWay *way, HeapTuple tuple);
 static HeapTuple result_tuple(RowUnderWay *way, HeapTuple tuple);
 
 /*
@@ -371,8 +373,10 @@ note_unfilled(RowUnderWay *way, const ZdmSide *side)
 {
 	AttrNumber	attnum = side->columns[0].attnum;
 
-	if (way->unfilled == 0 || attnum < way->unfilled)
-		way->unfilled = attnum;
+	if (way->unfilled != 0 && attnum > way->unfilled)
+		return;
+	way->unfilled = attnum;
+	way->unfilled_by = way->rule;
 }
 
 static void
@@ -662,9 +666,10 @@ form_whole(RowUnderWay *way)
 
 /*
  * A row that could not be filled is to look older than the columns that it
- * lacks.  Nobody sees a difference where it holds nothing in these.
+ * lacks.  Nobody sees a difference where it holds nothing in these.  Returns
+ * whether it will: one that has to be toasted gets all columns by that.
  */
-static void
+static bool
 stay_older(RowUnderWay *way, HeapTuple tuple)
 {
 	TupleDesc	desc = RelationGetDescr(way->rel);
@@ -674,7 +679,7 @@ stay_older(RowUnderWay *way, HeapTuple tuple)
 
 	for (int i = natts; i < desc->natts; i++)
 		if (!way->row->tts_isnull[i] || TupleDescAttr(desc, i)->atthasmissing)
-			return;
+			return false;
 	/* The bitmap of NULLs gets shorter, too. */
 	memmove((char *) header + hoff, (char *) header + header->t_hoff,
 			tuple->t_len - header->t_hoff);
@@ -682,6 +687,8 @@ stay_older(RowUnderWay *way, HeapTuple tuple)
 	header->t_hoff = hoff;
 	HeapTupleHeaderSetNatts(header, natts);
 	HeapTupleHeaderSetDatumLength(header, tuple->t_len);
+	return !OidIsValid(way->rel->rd_rel->reltoastrelid) ||
+		tuple->t_len <= TOAST_TUPLE_THRESHOLD;
 }
 
 /*
@@ -695,8 +702,13 @@ result_tuple(RowUnderWay *way, HeapTuple tuple)
 										 way->row->tts_values,
 										 way->row->tts_isnull);
 
-	if (way->unfilled > 0)
-		stay_older(way, result);
+	if (way->unfilled > 0 && !stay_older(way, result))
+	{
+		int			uses = zdm_rules_hold();
+
+		zdm_fill_note_missed(way->unfilled_by, way->rel);
+		zdm_rules_release(uses);
+	}
 	result->t_self = tuple->t_self;
 	result->t_tableOid = tuple->t_tableOid;
 	result->t_data->t_ctid = tuple->t_data->t_ctid;

@@ -65,8 +65,8 @@ typedef struct ZdmRule
 {
 	int64		migration_id;
 	char	   *migration;
-	Oid			relation;		/* the migration's, of which this table may
-								 * be a partition */
+	Oid			relation;		/* the migration's, of which this table may be
+								 * a partition */
 	ZdmRuleKind kind;
 	ZdmSide		old;			/* each value by down */
 	ZdmSide		new;			/* each value by up */

@@ -123,6 +123,27 @@ zdm_rte_is_insert_target(PlannedStmt *stmt, RangeTblEntry *rte)
 }
 
 /*
+ * What a query may do with one of its range table entries, a part of the entry
+ * itself up to 15; and room for the same of a new one.
+ */
+#if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo ZdmPermissions;
+#define zdm_permissions(query, rte) getRTEPermissionInfo((query)->rteperminfos, rte)
+#define zdm_add_permissions(query, rte) addRTEPermissionInfo(&(query)->rteperminfos, rte)
+#else
+typedef RangeTblEntry ZdmPermissions;
+#define zdm_permissions(query, rte) (rte)
+#define zdm_add_permissions(query, rte) (rte)
+#endif
+
+/* The hook behind parse analysis gets a constant since 19. */
+#if PG_VERSION_NUM >= 190000
+typedef const struct JumbleState ZdmJumbleState;
+#else
+typedef struct JumbleState ZdmJumbleState;
+#endif
+
+/*
  * The range table indexes of the tables that a statement writes: the next one
  * after a previous (0: the first), or 0.
  */

@@ -31,6 +31,7 @@ int			zdm_backfill_workers = 1;
 bool		zdm_build_indexes = true;
 bool		zdm_auto_start = true;
 bool		zdm_ignore_mentions = false;
+bool		zdm_direct_views = true;
 int			zdm_worker_patience = 3600000;
 int			zdm_launcher_naptime = 60;
 
@@ -77,6 +78,11 @@ zdm_define_gucs(void)
 							 "Whether a column or a table is dropped although functions mention it.",
 							 "The text of a function's body is looked at for the names; it may mean something else.",
 							 &zdm_ignore_mentions, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("zdm.direct_views",
+							 "Whether a query by the name of a compatibility view goes straight to its table.",
+							 "If not, the server puts the view's own query into it, as into any.",
+							 &zdm_direct_views, true,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	define_throttle_gucs();
 	define_worker_gucs();

@@ -24,6 +24,7 @@ extern int	zdm_backfill_workers;
 extern bool zdm_build_indexes;
 extern bool zdm_auto_start;
 extern bool zdm_ignore_mentions;
+extern bool zdm_direct_views;
 extern int	zdm_worker_patience;	/* ms */
 extern int	zdm_launcher_naptime;	/* s */
 

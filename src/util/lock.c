@@ -25,6 +25,11 @@
  * The same early check asks an autovacuum worker to leave, which a wait of
  * 50 ms would otherwise never do.
  *
+ * Where the caller's transaction has locked tables before, as two calls in one
+ * do, those who want them wait for as long as we wait for more.  So while one
+ * of them waits nothing is queued for, and after zdm.lock_wait we give up
+ * (util/held.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -48,6 +53,8 @@
 
 #include "util/compat.h"
 #include "util/guc.h"
+#include "util/held.h"
+#include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/spi.h"
@@ -67,6 +74,7 @@ typedef struct LockSet
 	int			busy;			/* the one that somebody else had last */
 	bool		queue;			/* wait for that one */
 	bool		urgent;			/* queue without looking for a gap first */
+	int			patience_ms;	/* 0: zdm.lock_patience */
 } LockSet;
 
 static LockSet set_of(List *locks);
@@ -77,8 +85,10 @@ static bool try_all(LockSet *set, bool queue);
 static void take_all(void *arg);
 static int	queue_time(const LockSet *set);
 static bool take_one(LockSet *set, int number, int wait_ms);
+static int	patience(const LockSet *set);
+static void check_held(LockSet *set, List *held);
+static void name_busy(LockSet *set);
 static pg_noreturn void give_up(LockSet *set);
-static char *describe_holders(LockSet *set);
 
 /*
  * Lock tables for the rest of the transaction, all or none.  Returns the
@@ -123,11 +133,11 @@ zdm_lock_in_order(List *locks)
 void
 zdm_lock_briefly(Oid relid)
 {
-	int			level = NewGUCNestLevel();
+	LockSet		set = set_of(list_make1(zdm_lock(relid, AccessExclusiveLock)));
 
-	zdm_set_config("zdm.lock_patience", psprintf("%d", 2 * zdm_lock_wait), GUC_ACTION_SAVE);
-	(void) zdm_lock_in_order(list_make1(zdm_lock(relid, AccessExclusiveLock)));
-	AtEOXact_GUC(false, level);
+	set.what = relation_text(relid);
+	set.patience_ms = 2 * zdm_lock_wait;
+	(void) lock_politely(&set);
 }
 
 static char *
@@ -239,11 +249,13 @@ static int64
 lock_politely(LockSet *set)
 {
 	TimestampTz start = GetCurrentTimestamp();
-	TimestampTz deadline = TimestampTzPlusMilliseconds(start, zdm_lock_patience);
+	TimestampTz deadline = TimestampTzPlusMilliseconds(start, patience(set));
 	int64		gap_ms = set->urgent ? 0 : GAP_PHASE_MS;
 	TimestampTz next_queue = TimestampTzPlusMilliseconds(start, gap_ms);
 	int64		breath = 4 * (int64) zdm_lock_wait;
 	ResourceOwner owner = CurrentResourceOwner;
+	List	   *held = NIL;
+	bool		first = true;
 
 	/*
 	 * The locks are the transaction's, not the running portal's: so they are
@@ -256,8 +268,15 @@ lock_politely(LockSet *set)
 
 		if (now >= deadline)
 			give_up(set);
-		if (now >= next_queue ||
-			TimestampTzPlusMilliseconds(start, gap_ms) >= deadline)
+		/* A patience as short as lock_wait is itself the bound. */
+		if (first && set->patience_ms == 0)
+			held = zdm_held_relations();
+		first = false;
+		/* Who waits for those now would wait for the queueing as well. */
+		if (zdm_held_waited_for(held))
+			check_held(set, held);
+		else if (now >= next_queue ||
+				 TimestampTzPlusMilliseconds(start, gap_ms) >= deadline)
 		{
 			if (try_all(set, true))
 				break;
@@ -398,167 +417,50 @@ zdm_sleep(int64 ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
+static int
+patience(const LockSet *set)
+{
+	return set->patience_ms > 0 ? set->patience_ms : zdm_lock_patience;
+}
+
+/*
+ * What the caller's transaction has locked before keeps others waiting while we
+ * wait for more.
+ */
 static void
-give_up(LockSet *set)
+check_held(LockSet *set, List *held)
+{
+	Oid			relid = zdm_held_too_long(held, zdm_lock_wait);
+
+	if (!OidIsValid(relid))
+		return;
+	name_busy(set);
+	ereport(ERROR,
+			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			errmsg("could not lock %s while others wait for %s, which this transaction has locked",
+				   set->what, relation_text(relid)),
+			errdetail("They have waited for more than %d ms. What was asked for is held by %s.",
+					  zdm_lock_wait, zdm_describe_holders(set->tags, set->modes, set->count)),
+			errhint("Nothing was changed. Make each of these calls in a transaction of its own."));
+}
+
+/*
+ * Of several locks that are taken in order, name the one that is waited for.
+ */
+static void
+name_busy(LockSet *set)
 {
 	if (set->in_order)
 		set->what = relation_text(set->tags[set->busy].locktag_field2);
+}
+
+static void
+give_up(LockSet *set)
+{
+	name_busy(set);
 	ereport(ERROR,
 			errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			errmsg("could not lock %s within %d ms", set->what,
-				   zdm_lock_patience),
-			errdetail("It is held by %s.", describe_holders(set)),
+			errmsg("could not lock %s within %d ms", set->what, patience(set)),
+			errdetail("It is held by %s.", zdm_describe_holders(set->tags, set->modes, set->count)),
 			errhint("Nothing was changed. End or wait for these transactions and run the same call again, or raise zdm.lock_patience."));
-}
-
-/*
- * A query for one line about each holder of the locks that a condition on
- * pg_locks l selects: pid, user, application, state, since when its
- * transaction is open, query; or the name of a prepared transaction.  What
- * the user may not see stays hidden.
- */
-#define HOLDERS_WHERE(condition) \
-	"SELECT CASE WHEN h.pid IS NULL THEN" \
-	" pg_catalog.format('prepared transaction \"%s\" of user %s, prepared at %s'," \
-	" x.gid, x.owner, x.prepared) ELSE" \
-	" pg_catalog.format('pid %s, user %s, application \"%s\", %s, in transaction since %s, query \"%s\"'," \
-	" h.pid, coalesce(a.usename::text, a.backend_type), coalesce(a.application_name, '')," \
-	" coalesce(a.state, a.backend_type, 'state unknown'), a.xact_start," \
-	" pg_catalog.left(pg_catalog.regexp_replace(a.query, E'\\\\s+', ' ', 'g'), 200)) END" \
-	" FROM (SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_catalog.pg_locks l" \
-	" WHERE l.granted AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()" \
-	" AND " condition ") h" \
-	" LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) h.pid" \
-	" LEFT JOIN pg_catalog.pg_locks t ON h.pid IS NULL AND t.pid IS NULL" \
-	" AND t.locktype OPERATOR(pg_catalog.=) 'transactionid'" \
-	" AND t.virtualtransaction OPERATOR(pg_catalog.=) h.virtualtransaction" \
-	" LEFT JOIN pg_catalog.pg_prepared_xacts x" \
-	" ON x.transaction OPERATOR(pg_catalog.=) t.transactionid" \
-	" ORDER BY 1"
-
-/*
- * As whom the holders are described: what is said of them may be written down
- * for others to read, by a worker that sees everything.
- */
-static Oid	describe_as = InvalidOid;
-
-void
-zdm_describe_as(Oid role)
-{
-	describe_as = role;
-}
-
-static List *
-query_holders(const char *sql, int nargs, ZdmArg *args)
-{
-	ZdmIdentity saved;
-	List	   *lines;
-
-	if (!OidIsValid(describe_as))
-		return zdm_query_strings(sql, nargs, args);
-	zdm_become(describe_as, &saved);
-	lines = zdm_query_strings(sql, nargs, args);
-	zdm_unbecome(&saved);
-	return lines;
-}
-
-/*
- * Who holds what we want.
- */
-static char *
-describe_holders(LockSet *set)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	for (int i = 0; i < set->count; i++)
-	{
-		LOCKTAG    *tag = &set->tags[i];
-		bool		object = tag->locktag_type == LOCKTAG_OBJECT;
-		List	   *modes = NIL;
-		List	   *lines;
-		ListCell   *lc;
-
-		for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
-			if (DoLockModesConflict(mode, set->modes[i]))
-				modes = lappend(modes, unconstify(char *,
-												  GetLockmodeName(DEFAULT_LOCKMETHOD, mode)));
-		lines = query_holders(HOLDERS_WHERE("l.database OPERATOR(pg_catalog.=) $1"
-											" AND (l.relation OPERATOR(pg_catalog.=) $2"
-											" OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
-											" AND l.mode OPERATOR(pg_catalog.=) ANY ($5)"),
-							  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(tag->locktag_field1)),
-									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? InvalidOid : tag->locktag_field2)),
-									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field2 : InvalidOid)),
-									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field3 : InvalidOid)),
-									   zdm_arg_texts(modes)));
-		foreach(lc, lines)
-			appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
-	}
-	return buf.len ? buf.data : pstrdup("ever new sessions, none of which holds it now");
-}
-
-/*
- * Who holds a table against that lock mode.
- */
-char *
-zdm_describe_table_holders(Oid relid, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1};
-
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
-	return describe_holders(&set);
-}
-
-/*
- * Whose transaction that is.
- */
-char *
-zdm_describe_transaction(TransactionId xid)
-{
-	List	   *lines;
-
-	lines = query_holders(HOLDERS_WHERE("l.locktype OPERATOR(pg_catalog.=) 'transactionid'"
-										" AND l.transactionid::text OPERATOR(pg_catalog.=) $1"),
-						  ZDM_ARGS(zdm_arg_text(psprintf("%u", xid))));
-	return lines ? linitial(lines) : pstrdup("several transactions");
-}
-
-/*
- * A process, as others may see it.  With 0, whoever has the oldest transaction
- * in this database, prepared ones among them: what waits for old snapshots
- * waits for that one.  Who that is, only a superuser sees, as the caller is.
- */
-char *
-zdm_describe_process(int pid)
-{
-	char	   *who = psprintf("%d", pid);
-	List	   *lines;
-
-	if (pid == 0)
-	{
-		lines = zdm_query_strings("SELECT o.who FROM ("
-								  "SELECT x.prepared AS since, pg_catalog.format("
-								  "'prepared transaction \"%s\" of user %s, prepared at %s', x.gid, x.owner, x.prepared) AS who"
-								  " FROM pg_catalog.pg_prepared_xacts x"
-								  " WHERE x.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-								  " UNION ALL SELECT a.xact_start, a.pid::pg_catalog.text"
-								  " FROM pg_catalog.pg_stat_activity a"
-								  " WHERE a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
-								  " AND a.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
-								  " AND a.xact_start IS NOT NULL"
-								  " AND a.backend_type OPERATOR(pg_catalog.<>) 'zdm worker') o"
-								  " ORDER BY o.since LIMIT 1", 0, NULL);
-		if (lines == NIL)
-			return pstrdup("a transaction that has ended since");
-		who = linitial(lines);
-	}
-	lines = query_holders("SELECT pg_catalog.format('pid %s, user %s, application \"%s\", %s, in transaction since %s',"
-						  " a.pid, coalesce(a.usename::pg_catalog.text, a.backend_type), coalesce(a.application_name, ''),"
-						  " coalesce(a.state, 'state unknown'), a.xact_start)"
-						  " FROM pg_catalog.pg_stat_activity a"
-						  " WHERE a.pid::pg_catalog.text OPERATOR(pg_catalog.=) $1",
-						  ZDM_ARGS(zdm_arg_text(who)));
-	return lines ? linitial(lines) : who;
 }

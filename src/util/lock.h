@@ -27,11 +27,7 @@ extern void zdm_unlock_relations(List *relids, LOCKMODE mode);
 extern void zdm_lock_migration(int64 id, const char *name, LOCKMODE mode);
 extern bool zdm_migration_locked(int64 id, LOCKMODE mode);
 extern void zdm_lock_migration_name(const char *name);
-extern void zdm_describe_as(Oid role);
 extern bool zdm_transaction_waited_for(void);
-extern char *zdm_describe_transaction(TransactionId xid);
-extern char *zdm_describe_process(int pid);
-extern char *zdm_describe_table_holders(Oid relid, LOCKMODE mode);
 extern void zdm_sleep(int64 ms);
 
 #endif							/* ZDM_LOCK_H */

@@ -2,10 +2,16 @@
 # What every measurement shares: the cluster's settings, tables, the results
 # file.  Sourced by run, after test/tools/lib.sh and stats.sh.
 
+# A quarter of the machine's memory, as the server's manual advises.
+bench_shared_buffers()
+{
+	awk '/^MemTotal:/ { printf "%dMB\n", $2 / 4096 }' /proc/meminfo
+}
+
 # Settings that keep disk, checkpoints and autovacuum out of the figures.
 # shellcheck disable=SC2034 # used by run and report.sh
 BENCH_SETTINGS=(
-	"shared_buffers = ${SHARED_BUFFERS:-1GB}"
+	"shared_buffers = ${SHARED_BUFFERS:-$(bench_shared_buffers)}"
 	"synchronous_commit = off"
 	"autovacuum = off"
 	"zdm.auto_start = off"

@@ -6,9 +6,12 @@
 # and by the new name, at a third of the rate that the machine manages at most
 # (measured first), and logs every latency, counted from the moment a
 # transaction was due.  One pgbench runs through a round; the latencies are
-# those of two windows of it, one in which nothing else happens and one in
-# which a worker backfills the table from the window's first moment to its last.
-# Which one comes first alternates; the worker is paused in between.
+# those of LOAD_PAIRS pairs of windows of it, one in which nothing else happens
+# and one in which a worker backfills the table from the window's first moment
+# to its last.  Which one comes first alternates; the worker is paused in
+# between.  A side's figure is the median over its windows, and a ratio the one
+# over the pairs: where the machine stands still for a moment, which virtual
+# ones do, one of them has it.
 #
 # A server that has been running for a while writes its WAL into segments that
 # it has used before.  A new one creates each, 16 MB of zeros, and a table is not
@@ -95,8 +98,13 @@ load_end_window_with()
 load_window_with()
 {
 	local before after
-	bench_start load 1
-	load_await "rows_done > 0"
+	before=$(load_progress rows_done)
+	if [ "${before:-0}" = 0 ]; then
+		bench_start load 1
+	else
+		bench_psql load -o /dev/null -c "SELECT zdm.resume('${BENCH_MIGRATION[load]}')"
+	fi
+	load_await "rows_done > ${before:-0}"
 	before=$(load_progress rows_done)
 	LOAD_FROM=$(stats_now)
 	sleep "$LOAD_WINDOW"
@@ -153,19 +161,22 @@ load_record()
 
 load_round()
 {
-	local side
-	local -A from to
+	local pair side window
+	local windows=()
 	rm -f "$BENCH_TEMP/load".*
 	load_prepare
 	[ -n "${LOAD_RATE:-}" ] || load_measure_maximum
 	load_start
-	for side in $(bench_rotated "$1" "${LOAD_SIDES[@]}"); do
-		"load_window_${side#load_}"
-		from[$side]=$LOAD_FROM to[$side]=$LOAD_TO
+	for ((pair = 1; pair <= LOAD_PAIRS; pair++)); do
+		for side in $(bench_rotated $(($1 + pair)) "${LOAD_SIDES[@]}"); do
+			"load_window_${side#load_}"
+			windows+=("$side $LOAD_FROM $LOAD_TO")
+		done
 	done
 	load_stop
-	for side in "${LOAD_SIDES[@]}"; do
-		load_record "$side" "${from[$side]}" "${to[$side]}"
+	for window in "${windows[@]}"; do
+		# shellcheck disable=SC2086 # three words
+		load_record $window
 	done
 	bench_drop load
 }

@@ -110,7 +110,7 @@ SELECT results_eq(
     $$SELECT name, boot_val, unit, context FROM pg_settings WHERE name LIKE 'zdm.%' ORDER BY name COLLATE "C"$$,
     $$VALUES ('zdm.auto_start', 'on', NULL, 'user'), ('zdm.backfill_pause', '-1', NULL, 'user'),
              ('zdm.backfill_workers', '1', NULL, 'user'), ('zdm.batch_target', '25', 'ms', 'user'),
-             ('zdm.build_indexes', 'on', NULL, 'user'),
+             ('zdm.build_indexes', 'on', NULL, 'user'), ('zdm.direct_views', 'on', NULL, 'user'),
              ('zdm.fire_user_triggers', 'off', NULL, 'user'), ('zdm.ignore_mentions', 'off', NULL, 'user'),
              ('zdm.launcher_naptime', '60', 's', 'sighup'),
              ('zdm.lock_patience', '30000', 'ms', 'user'), ('zdm.lock_wait', '50', 'ms', 'user'),

@@ -66,12 +66,14 @@ CALL zdm.backfill('add_target_t');
 SELECT id, v, t IS NULL AS none FROM target ORDER BY id;
 SELECT zdm.contract('add_target_t');
 
--- written anew in the middle: a NULL counts as not filled then, but for statements that name the column
+-- written anew in the middle: until the state is ready a NULL counts as not filled then, whoever wrote it
 CREATE TABLE anew (id integer PRIMARY KEY, n integer);
 INSERT INTO anew SELECT i FROM generate_series(1, 6) i;
 SELECT zdm.add_column('anew', 't', 'bigint', default_value => $$nextval('tickets')$$);
 VACUUM FULL anew;
 UPDATE anew SET t = NULL WHERE id = 6;
+INSERT INTO anew VALUES (7, 0, NULL);
+SELECT id FROM anew WHERE t IS NULL ORDER BY id;
 CALL zdm.backfill('add_anew_t');
 SELECT count(t), count(DISTINCT t) FROM anew;
 SELECT level, event FROM zdm.events WHERE migration = 'add_anew_t' AND event LIKE 'row%';
@@ -148,6 +150,14 @@ CALL zdm.backfill('add_undone_a');
 CREATE INDEX theirs ON undone (a);
 SELECT zdm.rollback('add_undone_a');
 DROP INDEX theirs;
+-- one whose name has that of the check in it
+SELECT format('CREATE INDEX %I ON undone (a)', 'of ' || conname) AS index, format('DROP INDEX %I', 'of ' || conname) AS drop_index
+  FROM pg_constraint WHERE conrelid = 'undone'::regclass AND contype = 'c' \gset make_
+:make_index;
+DO $$
+BEGIN PERFORM zdm.rollback('add_undone_a');
+EXCEPTION WHEN dependent_objects_still_exist THEN RAISE WARNING 'refused'; END $$;
+:make_drop_index;
 SELECT zdm.rollback('add_undone_a');
 SELECT zdm.add_column('undone', 'a', 'text', not_null => true, fill => $$'x'$$);
 CALL zdm.backfill('add_undone_a');

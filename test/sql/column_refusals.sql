@@ -38,6 +38,8 @@ SELECT zdm.add_column('t', 'x', 'text DEFAULT 1');
 SELECT zdm.add_column('t', 'x', 'varchar(0)');
 SELECT zdm.add_column('t', 'x', 'anyelement');
 SELECT zdm.add_column('t', 'x', 'positive');
+SELECT zdm.add_column('t', 'x', 'text COLLATE "C"');
+SELECT zdm.add_column('t', 'x', 'serial');
 
 -- expressions
 SELECT zdm.add_column('t', 'x', 'text', default_value => 'a');
@@ -57,6 +59,15 @@ SELECT zdm.set_not_null('t', 'a', 'count(*)');
 -- tables and columns
 SELECT zdm.add_column('v', 'x', 'text');
 SELECT zdm.add_column('parted_1', 'x', 'text');
+SELECT zdm.set_not_null('parted_1', 'id');
+CREATE TABLE parent (a text);
+CREATE TABLE child () INHERITS (parent);
+SELECT zdm.add_column('parent', 'x', 'text');
+SELECT zdm.set_not_null('child', 'a');
+CREATE TEMPORARY TABLE passing (a text);
+SELECT zdm.add_column('passing', 'x', 'text');
+SELECT zdm.set_not_null('passing', 'a');
+DROP TABLE passing;
 SELECT zdm.add_column('pg_class', 'x', 'text');
 SELECT zdm.set_not_null('t', 'b', '''b''');
 SELECT zdm.set_not_null('t', 'id');

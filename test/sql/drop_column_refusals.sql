@@ -41,6 +41,8 @@ SELECT zdm.drop_column('t', 'mandatory', fill => 'nonsense || id');
 SELECT zdm.drop_column('t', 'mandatory', fill => 'count(*)::text');
 SELECT zdm.drop_column('t', 'mandatory', fill => '(SELECT 1)');
 SELECT zdm.drop_column('t', 'mandatory', fill => 'generated::text');
+SELECT zdm.drop_column('t', 'mandatory', fill => 'NULL');
+SELECT zdm.drop_column('t', 'mandatory', fill => 'mandatory');
 
 ALTER TABLE t ADD "~zdm_optional" integer;
 SELECT zdm.drop_column('t', 'optional');
@@ -54,6 +56,9 @@ CREATE TABLE parent (a integer, b text);
 CREATE TABLE child () INHERITS (parent);
 SELECT zdm.drop_column('parent', 'b');
 SELECT zdm.drop_column('child', 'b');
+CREATE TEMPORARY TABLE passing (a integer);
+SELECT zdm.drop_column('passing', 'a');
+DROP TABLE passing;
 CREATE VIEW a_view AS SELECT a FROM parent;
 SELECT zdm.drop_column('a_view', 'a');
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';

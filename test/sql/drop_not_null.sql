@@ -99,6 +99,16 @@ CALL zdm.backfill('drop_parted_v_not_null');
 SELECT zdm.rollback('drop_parted_v_not_null');
 SELECT attrelid::regclass, attnotnull FROM pg_attribute WHERE attname = 'v' AND attrelid::regclass::text LIKE 'parted%' ORDER BY 1;
 
+-- a column that refuses NULL for another reason, too
+CREATE DOMAIN filled AS text CHECK (VALUE IS NOT NULL);
+CREATE TABLE still (id integer PRIMARY KEY, d filled NOT NULL, c text NOT NULL CHECK (length(c) > 0 AND c IS NOT NULL), f text NOT NULL CHECK (f <> ''));
+SELECT zdm.drop_not_null('still', 'd');
+SELECT zdm.drop_not_null('still', 'c');
+SELECT zdm.drop_not_null('still', 'f');
+INSERT INTO still VALUES (1, 'd', NULL, NULL);
+INSERT INTO still VALUES (1, 'd', 'c', NULL);
+SELECT zdm.contract(migration) FROM zdm.status;
+
 -- what is refused
 RESET client_min_messages;
 \set VERBOSITY default
@@ -115,6 +125,13 @@ SELECT zdm.drop_not_null('no', 'none');
 SELECT zdm.drop_not_null('no', 'ctid');
 SELECT zdm.drop_not_null('no', NULL);
 SELECT zdm.drop_not_null('no_view', 'a');
+CREATE TABLE parent (a text NOT NULL);
+CREATE TABLE child () INHERITS (parent);
+SELECT zdm.drop_not_null('parent', 'a');
+SELECT zdm.drop_not_null('child', 'a');
+CREATE TEMPORARY TABLE passing (a text NOT NULL);
+SELECT zdm.drop_not_null('passing', 'a');
+DROP TABLE passing;
 SELECT zdm.drop_not_null('parted_1', 'v');
 SELECT zdm.drop_not_null('parted_pk', 'id');
 SELECT zdm.drop_not_null('no', 'b');

@@ -44,6 +44,22 @@ SELECT count(ticket), count(DISTINCT ticket) FROM t WHERE id < 7;
 SELECT zdm.contract(migration) FROM zdm.status ORDER BY migration;
 \d t
 
+-- a row that cannot stay older than the column: it has to be toasted
+CREATE TABLE o (id integer PRIMARY KEY, large text);
+ALTER TABLE o ALTER large SET STORAGE EXTERNAL;
+INSERT INTO o SELECT generate_series(1, 3);
+GRANT SELECT, UPDATE ON o TO regress_zdm_fill_writer;
+SELECT zdm.add_column('o', 'ticket', 'bigint', default_value => $$nextval('tickets')$$);
+SET SESSION AUTHORIZATION regress_zdm_fill_writer;
+SET application_name = 'the writer';
+UPDATE o SET large = repeat('x', 10000) WHERE id = 1;
+UPDATE o SET large = repeat('x', 100) WHERE id = 2;
+SET SESSION AUTHORIZATION regress_zdm_fill_owner;
+CALL zdm.backfill('add_o_ticket');
+SELECT id, length(large), ticket IS NULL AS no_ticket FROM o ORDER BY id;
+SELECT level, event, detail FROM zdm.events WHERE migration = 'add_o_ticket' AND level = 'warning';
+SELECT zdm.contract('add_o_ticket');
+
 -- a default that fails for a while
 CREATE SEQUENCE few MAXVALUE 2;
 CREATE TABLE f (id integer PRIMARY KEY, n integer);

@@ -87,7 +87,7 @@ INSERT INTO defaults (id, c) VALUES (5, DEFAULT), (6, 'six');
 INSERT INTO defaults (id, c) VALUES (7, NULL);
 UPDATE defaults SET b = DEFAULT, c = 'set' WHERE id = 4;
 SELECT * FROM defaults ORDER BY id;
--- as the warning said
+-- straight to the table; through the view it would be NULL, as the warning said
 UPDATE defaults SET c = DEFAULT WHERE id = 1 RETURNING id, a, c;
 SELECT zdm.rollback('rename_defaults_a_to_c');
 

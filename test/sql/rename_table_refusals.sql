@@ -145,6 +145,25 @@ SELECT zdm.rename_table('users', 'zdm_rtr_2.people');
 SELECT zdm.rollback('rename_users_to_zdm_rtr_2_people');
 RESET SESSION AUTHORIZATION;
 DROP PUBLICATION regress_zdm_rtr;
+
+-- a table that a subscription writes, and whose columns have privileges of their own
+SET client_min_messages = error;
+CREATE SUBSCRIPTION regress_zdm_rtr CONNECTION 'dbname=nowhere' PUBLICATION nothing WITH (connect = false, slot_name = NONE);
+SET allow_system_table_mods = on;
+INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate)
+    SELECT oid, 'zdm_rtr.users'::regclass, 'r' FROM pg_subscription WHERE subname = 'regress_zdm_rtr';
+RESET allow_system_table_mods;
+SET SESSION AUTHORIZATION regress_zdm_rtr;
+GRANT SELECT (name) ON users TO regress_zdm_rtr_other;
+SELECT phase, description FROM zdm.explain($$zdm.rename_table('users', 'people')$$) WHERE description ~ 'subscription|of their own';
+SET client_min_messages = warning;
+SELECT zdm.rename_table('users', 'people');
+SELECT zdm.rollback('rename_users_to_people');
+REVOKE SELECT (name) ON users FROM regress_zdm_rtr_other;
+RESET SESSION AUTHORIZATION;
+SET client_min_messages = error;
+DROP SUBSCRIPTION regress_zdm_rtr;
+SET client_min_messages = warning;
 SET SESSION AUTHORIZATION regress_zdm_rtr;
 DROP FUNCTION mentions, qualifies, audit CASCADE;
 

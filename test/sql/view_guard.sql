@@ -199,6 +199,26 @@ DROP TABLE n CASCADE;
 SELECT count(*) FROM zdm.status;
 SELECT to_regclass('t'), to_regclass('n');
 
+-- a partition, or a child: what is done to the whole would change it, too
+\set VERBOSITY default
+CREATE TABLE whole (id integer, a text) PARTITION BY RANGE (id);
+CREATE TABLE part PARTITION OF whole FOR VALUES FROM (0) TO (10);
+CREATE TABLE other (id integer, a text);
+CREATE TABLE parent (id integer, a text);
+CREATE TABLE child () INHERITS (parent);
+SELECT zdm.rename_table('part', 'renamed_part');
+SELECT zdm.rename_table('child', 'renamed_child');
+ALTER TABLE whole ADD COLUMN b integer;
+ALTER TABLE whole ATTACH PARTITION other FOR VALUES FROM (10) TO (20);
+ALTER TABLE parent ALTER COLUMN a SET DEFAULT 'x';
+ALTER TABLE ONLY parent ALTER COLUMN a SET DEFAULT 'x';
+SELECT zdm.rename_table('other', 'renamed_other');
+ALTER TABLE whole ATTACH PARTITION renamed_other FOR VALUES FROM (10) TO (20);
+SELECT zdm.rollback(migration) FROM zdm.status;
+ALTER TABLE whole ADD COLUMN b integer;
+ALTER TABLE parent ALTER COLUMN a SET DEFAULT 'x';
+\set VERBOSITY terse
+
 RESET SESSION AUTHORIZATION;
 SELECT state FROM zdm.migration WHERE name = 'rename_t_to_n' ORDER BY id DESC LIMIT 1;
 SET client_min_messages = error;

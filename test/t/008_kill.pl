@@ -1,6 +1,7 @@
 # kill -9 of workers, callers and the postmaster, immediate shutdowns and
 # promotions, at random moments of the life of one migration after the other,
-# with an application writing all the time.  See ZdmHarness.
+# with an application writing all the time.  See ZdmHarness; 025_column_kill.pl has
+# the columns and tables that come and go.
 #
 #   ZDM_SEED   repeats what a seed has dealt
 #   ZDM_KILLS  how many kills (20; make soak has 200)
@@ -125,51 +126,11 @@ my %retyped = (
 	migration => 'retype_:t',
 	plain => 'ALTER TABLE :t ALTER name TYPE varchar(200)');
 
-# Columns that are filled.  Both versions write the same one; of the rows that
-# exist, half hold NULL in it.
-my %mandatory = (
-	name => 'a column that becomes mandatory',
+# Names of which one is a view's: ready at once, and nothing is ever copied.
+my %view = (
 	old => 'name',
 	new => 'name',
 	rows => $rows,
-	create => q(
-		CREATE TABLE :t (
-			id int PRIMARY KEY,
-			hits int NOT NULL DEFAULT 0,
-			name text)),
-	fill => "INSERT INTO :t (id, name) SELECT i, CASE WHEN i % 2 = 0 THEN 'user ' || i END"
-	  . " FROM generate_series(100001, 100000 + $rows) i",
-	kept => q(coalesce(:c, 'user ' || id) = 'user ' || id),
-	expand => q(zdm.set_not_null(':t', 'name', '''user '' || id')),
-	migration => 'set_:t_name_not_null',
-	plain => 'ALTER TABLE :t ALTER name SET NOT NULL');
-
-my %added = (
-	%mandatory,
-	name => 'a mandatory column that comes',
-	expand => q(zdm.add_column(':t', 'extra', 'text', default_value => 'gen_random_uuid()::text', not_null => true)),
-	migration => 'add_:t_extra',
-	plain => 'ALTER TABLE :t ADD COLUMN extra text DEFAULT gen_random_uuid()::text NOT NULL');
-
-# One that goes: ready at once.  Both versions leave it to its default.
-my %dropped = (
-	%mandatory,
-	name => 'a column that is dropped',
-	migrates => 0,
-	create => q(
-		CREATE TABLE :t (
-			id int PRIMARY KEY,
-			hits int NOT NULL DEFAULT 0,
-			name text,
-			legacy text NOT NULL DEFAULT 'x' CHECK (legacy <> ''));
-		CREATE INDEX ON :t (legacy)),
-	expand => q(zdm.drop_column(':t', 'legacy')),
-	migration => 'drop_:t_legacy',
-	plain => 'ALTER TABLE :t DROP COLUMN legacy');
-
-# Names of which one is a view's: ready at once, and nothing is ever copied.
-my %view = (
-	%mandatory,
 	migrates => 0,
 	create => q(
 		CREATE TABLE :t (
@@ -177,7 +138,10 @@ my %view = (
 			hits int NOT NULL DEFAULT 0,
 			name text CHECK (name <> ''));
 		CREATE INDEX ON :t (name);
-		GRANT SELECT, UPDATE ON :t TO pg_monitor));
+		GRANT SELECT, UPDATE ON :t TO pg_monitor),
+	fill => "INSERT INTO :t (id, name) SELECT i, CASE WHEN i % 2 = 0 THEN 'user ' || i END"
+	  . " FROM generate_series(100001, 100000 + $rows) i",
+	kept => q(coalesce(:c, 'user ' || id) = 'user ' || id));
 
 my %renamed = (
 	%view,
@@ -207,7 +171,6 @@ ZdmHarness->new(
 	kills => $ENV{ZDM_KILLS} // 20,
 	scenarios => [
 		\%plain, \%wide, \%partitioned, \%expression, \%split, \%merge,
-		\%mandatory, \%added, \%dropped,
 		\%renamed, \%renamed_last, \%two_names,
 		\%retyped ])->run;
 

@@ -53,8 +53,8 @@ query(qq(
 	  FROM generate_series(100001, 100000 + $rows) i;
 	VACUUM ANALYZE users));
 
-# The old version knows neither ticket nor kind, writes no mail, and always a
-# code; the new one knows the two, writes mails, and leaves the code out.
+# The old version knows neither ticket nor kind nor size, writes no mail, and
+# always a code; the new one knows these, writes mails, and leaves the code out.
 my %script = (
 	old => q(
 INSERT INTO users (id, name, code) VALUES (:new_id, 'old', 'c') ON CONFLICT (id) DO UPDATE SET name = 'old', mail = NULL;
@@ -64,10 +64,10 @@ SELECT id, name, mail FROM users WHERE id = :id;
 DELETE FROM users WHERE id = :new_id;
 ),
 	new => q(
-INSERT INTO users (id, name, mail, code) VALUES (:new_id, 'new', 'm', NULL) ON CONFLICT (id) DO UPDATE SET mail = 'm', kind = 'k';
+INSERT INTO users (id, name, mail, code, kind) VALUES (:new_id, 'new', 'm', NULL, 'k') ON CONFLICT (id) DO UPDATE SET mail = 'm', kind = 'k';
 UPDATE users SET ticket = nextval('tickets'), kind = 'own' WHERE id = :id;
 UPDATE users SET mail = 'mine', code = NULL WHERE id = :id + 1;
-SELECT id, 1 / (mail IS NOT NULL AND kind IS NOT NULL)::int FROM users WHERE id = :id;
+SELECT id, 1 / (mail IS NOT NULL AND kind IS NOT NULL AND size = length(name))::int FROM users WHERE id = :id;
 DELETE FROM users WHERE id = :new_id;
 ));
 for my $version (keys %script)
@@ -124,8 +124,13 @@ my @expand = (
 	[ 'ticket', q(zdm.add_column('users', 'ticket', 'bigint', default_value => 'nextval(''tickets'')', migration => 'ticket')) ],
 	[ 'kind', q(zdm.add_column('users', 'kind', 'text', not_null => true, fill => '''kind of '' || id', migration => 'kind')) ],
 	[ 'mail', q(zdm.set_not_null('users', 'mail', 'id || ''@none''', migration => 'mail')) ],
+	[ 'size', q(zdm.add_column('users', 'size', 'int', generated => 'length(name)', migration => 'size')) ],
 	[ 'code', q(zdm.drop_not_null('users', 'code', migration => 'code')) ]);
-my @filled = map { $_->[0] } @expand[ 0 .. 2 ];
+my @filled = map { $_->[0] } @expand[ 0 .. 3 ];
+
+# A column is computed as long as its migration is in flight, where it cannot
+# become a generated one.
+my @contracted = grep { $_ ne 'size' || $major >= 18 } @filled;
 
 my @old = load_start('old');
 for my $round ('back', 'on')
@@ -137,14 +142,14 @@ for my $round ('back', 'on')
 	my @new = load_start('new');
 	progress();
 	is(query("SELECT sum(mismatches) FROM zdm.verify('$_')"), 0, "$_: in sync") for @filled;
-	call("SELECT zdm.contract('$_', '1 day')", 'contracted') for @filled;
+	call("SELECT zdm.contract('$_', '1 day')", 'contracted') for @contracted;
 	progress();
-	is(query('SELECT count(*) FROM users WHERE id BETWEEN 100001 AND 200000 AND (ticket IS NULL OR kind IS NULL OR mail IS NULL)'),
+	is(query('SELECT count(*) FROM users WHERE id BETWEEN 100001 AND 200000 AND (ticket IS NULL OR kind IS NULL OR mail IS NULL OR size <> length(name))'),
 		0, "$round: every row has its values");
 	is(query('SELECT count(ticket) - count(DISTINCT ticket) FROM users'), 0, "$round: each its own");
-	load_stop(@new);
 	if ($round eq 'back')
 	{
+		load_stop(@new);
 		query('UPDATE users SET code = id WHERE code IS NULL');
 		call("SELECT zdm.rollback('code')", 'expanded');
 		progress();
@@ -152,14 +157,17 @@ for my $round ('back', 'on')
 		call("SELECT zdm.rollback('$_')", 'rolled_back') for ('code', @filled);
 		progress();
 		query('UPDATE users SET mail = NULL WHERE id % 2 = 0');
+		next;
 	}
+	load_stop(@old);
+	call("SELECT zdm.contract('$_', '0')", 'finished') for (@contracted, 'code');
+	progress();
+	load_stop(@new);
 }
-load_stop(@old);
-call("SELECT zdm.contract('$_', '0')", 'finished') for @filled;
-call("SELECT zdm.contract('code')", 'finished');
+call("SELECT zdm.rollback('size')", 'rolled_back') if $major < 18;
 is(query("SELECT string_agg(attname || CASE WHEN attnotnull THEN '!' ELSE '' END, ' ' ORDER BY attnum) FROM pg_attribute"
 	  . " WHERE attrelid = 'users'::regclass AND attnum > 0 AND NOT attisdropped"),
-	'id! hits! name! mail! code ticket kind!', 'the columns');
+	'id! hits! name! mail! code ticket kind!' . ($major < 18 ? '' : ' size'), 'the columns');
 is(query("SELECT count(*) FROM pg_constraint WHERE conname LIKE '~zdm%'"), 0, 'no check is left');
 is(query("SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~zdm%'"), 0, 'nor a trigger');
 
@@ -212,10 +220,17 @@ is(query("SELECT count(*), min(detail) FROM zdm.events WHERE migration = 'bare' 
 	'1|NULL in column "v" of table "bare", by user postgres, application "the old one"', 'the events name him, too');
 call("SELECT zdm.rollback('bare')", 'rolled_back');
 
-# A generated column, where the server has those that are not stored.
+# A generated column, where the server has those that are not stored.  None turns
+# a plain column into one.
 query('CREATE TABLE computed (id int PRIMARY KEY, n int); INSERT INTO computed SELECT i, i FROM generate_series(1, 100) i');
 call(q(SELECT zdm.add_column('computed', 'twice', 'int', generated => 'n * 2', migration => 'twice')), 'twice');
 call("CALL zdm.backfill('twice')");
+if ($major >= 17)
+{
+	my ($status, $out, $err) = $node->psql('postgres', 'ALTER TABLE bare ALTER v SET EXPRESSION AS (NULL)');
+
+	like($err, qr/column "v" of relation "bare" is not a generated column/, 'SET EXPRESSION is for those that are');
+}
 if ($major < 18)
 {
 	my ($status, $out, $err) = $node->psql('postgres', "SELECT zdm.contract('twice')");
@@ -227,11 +242,26 @@ if ($major < 18)
 }
 else
 {
+	query(q(GRANT SELECT (twice) ON computed TO pg_monitor; COMMENT ON COLUMN computed.twice IS 'n''s'));
 	scans_nothing("SELECT zdm.contract('twice')", 'finished');
+	is(query(q(SELECT attacl::text || ' ' || col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = 'computed'::regclass AND attname = 'twice')),
+		q({pg_monitor=r/postgres} n's), 'with the privileges and the comment that it had');
 	query('UPDATE computed SET n = 7 WHERE id = 1');
 	is(query('SELECT twice FROM computed WHERE id = 1'), 14, 'a generated column');
 	is(query("SELECT attgenerated FROM pg_attribute WHERE attrelid = 'computed'::regclass AND attname = 'twice'"),
 		'v', 'of the kind that is not stored');
+
+	# A NOT NULL that is not valid proves nothing.
+	query(q(CREATE TABLE late (id int PRIMARY KEY, v text, w text);
+		INSERT INTO late VALUES (1, NULL, 'w');
+		ALTER TABLE late ADD CONSTRAINT theirs NOT NULL w NOT VALID));
+	my ($status, $out, $err) = $node->psql('postgres', q(SELECT zdm.set_not_null('late', 'w', '''w''')));
+	like($err, qr/ALTER TABLE public.late VALIDATE CONSTRAINT theirs/, 'who finds one is told to validate it');
+	call(q(SELECT zdm.set_not_null('late', 'v', '''v''', 'late')), 'late');
+	query('ALTER TABLE late ADD CONSTRAINT mine NOT NULL v NOT VALID');
+	call("CALL zdm.backfill('late')");
+	is(query("SELECT convalidated FROM pg_constraint WHERE conname = 'mine'"), 't', 'one that comes in between is validated');
+	scans_nothing("SELECT zdm.contract('late')", 'finished');
 }
 
 #
@@ -252,6 +282,8 @@ query(
 	SELECT zdm.drop_not_null('users', 'code', migration => 'code');
 	SELECT zdm.rollback('code');
 	SELECT zdm.add_column('ready', 'kind', 'text', not_null => true, fill => '''kind of '' || id', migration => 'kind');
+	SELECT zdm.drop_not_null('ready', 'code', migration => 'free');
+	SELECT zdm.add_column('ready', 'size', 'int', generated => 'length(code)', migration => 'size');
 	UPDATE users SET ticket = 0 WHERE id = 7), 'shop');
 call("CALL zdm.backfill('kind')", undef, 'shop');
 # Some rows are done, but not all.
@@ -266,8 +298,8 @@ command_ok([ 'pg_dump', '-d', $node->connstr('shop'), '-Fc', '-f', "$folder/dump
 query('CREATE DATABASE home');
 command_ok([ 'pg_restore', '--exit-on-error', '-j2', '-d', $node->connstr('home'), "$folder/dump" ], 'pg_restore');
 is(query('SELECT migration, state, next_command FROM zdm.status ORDER BY 1', 'home'), $status, 'the same are in flight');
-query('INSERT INTO users (id, mail, code) VALUES (-1, NULL, 1); INSERT INTO ready (id, code) VALUES (-1, 1)', 'home');
-for my $migration ('ticket', 'mail', 'code')
+query('INSERT INTO users (id, mail, code) VALUES (-1, NULL, 1); INSERT INTO ready (id, code) VALUES (-1, 1), (-2, NULL)', 'home');
+for my $migration ('ticket', 'mail', 'code', 'size')
 {
 	call("CALL zdm.backfill('$migration')", undef, 'home');
 }
@@ -275,7 +307,11 @@ call("SELECT zdm.contract('$_')", 'finished', 'home') for ('ticket', 'mail', 'ki
 call("SELECT zdm.rollback('code')", 'rolled_back', 'home');
 is( query('SELECT count(*), count(DISTINCT ticket), count(*) FILTER (WHERE ticket = 0), count(mail) FROM users', 'home'),
 	join('|', $rows + 1, $rows + 1, 1, $rows + 1), 'each row has got what it lacked');
-is(query('SELECT count(kind) FROM ready', 'home'), $rows + 1, 'also where it was ready before');
+call("SELECT zdm.contract('free')", 'finished', 'home');
+is(query('SELECT count(kind) FROM ready', 'home'), $rows + 2, 'also where it was ready before');
+is(query('SELECT count(*) FROM ready WHERE size IS DISTINCT FROM length(code)', 'home'), 0, 'what is computed is so');
+query(q(UPDATE ready SET code = 'xyz' WHERE id = -2), 'home');
+is(query('SELECT size FROM ready WHERE id = -2', 'home'), 3, 'and goes on being so');
 
 #
 # The schema is what a plain ALTER TABLE makes, and after a rollback what it was
@@ -310,6 +346,9 @@ my @changes = (
 	[ q(zdm.set_not_null('parted', 'v', 'w')), q(UPDATE parted SET v = w; ALTER TABLE parted ALTER v SET NOT NULL) ],
 	[ q(zdm.drop_not_null('parted', 'w')), q(ALTER TABLE parted ALTER w DROP NOT NULL) ],
 	[ q(zdm.add_column('parted', 't', 'bigint', 'nextval(''tickets'')', true)), q(ALTER TABLE parted ADD t bigint DEFAULT nextval('tickets') NOT NULL) ]);
+push @changes,
+  [ q(zdm.add_column('parted', 'g', 'text', generated => 'upper(w)')), q(ALTER TABLE parted ADD g text GENERATED ALWAYS AS (upper(w)) VIRTUAL) ]
+  if $major >= 18;
 
 sub schema_of
 {

@@ -163,6 +163,47 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_trigger WHERE tgname LI
 is($node->safe_psql('postgres', "SELECT to_regclass('audit') IS NULL"), 't', 'nor the table');
 
 #
+# The files go after the locks
+#
+
+# Who removes a file tells the checkpointer, whose queue is short here.  While
+# that one is stopped, he gets no further than the middle of it.
+my $small = PostgreSQL::Test::Cluster->new('small');
+$small->init;
+$small->append_conf('postgresql.conf', 'shared_buffers = 1MB');
+$small->start;
+$small->safe_psql(
+	'postgres', q(
+	CREATE EXTENSION zdm;
+	CREATE TABLE countries (id int PRIMARY KEY);
+	INSERT INTO countries VALUES (1);
+	CREATE TABLE audit (day int, country int REFERENCES countries) PARTITION BY RANGE (day);
+	SELECT format('CREATE TABLE audit_%s PARTITION OF audit FOR VALUES FROM (%s) TO (%s)', i, i, i + 1)
+	  FROM generate_series(1, 200) i \gexec
+	SELECT zdm.drop_table('audit')));
+my $checkpointer = $small->safe_psql('postgres', q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'));
+END { kill 'CONT', $checkpointer if $checkpointer }
+kill 'STOP', $checkpointer or die "checkpointer $checkpointer: $!";
+my $said = '';
+my $contract = IPC::Run::start(
+	[ 'psql', '-XAtq', '-d', $small->connstr('postgres'), '-c', q(SELECT zdm.contract('drop_audit')) ],
+	'<', \undef, '>&', \$said);
+my $removing = q(SELECT pid FROM pg_stat_activity WHERE wait_event = 'RegisterSyncRequest' AND query LIKE '%drop_audit%' AND pid <> pg_backend_pid());
+ok($small->poll_query_until('postgres', "SELECT EXISTS ($removing)"), 'a dropped table: its files are being removed');
+is($small->safe_psql('postgres', q(SET lock_timeout = '10s'; UPDATE countries SET id = id RETURNING id)),
+	1, 'meanwhile the table that it referred to can be written');
+is($small->safe_psql('postgres', q(SELECT count(*) FROM pg_locks WHERE locktype = 'relation' AND mode = 'AccessExclusiveLock')),
+	0, 'for nobody has a lock any more');
+is($small->safe_psql('postgres', q(SELECT to_regclass('audit') IS NULL AND NOT EXISTS (SELECT FROM zdm.status))),
+	't', 'and the table is gone');
+ok($small->poll_query_until('postgres', "SELECT EXISTS ($removing)"), 'while its files are still being removed');
+kill 'CONT', $checkpointer;
+undef $checkpointer;
+$contract->finish;
+like($said, qr/^finished$/m, 'until they are');
+$small->stop;
+
+#
 # The schema
 #
 

@@ -149,6 +149,7 @@ sub end
 	is_deeply([ $load->failed ], [], "$what: no statement failed but those that were cut off");
 	is_deeply([ $load->compare($column) ], [], "$what: what was acknowledged is there");
 	$self->kept($column);
+	$self->restored if !$finished;
 	$self->{statements} += $load->statements;
 
 	$server->node->safe_psql('postgres',
@@ -171,20 +172,35 @@ sub end
 			"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'zdm worker'"),
 		"$what: no worker is left");
 	$self->sound;
-	$server->node->safe_psql('postgres', "DROP TABLE $round->{table}, plain.$round->{table}");
+	$server->node->safe_psql('postgres', "DROP TABLE IF EXISTS $_")
+	  for (map { ($_, "plain.$_") } grep { defined } ($round->{other}, $round->{table}));
 	return;
 }
 
-# Columns, indexes, constraints and triggers of the table and its partitions.
+# A rollback gives back what there was.
+sub restored
+{
+	my ($self) = @_;
+	my $round = $self->{round};
+
+	is( $self->{server}->query("SELECT count(*) FROM $round->{table} WHERE ($round->{restored}) IS NOT TRUE"),
+		0, "$round->{what}: after the rollback every row has what it had")
+	  if defined $round->{restored};
+	return;
+}
+
+# Columns, indexes, constraints and triggers of the table and its partitions, and
+# of the other table.
 sub shape
 {
 	my ($self, $schema) = @_;
 	my $table = $self->{round}{table};
+	my $other = $self->{round}{other} // $table;
 
 	my $shape = $self->{server}->query("SET search_path = $schema;" . qq(
 		WITH rel AS (
 			SELECT c.* FROM pg_class c
-			 WHERE c.oid = '$table'::regclass
+			 WHERE c.oid IN ('$table'::regclass, to_regclass('$other'))
 				OR c.oid IN (SELECT relid FROM pg_partition_tree('$table')))
 		SELECT string_agg(line, E'\\n' ORDER BY line COLLATE "C") FROM (
 			SELECT format('column %s.%s %s %s', relname,
@@ -202,7 +218,7 @@ sub shape
 			  FROM rel JOIN pg_constraint ON conrelid = rel.oid
 			UNION ALL
 			SELECT 'trigger ' || pg_get_triggerdef(pg_trigger.oid)
-			  FROM rel JOIN pg_trigger ON tgrelid = rel.oid
+			  FROM rel JOIN pg_trigger ON tgrelid = rel.oid AND NOT tgisinternal
 			UNION ALL
 			SELECT format('table %s %s', relname, (relkind, relreplident, reloptions, relacl)) FROM rel) l(line);
 		RESET search_path));

@@ -22,6 +22,11 @@
 #   old, new   the column's names
 #   indexes    whether the backfill builds indexes
 #   migrates   0 where the migration is ready as soon as it is expanded
+#   contracts  0 where it cannot be contracted
+#   proves     1 where a rollback takes two calls, with a proof in between
+#   goes       1 where no old version may run from contract on
+#   restored   a condition that holds after a rollback
+#   other      the name of a second table that create makes
 #   load       further options of ZdmLoad
 #   second     the name of the table while :t is a view's
 #   renamed    1 where it is the table's name in the end
@@ -65,6 +70,7 @@ sub new
 		kills => $option{kills},
 		scenarios => $option{scenarios},
 		drivers => $option{drivers} // [qw(launcher launcher session foreground)],
+		rounds => $option{rounds},
 		count => {},
 		statements => 0,
 	}, $class;
@@ -75,6 +81,7 @@ sub new
 		seed => $option{seed},
 		kills => $option{kills},
 		scenarios => $option{scenarios},
+		rounds => $option{rounds},
 		drivers => $self->{drivers});
 	return $self;
 }
@@ -121,6 +128,9 @@ sub report
 		  join ', ', map { "$phase{$_} in $_" } sort keys %phase;
 	}
 	is($kills, $self->{kills}, "$kills kills");
+	my ($hit, $all, $enough) = $self->{plan}->coverage;
+	diag "  $hit of the $all phases of all scenarios had a kill";
+	is($hit, $all, 'every phase of every scenario had a kill') if $enough;
 	diag sprintf '  %d rounds, %d statements acknowledged', scalar $self->{plan}->rounds,
 	  $self->{statements};
 	return;
@@ -314,7 +324,7 @@ sub contract
 	my $round = $self->{round};
 	my $direct = !grep { $_ eq 'contracted' } @{ $round->{phases} };
 
-	$self->{load}->names('new') if $direct;
+	$self->{load}->names('new') if $direct || $round->{goes};
 	$self->transition(
 		"SELECT zdm.contract('$round->{migration}', quarantine => '"
 		  . ($direct ? '0' : '1 ms') . "')",
@@ -344,9 +354,44 @@ sub finish
 sub rollback
 {
 	my ($self) = @_;
+	my $round = $self->{round};
+	my $sql = "SELECT zdm.rollback('$round->{migration}')";
+	my $kills = $round->{kills}{rollback} //= [];
+	my $returns = $round->{goes} && $round->{expected} eq 'contracted';
 
-	$self->{load}->names('old');
-	$self->transition("SELECT zdm.rollback('$self->{round}{migration}')", 'rolled_back');
+	# What neither version could insert before and after, nobody does meanwhile.
+	$self->{load}->names($returns ? ('new', 'updating') : 'old');
+	if ($round->{proves})
+	{
+		my @later = splice @$kills, (@$kills + 1) / 2;
+
+		$self->transition($sql, 'expanded', 'ready', 'rolled_back');
+		push @$kills, @later;
+		$self->prove;
+	}
+	$self->transition($sql, 'rolled_back');
+	$self->{load}->names('old') if $returns;
+	return;
+}
+
+# What a rollback has demanded of every row is proved in the background.
+sub prove
+{
+	my ($self) = @_;
+	my $round = $self->{round};
+
+	return if $round->{expected} eq 'rolled_back';
+	if ($round->{driver} ne 'launcher')
+	{
+		my $session = $self->{server}->session('the migration');
+		my $state;
+
+		# It may be at it, or through, by itself.
+		do { (undef, $state) = $session->run("SELECT zdm.start('$round->{migration}')") }
+		  while ($state =~ $ZdmSession::LOST);
+	}
+	$self->call("CALL zdm.wait('$round->{migration}', '$PATIENCE s')");
+	$self->expect('ready');
 	return;
 }
 
@@ -391,8 +436,8 @@ sub transition
 	}
 
 	$self->call($sql, $after[0]);
-	$self->expect(@after);
-	$round->{expected} = $after[0];
+	my $state = $self->expect(@after);
+	$round->{expected} = $after[0] if $state ne 'rolled_back';
 	return;
 }
 
@@ -405,7 +450,7 @@ sub answered
 	return 1 if $state eq '00000';
 	return $self->{round}{expected} eq $after
 	  && $state =~ /^(?:55000|25P02)$/
-	  && $output =~ /ERROR:  migration ".*" is $after/;
+	  && $output =~ /ERROR:  (?:migration ".*" is $after|the rollback of migration ".*" waits)/;
 }
 
 # Call until there is an answer.

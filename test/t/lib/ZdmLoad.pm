@@ -5,6 +5,7 @@
 #   $load->names('old', 'new', 'filling');   # by both, while a backfill runs
 #   $load->names('old', 'new');
 #   $load->names('new');          # by the new one alone; returns when all do
+#   $load->names('new', 'updating');   # no INSERT
 #   $load->move($standby);        # it was promoted: write there
 #   $load->rest;                  # for a comparison in between
 #   $load->go_on;
@@ -46,7 +47,8 @@ my $loads = 0;
 # Options: table, tables (old and new), old, new, workers (2), keys (200, of each worker), seed,
 # crashes (whether lost connections are expected), first_id; types (old and
 # new), value (the value of a worker's name and a number), up (the value by the
-# new name of one by the old).
+# new name of one by the old), also (by the name, old or new: the other columns
+# that an INSERT by it names, and their values).
 sub new
 {
 	my ($class, $node, %option) = @_;
@@ -64,6 +66,7 @@ sub new
 		seed => $option{seed} // (time() * 1000) % 1_000_000,
 		crashes => $option{crashes} // 0,
 		types => $option{types} // { old => 'text', new => 'text' },
+		also => $option{also} // {},
 		value => $option{value} // sub { return join '-', @_ },
 		up => $option{up} // sub { return $_[0] },
 		names => ['old'],
@@ -82,9 +85,10 @@ sub new
 	{
 		$self->{model}{$id} = $id % 2 == 0 ? $self->{value}->('first', $id) : undef;
 	}
+	my ($columns, $values) = $self->also('old');
 	$node->safe_psql('postgres',
-		"INSERT INTO $self->{table} (id, $self->{old}) VALUES "
-		  . join ', ', map { "($_, '$self->{model}{$_}')" }
+		"INSERT INTO $self->{table} (id, $self->{old}$columns) VALUES "
+		  . join ', ', map { "($_, '$self->{model}{$_}'$values)" }
 		  grep { defined $self->{model}{$_} } $self->ids);
 	return $self;
 }
@@ -334,7 +338,8 @@ sub work
 			{
 				my @names = split / /, $1;
 				$me->{filling} = grep { $_ eq 'filling' } @names;
-				$me->{names} = [ grep { $_ ne 'filling' } @names ];
+				$me->{updating} = grep { $_ eq 'updating' } @names;
+				$me->{names} = [ grep { !/^(?:filling|updating)$/ } @names ];
 				print $socket "ok\n";
 			}
 			elsif ($command =~ /^progress (\d+)$/)
@@ -389,6 +394,7 @@ sub one_step
 	my ($sql, $then);
 	my $hits = defined $had ? $self->{hits}{$id} : 0;
 	my $table = $self->{tables}{$name};
+	my ($columns, $values) = $self->also($name);
 
 	$self->{session}->connect;
 	if ($dice < 0.15)
@@ -417,10 +423,14 @@ sub one_step
 			"DELETE FROM $table WHERE id = \$1");
 		$then = undef;
 	}
-	elsif ($dice < 0.55)
+	elsif ($self->{updating} && !defined $had)
+	{
+		return;
+	}
+	elsif ($dice < 0.55 && !$self->{updating})
 	{
 		$sql = $self->statement($prepared, "upsert_$name (int, $type)", [ $id, $written ],
-			"INSERT INTO $table (id, $column) VALUES (\$1, \$2)"
+			"INSERT INTO $table (id, $column$columns) VALUES (\$1, \$2$values)"
 			  . " ON CONFLICT (id) DO UPDATE SET $column = EXCLUDED.$column");
 		$then = $value;
 	}
@@ -433,7 +443,7 @@ sub one_step
 	else
 	{
 		$sql = $self->statement($prepared, "insert_$name (int, $type)", [ $id, $written ],
-			"INSERT INTO $table (id, $column) VALUES (\$1, \$2)");
+			"INSERT INTO $table (id, $column$columns) VALUES (\$1, \$2$values)");
 		$then = $value;
 	}
 	return unless defined $sql;
@@ -444,6 +454,14 @@ sub one_step
 		$self->{hits}{$id} = $hits;
 	}
 	return;
+}
+
+# What an INSERT by the name adds to its lists.
+sub also
+{
+	my ($self, $name) = @_;
+	return map { ", $_" } @{ $self->{also}{$name} } if $self->{also}{$name};
+	return ('', '');
 }
 
 # The statement as psql gets it: EXECUTE, prepared once a session under the name

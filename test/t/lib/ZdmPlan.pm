@@ -37,7 +37,7 @@ my @KIND = (
 my $KILLS_PER_ROUND = 4;
 my $PROMOTIONS_PER_ROUND = 2;
 
-# Options: seed, kills, scenarios, drivers.
+# Options: seed, kills, scenarios, drivers, rounds (at least so many).
 sub new
 {
 	my ($class, %option) = @_;
@@ -72,6 +72,25 @@ sub events
 	return %count;
 }
 
+# How many pairs of a scenario and one of its phases have a kill, and how many
+# there are; whether the rounds are enough for all of them.
+sub coverage
+{
+	my ($self) = @_;
+	my @scenarios = @{ $self->{scenarios} };
+	my (%all, %hit);
+
+	for my $scenario (0 .. $#scenarios)
+	{
+		$all{"$scenario $_"} = 1 for (map { phases($_, $scenarios[$scenario]) } keys %PATH);
+	}
+	for my $round ($self->rounds)
+	{
+		$hit{"$round->{scenario} $_"} = 1 for (grep { $all{"$round->{scenario} $_"} } keys %{ $round->{kills} });
+	}
+	return (scalar keys %hit, scalar keys %all, $self->rounds >= @scenarios * keys %PATH);
+}
+
 # As many as asked for, each as often as every other.
 sub deck
 {
@@ -82,13 +101,40 @@ sub deck
 	return @deck[ 0 .. $count - 1 ];
 }
 
+# Two decks of which no pair comes twice before every pair has come.
+sub pairs
+{
+	my ($count, $left, $right) = @_;
+	my @left = shuffle @$left;
+	my @right = shuffle @$right;
+	my $shift = 0;
+	my (%had, @lefts, @rights);
+
+	for my $i (0 .. $count - 1)
+	{
+		my $r = $i % @right;
+
+		# They have come round together: the one goes on by one.
+		if ($had{ ($i + $shift) % @left, $r })
+		{
+			$shift++;
+			%had = () if keys %had == @left * @right;
+		}
+		$had{ ($i + $shift) % @left, $r } = 1;
+		push @lefts, $left[ ($i + $shift) % @left ];
+		push @rights, $right[$r];
+	}
+	return (\@lefts, \@rights);
+}
+
 sub make_rounds
 {
 	my ($self) = @_;
-	my $count = max(scalar(keys %PATH), int($self->{kills} / $KILLS_PER_ROUND));
-	my @path = deck($count, sort keys %PATH);
+	my $count = max(scalar(keys %PATH), $self->{rounds} // 0, int($self->{kills} / $KILLS_PER_ROUND));
 	my @driver = deck($count, @{ $self->{drivers} });
-	my @scenario = deck($count, 0 .. $#{ $self->{scenarios} });
+	my ($path, $scenario) = pairs($count, [ sort keys %PATH ], [ 0 .. $#{ $self->{scenarios} } ]);
+	my @path = @$path;
+	my @scenario = @$scenario;
 	my @rounds = map {
 		{
 			number => $_ + 1,
@@ -117,10 +163,13 @@ sub make_rounds
 sub phases
 {
 	my ($path, $scenario) = @_;
-	return grep {
+	my @phases = grep {
 		($_ ne 'index' || $scenario->{indexes})
 		  && ($_ ne 'migrate' || ($scenario->{migrates} // 1))
 	} @{ $PATH{$path} };
+
+	return @phases if $scenario->{contracts} // 1;
+	return ((grep { $_ !~ /^(?:contract|contracted|finish|rollback)$/ } @phases), 'rollback');
 }
 
 sub migrates
@@ -155,8 +204,8 @@ sub deal
 	return;
 }
 
-# To the phase that has had the fewest, the backfill counting for less, and to
-# the round that has.
+# To the phase that has had the fewest, the backfill counting for less; of the
+# scenarios to the one that has had the fewest in it, and to the round that has.
 sub deal_one
 {
 	my ($self, $kind, @phases) = @_;
@@ -175,6 +224,9 @@ sub deal_one
 	}
 	my $fewest = min(values %had);
 	@choice = grep { $had{ $_->[1] } == $fewest } @choice;
+	my $of_scenario = sub { return $self->kills_in($_[1], $_[0]{scenario}) };
+	$fewest = min(map { $of_scenario->(@$_) } @choice);
+	@choice = grep { $of_scenario->(@$_) == $fewest } @choice;
 	$fewest = min(map { kills_of($_->[0]) } @choice);
 	@choice = grep { kills_of($_->[0]) == $fewest } @choice;
 
@@ -186,8 +238,10 @@ sub deal_one
 
 sub kills_in
 {
-	my ($self, $phase) = @_;
-	my $count = sum(map { scalar @{ $_->{kills}{$phase} // [] } } $self->rounds);
+	my ($self, $phase, $scenario) = @_;
+	my $count = sum(
+		map { scalar @{ $_->{kills}{$phase} // [] } }
+		grep { !defined $scenario || $_->{scenario} == $scenario } $self->rounds);
 	return $phase eq 'migrate' ? int($count / 3) : $count;
 }
 
