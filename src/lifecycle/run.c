@@ -40,7 +40,7 @@ typedef struct Run
 } Run;
 
 static List *locks_of(const ZdmPattern *pattern, ZdmMigration *migration,
-					  ZdmPhase phase, bool quarantine);
+					  ZdmPhase phase, bool quarantine, bool *in_order);
 static void run_each_step(void *arg);
 static void run_step(ZdmMigration *migration, ZdmStep *step);
 
@@ -50,14 +50,17 @@ static void run_step(ZdmMigration *migration, ZdmStep *step);
  */
 static List *
 locks_of(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
-		 bool quarantine)
+		 bool quarantine, bool *in_order)
 {
 	List	   *tables;
 	List	   *result = NIL;
 	ListCell   *lc;
 
 	if (pattern->locks != NULL)
-		return pattern->locks(migration, phase, quarantine);
+		result = pattern->locks(migration, phase, quarantine);
+	*in_order = result != NIL;
+	if (*in_order)
+		return result;
 	tables = zdm_migration_tables(migration);
 	if (pattern->also_locked != NULL)
 	{
@@ -81,7 +84,8 @@ zdm_lock_phase(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phas
 
 	for (;;)
 	{
-		List	   *locks = locks_of(pattern, migration, phase, quarantine);
+		bool		in_order;
+		List	   *locks = locks_of(pattern, migration, phase, quarantine, &in_order);
 		List	   *relids = NIL;
 		ListCell   *lc;
 
@@ -90,7 +94,7 @@ zdm_lock_phase(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phas
 		if (list_difference_oid(relids, locked) == NIL)
 			return waited;
 		locked = relids;
-		waited += pattern->locks != NULL ? zdm_lock_in_order(locks)
+		waited += in_order ? zdm_lock_in_order(locks)
 			: zdm_lock_relations(relids, AccessExclusiveLock);
 	}
 }
@@ -173,7 +177,10 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 	switch (step->kind)
 	{
 		case ZDM_STEP_DDL:
-			zdm_execute_ddl(step->sql);
+			if (OidIsValid(step->role))
+				zdm_execute_ddl_as(step->role, step->sql);
+			else
+				zdm_execute_ddl(step->sql);
 			break;
 		case ZDM_STEP_ADD_VIEW:
 			zdm_execute_ddl(step->sql);
@@ -210,6 +217,9 @@ run_step(ZdmMigration *migration, ZdmStep *step)
 			break;
 		case ZDM_STEP_CATALOG:
 			step->change(step);
+			break;
+		case ZDM_STEP_KEEP:
+			zdm_migration_keep_argument(migration, step->from, step->value(step));
 			break;
 		case ZDM_STEP_BACKFILL:
 		case ZDM_STEP_INDEX:

@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/step.h"
+#include "schema/not_null.h"
 #include "schema/retype.h"
 #include "schema/table.h"
 #include "schema/twin_constraint.h"
@@ -142,7 +143,8 @@ not_null_steps(int64 migration, ZdmPair *pair, bool left)
 									psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID",
 											 zdm_quote_relation(pair->relation), quote_identifier(name),
 											 quote_identifier(pair->to)),
-									AccessExclusiveLock, NIL, true, left);
+									AccessExclusiveLock, NIL,
+									zdm_not_null_unproved(pair->relation, pair->from) == NULL, left);
 }
 
 static bool

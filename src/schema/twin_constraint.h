@@ -24,6 +24,10 @@ typedef struct ZdmPair
 	char	   *to;
 	bool		exact;			/* the twin tells values apart, and orders
 								 * them, as the column does */
+	const char *convert;		/* the expression that makes the other's value
+								 * of it; NULL: an assignment */
+	const char *back;			/* and the reverse */
+	const ZdmType *type;		/* of one that is not there yet, or NULL */
 } ZdmPair;
 
 extern ZdmPair *zdm_pair(Oid relation, const char *from, const char *to);

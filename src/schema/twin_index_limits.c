@@ -61,7 +61,6 @@ typedef struct Trial
 	List	   *pairs;
 	const ZdmType *type;
 	Node	   *expr;
-	AttrNumber	target;			/* whose type it must have, or 0 */
 } Trial;
 
 static char *index_limit(Relation rel, List *pairs, ZdmPair *pair,
@@ -175,10 +174,10 @@ index_limit(Relation rel, List *pairs, ZdmPair *pair, const ZdmType *type,
 			return psprintf("its operator class does not accept type %s", zdm_type_text(type));
 	}
 	tree = index_tree(index, Anum_pg_index_indexprs);
-	if (tree != NULL && !zdm_twin_fits_type(rel, pairs, type, tree, false, &reason))
+	if (tree != NULL && !zdm_twin_fits_type(rel, pairs, type, tree, &reason))
 		return reason;
 	tree = index_tree(index, Anum_pg_index_indpred);
-	if (tree != NULL && !zdm_twin_fits_type(rel, pairs, type, tree, false, &reason))
+	if (tree != NULL && !zdm_twin_fits_type(rel, pairs, type, tree, &reason))
 		return reason;
 	return NULL;
 }
@@ -396,7 +395,7 @@ index_tree(Relation index, AttrNumber which)
  */
 bool
 zdm_twin_fits_type(Relation rel, List *pairs, const ZdmType *type, Node *expr,
-				   bool as_default, char **reason)
+				   char **reason)
 {
 	Trial		trial = {.rel = rel,.pairs = pairs,.type = type};
 	ErrorData  *error;
@@ -408,13 +407,12 @@ zdm_twin_fits_type(Relation rel, List *pairs, const ZdmType *type, Node *expr,
 	{
 		foreach(lc, (List *) expr)
 		{
-			if (!zdm_twin_fits_type(rel, pairs, type, lfirst(lc), as_default, reason))
+			if (!zdm_twin_fits_type(rel, pairs, type, lfirst(lc), reason))
 				return false;
 		}
 		return true;
 	}
 	trial.expr = expr;
-	trial.target = as_default ? 1 : 0;
 	if (zdm_attempt(try_expression, &trial, &error))
 		return true;
 	*reason = error->message;
@@ -429,7 +427,6 @@ try_expression(void *arg)
 	char	   *text = zdm_twin_text(trial->rel, trial->pairs, trial->type, trial->expr);
 	ZdmIdentity saved;
 	ListCell   *lc;
-	AttrNumber	target = 0;
 
 	foreach(lc, trial->pairs)
 	{
@@ -437,10 +434,9 @@ try_expression(void *arg)
 
 		if (get_attnum(RelationGetRelid(trial->rel), pair->to) <= 0)
 			desc = zdm_description_with(desc, pair->to, trial->type);
-		target = (AttrNumber) desc->natts;
 	}
 	zdm_pin_path(&saved);
 	zdm_pin_style();
-	(void) zdm_expression_parse_as(desc, text, text, trial->target ? target : 0);
+	(void) zdm_expression_parse_as(desc, text, text, 0);
 	zdm_unbecome(&saved);
 }

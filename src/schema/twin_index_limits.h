@@ -26,6 +26,6 @@ extern List *zdm_twin_demand_losses(int64 migration, Relation rel, List *pairs,
 									List *result);
 extern bool zdm_needs_preload(List *pairs);
 extern bool zdm_twin_fits_type(Relation rel, List *pairs, const ZdmType *type,
-							   Node *expr, bool as_default, char **reason);
+							   Node *expr, char **reason);
 
 #endif							/* ZDM_SCHEMA_TWIN_INDEX_LIMITS_H */

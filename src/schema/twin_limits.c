@@ -11,19 +11,14 @@
  */
 #include "postgres.h"
 
-#include "access/attmap.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
-#include "parser/parse_coerce.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -32,13 +27,14 @@
 #include "schema/depend.h"
 #include "schema/table.h"
 #include "schema/twin.h"
+#include "schema/twin_default.h"
 #include "schema/twin_index.h"
 #include "schema/twin_index_limits.h"
 #include "schema/twin_key.h"
 #include "schema/twin_limits.h"
-#include "sync/expression.h"
+#include "schema/user_view.h"
+#include "schema/view_trial.h"
 #include "util/compat.h"
-#include "util/guc.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
@@ -46,22 +42,25 @@ static List *other_dependents(ZdmPair *pair, bool recreate_views, List *result);
 static List *partition_limits(Relation rel, List *pairs, List *result);
 static List *constraint_limits(Relation rel, List *pairs, const ZdmType *type,
 							   List *result);
+static List *policy_limits(List *pairs, const ZdmType *type, List *result);
 static List *other_limits(List *pairs, List *result);
 
 /*
  * Whether something uses the column that keeps the server from changing its
- * type.
+ * type; but_views: something other than views and rules.
  */
 bool
-zdm_column_is_used(Oid relid, const char *column)
+zdm_column_is_used(Oid relid, const char *column, bool but_views)
 {
 	return zdm_query_strings("SELECT '' FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a"
 							 " ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 							 " WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 							 " AND d.refobjid = $1 AND a.attname = $2 AND d.classid NOT IN"
 							 " ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass,"
-							 " 'pg_catalog.pg_attrdef'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass) LIMIT 1",
-							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)), zdm_arg_name(column))) != NIL;
+							 " 'pg_catalog.pg_attrdef'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass)"
+							 " AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND $3) LIMIT 1",
+							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)), zdm_arg_name(column),
+									  ZDM_ARG(BOOLOID, BoolGetDatum(but_views)))) != NIL;
 }
 
 /*
@@ -135,25 +134,26 @@ zdm_foreign_key_tables(List *pairs)
  * Lines (char *) about what cannot be carried over to twins of that type.
  */
 List *
-zdm_promote_limits(List *pairs, const ZdmType *type, bool recreate_views)
+zdm_promote_limits(List *pairs, const ZdmType *type, const char *views)
 {
 	List	   *result = NIL;
-	ListCell   *lc;
+	ListCell   *lc,
+			   *part;
 
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
 		Relation	rel = table_open(pair->relation, AccessShareLock);
-		AttrNumber	attnum = get_attnum(pair->relation, pair->from);
-		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
-		char	   *reason;
 
-		result = other_dependents(pair, recreate_views, result);
+		result = other_dependents(pair, views != NULL, result);
 		result = zdm_twin_index_limits(rel, pairs, pair, type, result);
-		if (attr->atthasdef &&
-			!zdm_twin_fits_type(rel, pairs, type, build_column_default(rel, attnum), true, &reason))
-			result = zdm_add_line(result, psprintf("default of column %s of table %s: %s (ALTER COLUMN ... DROP DEFAULT first)",
-												   pair->from, RelationGetRelationName(rel), reason));
+		foreach(part, zdm_table_and_partitions(pair->relation))
+		{
+			char	   *limit = zdm_twin_default_limit(lfirst_oid(part), pair, type);
+
+			if (limit != NULL)
+				result = zdm_add_line(result, limit);
+		}
 		table_close(rel, AccessShareLock);
 	}
 	foreach(lc, zdm_pair_tables(pairs))
@@ -163,6 +163,9 @@ zdm_promote_limits(List *pairs, const ZdmType *type, bool recreate_views)
 		result = constraint_limits(rel, pairs, type, result);
 		table_close(rel, AccessShareLock);
 	}
+	result = policy_limits(pairs, type, result);
+	if (views != NULL)
+		result = zdm_user_view_limits(pairs, type, true, views, result);
 	return zdm_key_operator_limits(pairs, type, other_limits(pairs, result));
 }
 
@@ -173,7 +176,7 @@ static List *
 other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 {
 	static const char *const depend_sql =
-		"SELECT DISTINCT CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+		"SELECT DISTINCT CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.rulename = '_RETURN'"
 		" THEN pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 0) || ' uses the column'"
 		" WHEN d.classid = 'pg_catalog.pg_publication_rel'::pg_catalog.regclass"
 		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': the publication is not yours'"
@@ -181,7 +184,6 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 		" FROM pg_catalog.pg_depend d"
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 		" LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = d.objid"
-		" LEFT JOIN pg_catalog.pg_class v ON v.oid = r.ev_class"
 		" LEFT JOIN pg_catalog.pg_constraint c ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_class o ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = d.objid"
@@ -198,7 +200,7 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 		" AND NOT coalesce(t.tgrelid = a.attrelid, false)"
 		" AND NOT coalesce(pg_catalog.pg_has_role(b.pubowner, 'USAGE'), false)"
 		" AND e.oid IS NULL"
-		" AND NOT coalesce(v.relkind = 'v' AND r.rulename = '_RETURN' AND $3, false)"
+		" AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND $3)"
 		" ORDER BY 1";
 	static const char *const row_type_sql =
 		"SELECT pg_catalog.format('column %s of table %s has rows of the table in it', x.attname, x.attrelid::pg_catalog.regclass)"
@@ -247,7 +249,7 @@ constraint_limits(Relation rel, List *pairs, const ZdmType *type, List *result)
 		Oid			constraint = (Oid) strtoul(lfirst(lc), NULL, 10);
 		char	   *reason;
 
-		if (!zdm_twin_fits_type(rel, pairs, type, zdm_constraint_tree(constraint), false, &reason))
+		if (!zdm_twin_fits_type(rel, pairs, type, zdm_constraint_tree(constraint), &reason))
 			result = zdm_add_line(result, psprintf("constraint %s of table %s: %s", get_constraint_name(constraint),
 												   RelationGetRelationName(rel), reason));
 	}
@@ -271,6 +273,41 @@ partition_limits(Relation rel, List *pairs, List *result)
 
 	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(RelationGetRelid(rel))))))
 		result = zdm_add_line(result, lfirst(lc));
+	return result;
+}
+
+/*
+ * Policies that would make no sense.
+ */
+static List *
+policy_limits(List *pairs, const ZdmType *type, List *result)
+{
+	static const char *const sql =
+		"SELECT DISTINCT pg_catalog.concat(y.polname, E'\\x01', e.expr)"
+		" FROM pg_catalog.pg_policy y CROSS JOIN LATERAL (VALUES (pg_catalog.pg_get_expr(y.polqual, y.polrelid)),"
+		" (pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid))) e(expr)"
+		" JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = y.oid"
+		" AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = y.polrelid"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+		" JOIN " ZDM_PAIRS_SQL " ON p.rel = a.attrelid AND p.col = a.attname"
+		" WHERE y.polrelid = $4 AND e.expr IS NOT NULL ORDER BY 1";
+	ListCell   *lc,
+			   *table;
+
+	foreach(table, zdm_pair_tables(pairs))
+	{
+		foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(table))))))
+		{
+			char	   *expr = strchr(lfirst(lc), '\x01');
+			char	   *reason;
+
+			*expr++ = '\0';
+			reason = zdm_expression_trial(pairs, type, lfirst_oid(table), expr);
+			if (reason != NULL)
+				result = zdm_add_line(result, psprintf("policy %s of table %s: %s", (char *) lfirst(lc),
+													   get_rel_name(lfirst_oid(table)), reason));
+		}
+	}
 	return result;
 }
 
@@ -320,13 +357,21 @@ other_limits(List *pairs, List *result)
  * since expand.
  */
 List *
-zdm_promote_losses(int64 migration, List *pairs, bool recreate_views)
+zdm_promote_losses(int64 migration, List *pairs, const char *views)
 {
 	List	   *result = NIL;
+	Relation	rel;
+	ZdmType		type;
 	ListCell   *lc;
 
 	foreach(lc, pairs)
-		result = other_dependents(lfirst(lc), recreate_views, result);
+		result = other_dependents(lfirst(lc), views != NULL, result);
+	rel = table_open(((ZdmPair *) linitial(pairs))->relation, AccessShareLock);
+	zdm_type_of(rel, ((ZdmPair *) linitial(pairs))->to, &type);
+	table_close(rel, AccessShareLock);
+	result = policy_limits(pairs, &type, result);
+	if (views != NULL)
+		result = zdm_user_view_limits(pairs, &type, true, views, result);
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
@@ -344,8 +389,7 @@ zdm_promote_losses(int64 migration, List *pairs, bool recreate_views)
 	}
 	foreach(lc, zdm_pair_tables(pairs))
 	{
-		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
-
+		rel = table_open(lfirst_oid(lc), AccessShareLock);
 		result = zdm_twin_demand_losses(migration, rel, pairs, partition_limits(rel, pairs, result));
 		table_close(rel, AccessShareLock);
 	}

@@ -7,9 +7,10 @@
  * column's.  The promotion gives it the column's name, and them theirs; makes
  * constraints of what so far are plain indexes; and moves what there can be
  * only one of: default, sequence, NOT NULL, statistics target, comment, replica
- * identity, clustering, policies, publications, extended statistics, triggers
- * and views that name the column.  Each is read from the catalog, by the
- * column's number.  Nothing here reads a row of the table.
+ * identity, clustering, policies, publications, extended statistics, triggers,
+ * and, where that is wanted, views and rules that name the column.  Each is
+ * read from the catalog, by the column's number.  Nothing here reads a row of
+ * the table.
  *
  * Text that the server gives for an object before, names the column; when it
  * is run after, that name means the twin.  So no text is ever changed.
@@ -38,11 +39,13 @@
 #include "catalog/step.h"
 #include "schema/catalog_change.h"
 #include "schema/key_change.h"
+#include "schema/not_null.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_index.h"
 #include "schema/twin_move.h"
 #include "schema/twin_promote.h"
+#include "schema/user_view.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
@@ -57,6 +60,7 @@ typedef struct Promotion
 
 static void give_names(Promotion *work, ZdmPair *pair);
 static void give_not_null(Promotion *work, ZdmPair *pair);
+static void give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name);
 static void give_constraints(Promotion *work, Oid relid);
 static void rename_constraint(Promotion *work, Oid relid, const char *name, const char *twin);
 static List *parts_of(Oid relid, Oid source, const char *twin);
@@ -86,18 +90,25 @@ zdm_retype_steps(Relation rel, const char *column, const ZdmType *type)
 
 /*
  * The steps that put the twins (the second of each pair) in the columns'
- * places, and drop the columns, or keep them as twins.
+ * places, and drop the columns, or keep them as twins.  views: of those over
+ * them, the texts that were kept (ZDM_NO_KEPT_VIEWS); NULL where there are to
+ * be no views.
  */
 List *
-zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
+zdm_promote_steps(int64 migration, List *pairs, bool keep, const char *views)
 {
 	Promotion	work = {.migration = migration,.pairs = pairs,.keep = keep};
+	List	   *last = views ? zdm_user_view_create_steps(pairs, views) : NIL;
 	List	   *tables = zdm_pair_tables(pairs);
 	List	   *keyed = list_concat_unique_oid(list_copy(tables), zdm_foreign_key_tables(pairs));
 	List	   *after = NIL;
 	List	   *named = NIL;
 	ListCell   *lc;
 
+	if (views != NULL)
+		work.steps = zdm_user_view_drop_steps(pairs);
+	if (views != NULL && keep)
+		last = lappend(last, zdm_user_view_keep_step(pairs));
 	foreach(lc, tables)
 		zdm_move_collect(pairs, lfirst_oid(lc), keep, &work.steps, &after);
 	foreach(lc, keyed)
@@ -114,7 +125,7 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
 	work.steps = list_concat(work.steps, zdm_promote_index_steps(migration, pairs, keep));
 	foreach(lc, keyed)
 		give_constraints(&work, lfirst_oid(lc));
-	work.steps = list_concat(work.steps, after);
+	work.steps = list_concat(list_concat(work.steps, after), last);
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
@@ -209,6 +220,7 @@ give_not_null(Promotion *work, ZdmPair *pair)
 {
 	char	   *name = zdm_twin_not_null_name(work->migration, pair->from);
 	HeapTuple	tuple = SearchSysCacheAttName(pair->relation, pair->from);
+	char	   *constraint;
 	bool		notnull;
 
 	if (!HeapTupleIsValid(tuple))
@@ -217,14 +229,53 @@ give_not_null(Promotion *work, ZdmPair *pair)
 	ReleaseSysCache(tuple);
 	if (!notnull)
 		return;
-	ddl(work, pair->relation, "make it NOT NULL",
-		psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
-				 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
+	constraint = zdm_not_null_constraint(pair->relation, pair->from);
+	if (constraint != NULL)
+		give_not_null_constraint(work, pair, constraint);
+	else
+		ddl(work, pair->relation, "make it NOT NULL",
+			psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
+					 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
 	if (work->migration == 0 ||
 		OidIsValid(get_relation_constraint_oid(pair->relation, name, true)))
 		ddl(work, pair->relation, "drop the CHECK that stood for it",
 			psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
 					 zdm_quote_relation(pair->relation), quote_identifier(name)));
+}
+
+/*
+ * Since 18 a NOT NULL has a name, a comment, and may be NOT VALID.  On the way
+ * back from a quarantine the other column has one already.
+ */
+static void
+give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name)
+{
+	char	   *table = zdm_quote_relation(pair->relation);
+	char	   *aside = zdm_twin_index_name(work->migration, name);
+	char	   *own = get_attnum(pair->relation, pair->to) > 0 ?
+		zdm_not_null_constraint(pair->relation, pair->to) : NULL;
+	Oid			constraint = get_relation_constraint_oid(pair->relation, name, false);
+	char	   *comment = GetComment(constraint, ConstraintRelationId, 0);
+
+	if (own != NULL)
+	{
+		ddl(work, pair->relation, "give its NOT NULL the name",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(own),
+					 quote_identifier(name)));
+		return;
+	}
+	if (work->keep)
+		ddl(work, pair->relation, "set the column's NOT NULL aside",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
+					 quote_identifier(aside)));
+	ddl(work, pair->relation, "make it NOT NULL",
+		psprintf("ALTER TABLE %s ADD CONSTRAINT %s NOT NULL %s%s", table, quote_identifier(name),
+				 quote_identifier(pair->from),
+				 zdm_not_null_unproved(pair->relation, pair->from) ? " NOT VALID" : ""));
+	if (comment != NULL)
+		ddl(work, pair->relation, "copy a constraint's comment",
+			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name), table,
+					 quote_literal_cstr(comment)));
 }
 
 /*

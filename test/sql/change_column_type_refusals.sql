@@ -31,7 +31,6 @@ SELECT zdm.change_column_type('t', 'j', 'anyelement');
 SELECT zdm.change_column_type('t', 'j', NULL);
 SELECT zdm.change_column_type('t', 'j', 'jsonb', on_down_error => 'maybe');
 SELECT zdm.change_column_type('t', 'j', 'jsonb', views => 'maybe');
-SELECT zdm.change_column_type('t', 'j', 'jsonb', views => 'recreate');
 SELECT zdm.change_column_type('seen', 'v', 'bigint');
 
 -- conversions
