@@ -25,11 +25,10 @@ SELECT m.name AS migration,
             THEN (clock_timestamp() - k.at)
                  * ((r.blocks_total - r.blocks_done) / (r.blocks_done - k.blocks))::double precision
        END AS eta,
-       (SELECT count(DISTINCT l.pid)::integer FROM locks l
-         WHERE l.migration = m.id::oid) AS workers,
+       n.workers,
        r.batch_blocks,
-       coalesce(b.waiting_for, m.waiting_for) AS waiting_for,
-       coalesce(b.since, m.waiting_since) AS waiting_since
+       CASE WHEN n.workers > 0 THEN coalesce(b.waiting_for, m.waiting_for) END AS waiting_for,
+       CASE WHEN n.workers > 0 THEN coalesce(b.since, m.waiting_since) END AS waiting_since
   FROM zdm.migration m
   JOIN pg_class c ON c.oid = m.relation
   LEFT JOIN LATERAL (
@@ -48,6 +47,9 @@ SELECT m.name AS migration,
           FROM unnest(m.sampled_at, m.sampled_rows, m.sampled_blocks) u(at, rows, blocks)
          WHERE m.state = 'expanded' AND u.at > clock_timestamp() - interval '12 s'
          ORDER BY u.at LIMIT 1) k ON true
+  CROSS JOIN LATERAL (
+        SELECT count(DISTINCT l.pid)::integer AS workers
+          FROM locks l WHERE l.migration = m.id::oid) n
   LEFT JOIN LATERAL (
         SELECT w.waitstart AS since,
                (SELECT string_agg(CASE WHEN u.pid = 0 THEN 'a prepared transaction: see pg_prepared_xacts'
@@ -81,7 +83,8 @@ SELECT m.name AS migration,
             WHEN 'expanded' THEN
                  format(CASE WHEN m.paused THEN 'SELECT zdm.resume(%L)'
                              WHEN p.workers > 0 THEN 'CALL zdm.wait(%L)'
-                             ELSE 'SELECT zdm.start(%L)' END, m.name)
+                             WHEN m.workers > 1 THEN 'SELECT zdm.start(%L, workers => %s)'
+                             ELSE 'SELECT zdm.start(%L)' END, m.name, m.workers)
             WHEN 'ready' THEN
                  format(CASE WHEN m.arguments ? '_rolling_back' THEN 'SELECT zdm.rollback(%L)'
                              ELSE 'SELECT zdm.contract(%L)' END, m.name)

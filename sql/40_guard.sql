@@ -8,7 +8,7 @@ CREATE EVENT TRIGGER zdm_guard_alter ON ddl_command_end
                  'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'GRANT', 'REVOKE', 'DROP OWNED')
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_alter IS
-'refuses DDL that takes away what a migration in flight needs, and repeats on a compatibility view what a table is given';
+'refuses DDL that takes away what a migration in flight needs, and repeats on a compatibility view or a second table what a table is given';
 CREATE EVENT TRIGGER zdm_guard_alter_start ON ddl_command_start
     WHEN TAG IN ('ALTER TABLE', 'GRANT', 'REVOKE')
     EXECUTE FUNCTION zdm._guard_start();

@@ -4,19 +4,8 @@
  *	  One batch of a backfill: some blocks of one range, in one transaction.
  *
  * A batch reads a run of heap blocks (a TID range scan) and gives each row
- * that is not backfilled its new columns' values.  It does so below the
- * executor, with the table access method's own update, because that is what
- * lets it keep its promises: it does not wait for a row (a row that somebody
- * holds is put aside and tried again later), no trigger fires, no constraint
- * of another column is checked again, and the row is neither locked nor
- * written twice.  Only where somebody takes the row in the moment between our
- * look and our update do we wait, for at most ROW_LOCK_WAIT_MS: well below
- * deadlock_timeout, so that whoever waits for us in turn is never chosen as
- * the victim of a deadlock.  A row that somebody else has updated since the snapshot
- * needs nothing from us: his update came through the sync trigger.
- *
- * With zdm.fire_user_triggers each row is updated by an SQL statement
- * instead, which waits for a row for at most that time.
+ * that is not backfilled its new columns' values (store.c).  A row that
+ * somebody holds is put aside and tried again later.
  *
  * All of it runs as the table's owner, security restricted: the expressions,
  * index expressions and triggers are his.  The whole batch is one
@@ -38,27 +27,22 @@
 #include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/snapmgr.h"
 
 #include "backfill/batch.h"
-#include "backfill/constraints.h"
+#include "backfill/store.h"
 #include "catalog/mirror_rule.h"
 #include "schema/table.h"
 #include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
-#include "util/guc.h"
 #include "util/holders.h"
 #include "util/ident.h"
 #include "util/lock.h"
@@ -66,7 +50,6 @@
 
 #define FIRST_BATCH_BLOCKS	64
 #define MAX_BATCH_BLOCKS	8192
-#define ROW_LOCK_WAIT_MS	100
 
 typedef struct Batch
 {
@@ -79,14 +62,9 @@ typedef struct Batch
 	ZdmRuleSet *set;
 	int			mirrors_held;
 	ZdmMirrorSet *mirrors;		/* NULL: the migration has none */
-	EState	   *estate;
-	ResultRelInfo *relinfo;
+	ZdmStore   *store;
 	TupleTableSlot *old_row;
 	TupleTableSlot *new_row;	/* the rule set's, NULL: nothing to do */
-	LockTupleMode lock_mode;	/* what changing the new columns needs */
-	ZdmConstraints *constraints;	/* on the new columns */
-	SPIPlanPtr	plan;			/* with zdm.fire_user_triggers */
-	List	   *plan_columns;	/* attribute numbers of its parameters */
 	MemoryContext row_cxt;
 	instr_time	start;
 	bool		careful;		/* a subtransaction for each row */
@@ -110,13 +88,9 @@ static void retry_rows(void *arg);
 static void visit_row(Batch *batch);
 static void fill_row(void *arg);
 static void copy_row(Batch *batch);
-static bool may_be_held(TupleTableSlot *row);
-static bool store_new_row(Batch *batch);
-static bool store_by_sql(Batch *batch);
 static void put_aside(Batch *batch);
 static TransactionId row_holder(TupleTableSlot *row);
 static void note_blocker(Batch *batch, TransactionId xmax);
-static SPIPlanPtr prepare_update(Batch *batch);
 static List *written_columns(Batch *batch);
 static double elapsed_ms(instr_time start);
 static void adapt_size(ZdmRange *range, int64 blocks, double ms, double target_ms);
@@ -218,7 +192,6 @@ static void
 batch_begin(Batch *batch)
 {
 	Relation	rel = batch->rel;
-	Bitmapset  *keys;
 	Bitmapset  *written = NULL;
 
 	INSTR_TIME_SET_CURRENT(batch->start);
@@ -231,22 +204,13 @@ batch_begin(Batch *batch)
 	batch->report->failures = NIL;
 	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
 										   ALLOCSET_DEFAULT_SIZES);
-	CheckCmdReplicaIdentity(rel, CMD_UPDATE);
 	batch->held = zdm_rules_hold();
 	batch->mirrors_held = zdm_mirrors_hold();
 	if (batch->migration->rules != NIL)
 		batch->set = zdm_rules_of_migration(rel, batch->migration->name);
 	if (batch->migration->mirrors != NIL)
 		batch->mirrors = zdm_mirrors_of_migration(rel, batch->migration->name);
-
-	batch->estate = CreateExecutorState();
-	batch->relinfo = makeNode(ResultRelInfo);
-	InitResultRelInfo(batch->relinfo, rel, 0, NULL, 0);
-	ExecOpenIndices(batch->relinfo, false);
 	batch->old_row = table_slot_create(rel, NULL);
-
-	batch->lock_mode = LockTupleNoKeyExclusive;
-	keys = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
 	for (int i = 0; batch->set != NULL && i < batch->set->count; i++)
 	{
 		ZdmSide    *side = &batch->set->rules[i].new;
@@ -257,24 +221,16 @@ batch_begin(Batch *batch)
 	}
 	if (batch->mirrors != NULL)
 		written = bms_add_members(written, zdm_mirror_fills(batch->mirrors, batch->migration->name));
-	if (bms_overlap(written, keys))
-		batch->lock_mode = LockTupleExclusive;
-	batch->constraints = zdm_constraints_on(rel, written, batch->estate, batch->relinfo);
-	zdm_set_config("lock_timeout", psprintf("%d", ROW_LOCK_WAIT_MS), GUC_ACTION_SAVE);
-	batch->plan = zdm_fire_user_triggers ? prepare_update(batch) : NULL;
+	batch->store = zdm_store_begin(rel, written, written_columns(batch));
 }
 
 static void
 batch_end(Batch *batch)
 {
-	if (batch->plan != NULL && SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
+	zdm_store_end(batch->store);
 	zdm_rules_release(batch->held);
 	zdm_mirrors_release(batch->mirrors_held);
 	ExecDropSingleTupleTableSlot(batch->old_row);
-	ExecResetTupleTable(batch->estate->es_tupleTable, false);
-	ExecCloseIndices(batch->relinfo);
-	FreeExecutorState(batch->estate);
 	MemoryContextDelete(batch->row_cxt);
 }
 
@@ -382,7 +338,7 @@ visit_row(Batch *batch)
 								 error->message));
 			MemoryContextSwitchTo(old);
 		}
-		zdm_constraints_failed(batch->constraints);
+		zdm_store_failed(batch->store);
 		put_aside(batch);
 		FreeErrorData(error);
 	}
@@ -404,9 +360,20 @@ fill_row(void *arg)
 		: zdm_row_backfilled(batch->rel, batch->set, batch->migration->name, batch->old_row);
 	if (batch->new_row != NULL)
 	{
-		batch->new_row->tts_tableOid = RelationGetRelid(batch->rel);
-		if (batch->plan != NULL ? store_by_sql(batch) : store_new_row(batch))
-			batch->rows_changed++;
+		TransactionId holder = InvalidTransactionId;
+
+		switch (zdm_store_row(batch->store, batch->old_row, batch->new_row, &holder))
+		{
+			case ZDM_STORED:
+				batch->rows_changed++;
+				break;
+			case ZDM_STORED_BY_OTHERS:
+				break;
+			case ZDM_STORED_NOT:
+				note_blocker(batch, holder);
+				put_aside(batch);
+				break;
+		}
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -436,145 +403,6 @@ copy_row(Batch *batch)
 		note_blocker(batch, failure.xmax);
 		put_aside(batch);
 	}
-}
-
-/*
- * Whether anybody had set the row's xmax when it was read.  Who does so
- * afterwards is waited for, for at most ROW_LOCK_WAIT_MS: there is no update
- * that does not wait.
- */
-static bool
-may_be_held(TupleTableSlot *row)
-{
-	bool		free;
-
-	if (!TTS_IS_BUFFERTUPLE(row))
-		return true;
-	return !(ExecFetchSlotHeapTuple(row, false, &free)->t_data->t_infomask & HEAP_XMAX_INVALID);
-}
-
-/*
- * Store batch->new_row in the place of batch->old_row.  Returns false where
- * somebody else has updated or deleted it, or holds it; then it is put aside.
- */
-static bool
-store_new_row(Batch *batch)
-{
-	ItemPointer tid = &batch->old_row->tts_tid;
-	CommandId	cid = GetCurrentCommandId(true);
-	TM_FailureData failure = {.xmax = InvalidTransactionId};
-	LockTupleMode mode;
-	TU_UpdateIndexes indexes;
-	TM_Result	result = TM_Ok;
-	List	   *recheck = NIL;
-
-	zdm_constraints_before(batch->constraints, batch->new_row);
-
-	/*
-	 * Somebody may hold the row, or only against a change of its key, as the
-	 * rows that foreign keys refer to always are.  Once we have the lock, the
-	 * update has nobody left to wait for.
-	 */
-	if (may_be_held(batch->old_row))
-	{
-		TupleTableSlot *locked = table_slot_create(batch->rel, NULL);
-
-		result = table_tuple_lock(batch->rel, tid, GetActiveSnapshot(), locked,
-								  cid, batch->lock_mode, LockWaitSkip, 0, &failure);
-		ExecDropSingleTupleTableSlot(locked);
-	}
-	if (result == TM_Ok)
-		result = zdm_tuple_update(batch->rel, tid, batch->new_row, cid,
-								  GetActiveSnapshot(), InvalidSnapshot, true,
-								  &failure, &mode, &indexes);
-
-	switch (result)
-	{
-		case TM_Ok:
-			if (batch->relinfo->ri_NumIndices > 0 && indexes != TU_None)
-				recheck = zdm_insert_index_tuples(batch->relinfo, batch->new_row,
-												  batch->estate, indexes);
-			zdm_constraints_after(batch->constraints, batch->old_row,
-								  batch->new_row, recheck);
-			ResetPerTupleExprContext(batch->estate);
-			return true;
-		case TM_Updated:
-		case TM_Deleted:
-			return false;
-		case TM_BeingModified:
-		case TM_WouldBlock:
-			note_blocker(batch, failure.xmax);
-			put_aside(batch);
-			return false;
-		case TM_SelfModified:
-		case TM_Invisible:
-			break;
-	}
-	elog(ERROR, "unexpected result %d of updating row (%u,%u) of table \"%s\"",
-		 result, ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid),
-		 RelationGetRelationName(batch->rel));
-}
-
-/*
- * The same by a statement, with the table's triggers.  It is given the values
- * that were computed: an expression may be one that is evaluated once a row.
- */
-static bool
-store_by_sql(Batch *batch)
-{
-	int			count = list_length(batch->plan_columns);
-	Datum	   *values = palloc_array(Datum, count + 1);
-	char	   *nulls = palloc_array(char, count + 1);
-	ListCell   *lc;
-
-	values[0] = PointerGetDatum(&batch->old_row->tts_tid);
-	nulls[0] = ' ';
-	foreach(lc, batch->plan_columns)
-	{
-		int			i = foreach_current_index(lc) + 1;
-		bool		isnull;
-
-		values[i] = slot_getattr(batch->new_row, (AttrNumber) lfirst_int(lc), &isnull);
-		nulls[i] = isnull ? 'n' : ' ';
-	}
-	if (SPI_execute_plan(batch->plan, values, nulls, false, 0) != SPI_OK_UPDATE)
-		elog(ERROR, "unexpected result of a backfill's UPDATE");
-	return SPI_processed > 0;
-}
-
-static SPIPlanPtr
-prepare_update(Batch *batch)
-{
-	TupleDesc	desc = RelationGetDescr(batch->rel);
-	Oid		   *types = palloc_array(Oid, desc->natts + 1);
-	StringInfoData sql;
-	int			params = 1;
-	SPIPlanPtr	plan;
-	ListCell   *lc;
-
-	batch->plan_columns = written_columns(batch);
-	if (batch->plan_columns == NIL)
-		return NULL;
-	types[0] = TIDOID;
-	initStringInfo(&sql);
-	foreach(lc, batch->plan_columns)
-	{
-		Form_pg_attribute attr = TupleDescAttr(desc, lfirst_int(lc) - 1);
-
-		types[params++] = attr->atttypid;
-		appendStringInfo(&sql, "%s %s = $%d", sql.len ? "," : "",
-						 quote_identifier(NameStr(attr->attname)), params);
-	}
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	zdm_set_constraints_immediate();
-	plan = SPI_prepare(psprintf("UPDATE ONLY %s SET%s WHERE ctid OPERATOR(pg_catalog.=) $1",
-								zdm_quote_relation(RelationGetRelid(batch->rel)),
-								sql.data),
-					   params, types);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed");
-	return plan;
 }
 
 /*

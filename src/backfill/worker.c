@@ -45,6 +45,7 @@ typedef struct Request
 	ZdmTask		task;
 	int			level;			/* of the transaction that makes it */
 	bool		own;			/* the session's own migration */
+	bool		missing;		/* no slot was free */
 } Request;
 
 /* In TopTransactionContext. */
@@ -54,6 +55,7 @@ static void at_transaction_end(XactEvent event, void *arg);
 static void at_subtransaction_end(SubXactEvent event, SubTransactionId mine,
 								  SubTransactionId parent, void *arg);
 static void launch(List *wanted);
+static bool was_told(List *wanted, Request *request);
 static void tell_missing(const char *name, int level);
 static void describe(BackgroundWorker *worker, const char *name,
 					 const char *type, const char *function);
@@ -84,6 +86,7 @@ zdm_worker_request(const ZdmTask *task, bool own)
 			request->task.migration == task->migration &&
 			request->task.number == task->number)
 		{
+			request->own |= own;
 			MemoryContextSwitchTo(old);
 			return;
 		}
@@ -91,6 +94,7 @@ zdm_worker_request(const ZdmTask *task, bool own)
 	request = palloc_object(Request);
 	request->task = *task;
 	request->own = own;
+	request->missing = false;
 	request->level = GetCurrentTransactionNestLevel();
 	requests = lappend(requests, request);
 	MemoryContextSwitchTo(old);
@@ -153,9 +157,30 @@ launch(List *wanted)
 
 		if (zdm_worker_register(task, NULL) || task->kind == ZDM_TASK_VACUUM)
 			continue;
-		tell_missing(NameStr(task->name), request->own ? WARNING : LOG);
-		break;
+		if (!was_told(wanted, request))
+			tell_missing(NameStr(task->name), request->own ? WARNING : LOG);
+		request->missing = true;
 	}
+}
+
+/*
+ * Each migration of the user's own is named once, whatever number of workers
+ * it lacks, and one of the others stands for all.
+ */
+static bool
+was_told(List *wanted, Request *request)
+{
+	ListCell   *lc;
+
+	foreach(lc, wanted)
+	{
+		Request    *other = lfirst(lc);
+
+		if (other->missing && other->own == request->own &&
+			(!other->own || other->task.migration == request->task.migration))
+			return true;
+	}
+	return false;
 }
 
 /*

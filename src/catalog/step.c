@@ -26,6 +26,20 @@ static const char *const phase_names[] = {
 	[ZDM_ROLLBACK] = "rollback",
 };
 
+/*
+ * Their SQL (char *).
+ */
+List *
+zdm_step_texts(List *steps)
+{
+	List	   *texts = NIL;
+	ListCell   *lc;
+
+	foreach(lc, steps)
+		texts = lappend(texts, ((ZdmStep *) lfirst(lc))->sql);
+	return texts;
+}
+
 const char *
 zdm_phase_name(ZdmPhase phase)
 {

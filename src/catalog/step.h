@@ -80,6 +80,7 @@ extern ZdmStep *zdm_step(ZdmStepKind kind, LOCKMODE lock,
 						 const char *description, char *sql);
 extern ZdmStep *zdm_step_on(Oid relation, ZdmStepKind kind, LOCKMODE lock,
 							const char *description, char *sql);
+extern List *zdm_step_texts(List *steps);
 extern const char *zdm_phase_name(ZdmPhase phase);
 
 extern int	zdm_step_record(ZdmMigration *migration, ZdmPhase phase,

@@ -40,21 +40,36 @@ zdm_check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
 				   ZdmPhase phase)
 {
 	List	   *objects = pattern->attached(migration, phase);
-	StringInfoData list;
-	ListCell   *lc;
 
 	if (objects == NIL)
 		return;
-	initStringInfo(&list);
-	foreach(lc, objects)
-		appendStringInfo(&list, "%s%s", list.len ? "\n" : "", (char *) lfirst(lc));
 	ereport(ERROR,
 			errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 			errmsg("cannot %s migration \"%s\": other objects depend on what would go",
 				   phase == ZDM_ROLLBACK ? "roll back" : zdm_phase_name(phase),
 				   migration->name),
-			errdetail("%s", list.data),
+			errdetail("%s", zdm_lines(objects)),
 			errhint("Drop them, or move them to what stays, and run the same call again."));
+}
+
+/*
+ * Refuse where DDL on what the phase drops has not been repeated on what
+ * stays.
+ */
+void
+zdm_check_added(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase)
+{
+	List	   *added = pattern->added ? pattern->added(migration, phase) : NIL;
+
+	if (added == NIL)
+		return;
+	ereport(ERROR,
+			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("cannot %s migration \"%s\": table \"%s\" was changed after expand, and table \"%s\" was not",
+				   zdm_phase_name(phase), migration->name, zdm_relation_label(migration->relation),
+				   zdm_relation_label(linitial_oid(migration->others))),
+			errdetail("%s", zdm_lines(added)),
+			errhint("Do so, or take it back on the first table, and run the same call again."));
 }
 
 /*

@@ -12,6 +12,8 @@
 
 extern void zdm_check_attached(const ZdmPattern *pattern,
 							   ZdmMigration *migration, ZdmPhase phase);
+extern void zdm_check_added(const ZdmPattern *pattern,
+							ZdmMigration *migration, ZdmPhase phase);
 extern void zdm_caution(const ZdmPattern *pattern, ZdmMigration *migration,
 						ZdmPhase phase);
 extern Oid	zdm_table_out_of_sync(ZdmMigration *migration);

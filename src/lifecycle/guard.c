@@ -9,13 +9,9 @@
  *
  * Called at the end of ALTER TABLE and of anything that creates or alters a
  * trigger or a view, of GRANT and REVOKE, of DROP, and at the start of DROP
- * EXTENSION.  A table that goes takes its migrations with it.
- *
- * What a compatibility view must follow (a column added, a default, a
- * privilege) is repeated on it in the same transaction.  By then the command
- * holds the table, and who reads through the view may have that and wait for
- * the table: so at the command's start the view is locked, before the table,
- * in the order of everybody.
+ * EXTENSION.  A table that goes takes its migrations with it.  What is not
+ * refused, and has to come to another relation as well, is repeated there
+ * (repeat.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -23,16 +19,10 @@
 
 #include "access/relation.h"
 #include "access/table.h"
-#include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "tcop/cmdtag.h"
 #include "utils/builtins.h"
@@ -48,13 +38,13 @@
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
+#include "lifecycle/repeat.h"
 #include "schema/table.h"
 #include "sync/mirror_install.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
 #include "util/compat.h"
 #include "util/ident.h"
-#include "util/lock.h"
 #include "util/spi.h"
 
 static void guard_alter(bool warn_disabled, Node *parsetree);
@@ -62,15 +52,7 @@ static bool makes_partition(Node *parsetree);
 static const char *attached_name(Node *parsetree);
 static void guard_drop(void);
 static void guard_extension(Node *parsetree);
-static void guard_privileges(GrantStmt *stmt);
-static void guard_drop_owned(void);
-static void repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt);
-static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
-static void mend(ZdmMigration *migration, Relation rel);
-static void run_own_ddl(List *texts);
-static void start_alter(AlterTableStmt *stmt);
-static void start_privileges(GrantStmt *stmt);
-static bool changes_view(AlterTableStmt *stmt);
+static void guard_grant(GrantStmt *stmt);
 static void check_inheritance(Oid relid, const char *attached);
 static void check_part(Oid part, Oid whole, const char *attached);
 static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled);
@@ -84,7 +66,6 @@ static pg_noreturn void trigger_needed(ZdmMigration *migration, Relation rel);
 static void check_mirrors(ZdmMigration *migration);
 static void check_mirror_triggers(List *migrations);
 static void check_others(ZdmMigration *migration);
-static bool contains(List *strings, const char *string);
 static void table_dropped(ZdmMigration *migration);
 
 void
@@ -93,9 +74,9 @@ zdm_guard(EventTriggerData *data)
 	if (zdm_own_ddl)
 		return;
 	if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, GrantStmt))
-		guard_privileges((GrantStmt *) data->parsetree);
+		guard_grant((GrantStmt *) data->parsetree);
 	else if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, DropOwnedStmt))
-		guard_drop_owned();
+		zdm_repeat_drop_owned();
 	else if (strcmp(data->event, "ddl_command_end") == 0)
 		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER, data->parsetree);
 	else if (strcmp(data->event, "sql_drop") == 0)
@@ -137,7 +118,7 @@ guard_alter(bool warn_disabled, Node *parsetree)
 		foreach(migration, zdm_migrations_on(relid))
 		{
 			if (partition)
-				run_own_ddl(zdm_mirror_partition_texts(lfirst(migration)));
+				zdm_run_own_ddl(zdm_mirror_partition_texts(lfirst(migration)));
 			check_migration(lfirst(migration), NIL, warn_disabled);
 			if (altered != relid && list_member_oid(zdm_rules_tables(((ZdmMigration *) lfirst(migration))->rules), relid))
 				check_partition(lfirst(migration), altered, warn_disabled);
@@ -145,6 +126,15 @@ guard_alter(bool warn_disabled, Node *parsetree)
 								 zdm_synced_storage(lfirst(migration)));
 		}
 	}
+}
+
+static void
+guard_grant(GrantStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_repeat_grant(stmt))
+		check_migration(lfirst(lc), NIL, false);
 }
 
 /*
@@ -268,7 +258,7 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 		check_rule(migration, lfirst(lc));
 	zdm_pattern(migration)->guard(migration, rel);
 	if (zdm_pattern(migration)->mend != NULL)
-		mend(migration, rel);
+		zdm_repeat_alter(migration, rel);
 	relation_close(rel, AccessShareLock);
 	foreach(lc, zdm_rules_tables(migration->rules))
 	{
@@ -305,204 +295,6 @@ check_mirrors(ZdmMigration *migration)
 			errhint("ALTER TABLE %s ENABLE TRIGGER %s; then check with zdm.verify(%s).",
 					zdm_quote_relation(relid), quote_identifier(ZDM_MIRROR_TRIGGER),
 					quote_literal_cstr(migration->name)));
-}
-
-/*
- * Bring the compatibility view in line with the table.
- */
-static void
-mend(ZdmMigration *migration, Relation rel)
-{
-	List	   *steps = zdm_pattern(migration)->mend(migration, rel);
-	List	   *texts = NIL;
-	ListCell   *lc;
-
-	if (steps == NIL)
-		return;
-	zdm_lock_briefly(linitial_oid(migration->others));
-	foreach(lc, steps)
-		texts = lappend(texts, ((ZdmStep *) lfirst(lc))->sql);
-	run_own_ddl(texts);
-	foreach(lc, steps)
-	{
-		ZdmStep    *step = lfirst(lc);
-
-		zdm_event(migration, "info", "view follows", step->description);
-		ereport(NOTICE,
-				errmsg("view \"%s\" of migration \"%s\": %s",
-					   zdm_relation_label(linitial_oid(migration->others)), migration->name,
-					   step->description),
-				errdetail("%s", step->sql));
-	}
-}
-
-static void
-run_own_ddl(List *texts)
-{
-	ListCell   *lc;
-
-	zdm_own_ddl = true;
-	PG_TRY();
-	{
-		foreach(lc, texts)
-			zdm_execute_ddl(lfirst(lc));
-	}
-	PG_FINALLY();
-	{
-		zdm_own_ddl = false;
-	}
-	PG_END_TRY();
-	CommandCounterIncrement();
-}
-
-/*
- * What was granted or revoked by one of a table's two names is by the other:
- * of the migrations that the command's start has locked.
- */
-static void
-guard_privileges(GrantStmt *stmt)
-{
-	ListCell   *lc;
-
-	if (stmt->objtype != OBJECT_TABLE)
-		return;
-	foreach(lc, zdm_migrations_in_flight())
-	{
-		ZdmMigration *migration = lfirst(lc);
-
-		if (zdm_pattern(migration)->privileges == NULL ||
-			!zdm_migration_locked(migration->id, ExclusiveLock))
-			continue;
-		repeat_privileges(migration, stmt);
-		check_migration(migration, NIL, false);
-	}
-}
-
-static void
-repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt)
-{
-	/* A second column of one changes what the other's columns have. */
-	for (int pass = 0; pass < 2; pass++)
-		run_own_ddl(zdm_pattern(migration)->privileges(migration, stmt));
-	if (!stmt->is_grant)
-		repeat_as_owner(migration, stmt);
-}
-
-/*
- * A new view has its privileges from the owner, whoever granted them on the
- * table, so nobody else can take them away.
- */
-static void
-repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke)
-{
-	List	   *texts = zdm_pattern(migration)->privileges(migration, revoke);
-	ZdmIdentity saved;
-
-	if (texts == NIL)
-		return;
-	zdm_become(zdm_table_owner(migration->relation), &saved);
-	run_own_ddl(texts);
-	zdm_unbecome(&saved);
-}
-
-/*
- * DROP OWNED takes away what a role has been granted, and what it has granted
- * to others.
- */
-static void
-guard_drop_owned(void)
-{
-	GrantStmt	revoke = {.type = T_GrantStmt,.objtype = OBJECT_TABLE,.behavior = DROP_CASCADE};
-	ListCell   *lc;
-
-	foreach(lc, zdm_migrations_in_flight())
-	{
-		if (zdm_pattern(lfirst(lc))->privileges != NULL)
-			repeat_as_owner(lfirst(lc), &revoke);
-	}
-}
-
-/*
- * Before the command.  The path is the user's, to find his table by, and
- * nothing runs under it.
- */
-void
-zdm_guard_start(EventTriggerData *data)
-{
-	if (zdm_own_ddl)
-		return;
-	if (IsA(data->parsetree, AlterTableStmt))
-		start_alter((AlterTableStmt *) data->parsetree);
-	else if (IsA(data->parsetree, GrantStmt))
-		start_privileges((GrantStmt *) data->parsetree);
-}
-
-/*
- * One after the other: two that grant by either name, as a parallel restore
- * does, would each wait for the other's row of the catalog.
- */
-static void
-start_privileges(GrantStmt *stmt)
-{
-	List	   *relids = NIL;
-	ListCell   *lc;
-
-	if (stmt->objtype != OBJECT_TABLE)
-		return;
-	if (stmt->targtype == ACL_TARGET_OBJECT)
-		foreach(lc, stmt->objects)
-			relids = lappend_oid(relids, RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true));
-	foreach(lc, zdm_migrations_in_flight())
-	{
-		ZdmMigration *migration = lfirst(lc);
-		List	   *names = lcons_oid(migration->relation, list_copy(migration->others));
-
-		if (zdm_pattern(migration)->privileges != NULL &&
-			(stmt->targtype != ACL_TARGET_OBJECT ||
-			 list_length(list_difference_oid(names, relids)) < list_length(names)))
-			zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
-	}
-}
-
-/*
- * Where ALTER TABLE is going to change the view as well, lock that first, and
- * then the table.
- */
-static void
-start_alter(AlterTableStmt *stmt)
-{
-	Oid			relid;
-	ListCell   *lc;
-
-	if (!changes_view(stmt))
-		return;
-	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
-	if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
-		return;
-	foreach(lc, zdm_migrations_on(relid))
-	{
-		ZdmMigration *migration = lfirst(lc);
-
-		if (zdm_pattern(migration)->mend != NULL && migration->relation == relid)
-			(void) zdm_lock_in_order(list_make2(zdm_lock(linitial_oid(migration->others), AccessExclusiveLock),
-												zdm_lock(relid, AccessExclusiveLock)));
-	}
-}
-
-static bool
-changes_view(AlterTableStmt *stmt)
-{
-	ListCell   *lc;
-
-	foreach(lc, stmt->cmds)
-	{
-		AlterTableType type = castNode(AlterTableCmd, lfirst(lc))->subtype;
-
-		if (type == AT_AddColumn || type == AT_ColumnDefault ||
-			type == AT_ChangeOwner || type == AT_EnableRowSecurity)
-			return true;
-	}
-	return false;
 }
 
 /*
@@ -676,9 +468,9 @@ guard_drop(void)
 		{
 			char	   *relid = psprintf("%u", lfirst_oid(table));
 
-			if (contains(triggers, relid))
+			if (zdm_is_among(triggers, relid))
 				bereft = lappend_oid(bereft, lfirst_oid(table));
-			concerned |= bereft != NIL || contains(tables, relid);
+			concerned |= bereft != NIL || zdm_is_among(tables, relid);
 		}
 		if (!concerned)
 			continue;
@@ -734,19 +526,6 @@ check_others(ZdmMigration *migration)
 						   migration->name, get_rel_name(migration->relation)),
 					zdm_hint_rollback(migration));
 	}
-}
-
-static bool
-contains(List *strings, const char *string)
-{
-	ListCell   *lc;
-
-	foreach(lc, strings)
-	{
-		if (lfirst(lc) != NULL && strcmp(lfirst(lc), string) == 0)
-			return true;
-	}
-	return false;
 }
 
 static void

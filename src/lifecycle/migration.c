@@ -405,6 +405,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	int64		waited;
 
 	zdm_check_attached(pattern, migration, phase);
+	zdm_check_added(pattern, migration, phase);
 	if (must_agree)
 		compared = zdm_check_in_sync(migration, NIL);
 	zdm_caution(pattern, migration, phase);
@@ -417,6 +418,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	zdm_interrupt_statements(migration->id);
 	waited = zdm_lock_phase(pattern, migration, phase, quarantine);
 	zdm_check_attached(pattern, migration, phase);
+	zdm_check_added(pattern, migration, phase);
 	if (must_agree)
 		(void) zdm_check_in_sync(migration, compared);
 	zdm_run_steps(migration, phase, phase_steps(pattern, migration, phase, quarantine), waited);

@@ -64,6 +64,7 @@ static List *possible_work(List *works);
 static ZdmOutcome drop_index(ZdmMigrate *migrate, Oid index);
 static ZdmOutcome do_index(ZdmMigrate *migrate, List *pairs,
 						   ZdmIndexWork *work);
+static ZdmOutcome do_own_index(ZdmMigrate *migrate);
 static List *pairs_of(ZdmMigration *migration, Oid relid);
 static void do_in_catalog(List *pairs, ZdmIndexWork *work);
 static void set_statement(ZdmMigrate *migrate, List *pairs, ZdmIndexWork *work);
@@ -107,6 +108,12 @@ zdm_index_step(ZdmMigrate *migrate)
 		if (migrate->task != NULL)
 			return do_index(migrate, pairs_of(migration, twin->relation), linitial(works));
 		return ask_for_worker(migrate);
+	}
+	if (zdm_pattern(migration)->indexes != NULL &&
+		zdm_pattern(migration)->indexes(migration) != NIL)
+	{
+		(void) zdm_migrate_enter_step(migrate, ZDM_STEP_INDEX);
+		return migrate->task != NULL ? do_own_index(migrate) : ask_for_worker(migrate);
 	}
 	zdm_release_statement(migrate);
 	migrate->indexes_built = true;
@@ -243,6 +250,20 @@ do_index(ZdmMigrate *migrate, List *pairs, ZdmIndexWork *work)
 		return ZDM_WORKED;
 	}
 	set_statement(migrate, pairs, work);
+	zdm_event(migrate->migration, "info", "building index", migrate->statement->sql);
+	return ZDM_STATEMENT;
+}
+
+/*
+ * The first of the pattern's own statements.
+ */
+static ZdmOutcome
+do_own_index(ZdmMigrate *migrate)
+{
+	MemoryContext old = MemoryContextSwitchTo(migrate->statement_cxt);
+
+	migrate->statement = linitial(zdm_pattern(migrate->migration)->indexes(migrate->migration));
+	MemoryContextSwitchTo(old);
 	zdm_event(migrate->migration, "info", "building index", migrate->statement->sql);
 	return ZDM_STATEMENT;
 }

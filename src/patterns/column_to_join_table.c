@@ -402,8 +402,7 @@ notes(ZdmMigration *migration, Relation rel)
 	result = lappend(result,
 					 zdm_note(false, "rollback is refused as long as there are several rows for one of table %s",
 							  zdm_quote_relation(migration->relation)));
-	result = lappend(result,
-					 zdm_note(false, "a write of either table locks the other's row, too, and fires its triggers, as the owner of that table"));
+	result = list_concat(result, zdm_mirror_notes(rule));
 	return lappend(result,
 				   zdm_note(false, "the new version may start once the state is ready: before, rows of the join table are missing"));
 }

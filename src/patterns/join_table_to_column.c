@@ -21,6 +21,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
@@ -34,6 +35,7 @@
 #include "patterns/pattern.h"
 #include "schema/depend.h"
 #include "schema/join_table.h"
+#include "schema/moved_index.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "sync/mirror_install.h"
@@ -179,22 +181,21 @@ add_further_columns(ZdmMigration *migration, Relation join, ZdmMirrorRule *rule)
 }
 
 /*
- * What TRUNCATE of one table leaves in the other is looked for as that one's
- * owner.
+ * A statement on a table is analysed as that one's owner, and names both.
  */
 static void
 check_owner(Relation table, Relation other)
 {
 	Oid			owner = other->rd_rel->relowner;
 
-	if (pg_class_aclcheck(RelationGetRelid(table), owner, ACL_SELECT) != ACLCHECK_OK)
+	if (object_aclcheck(NamespaceRelationId, RelationGetNamespace(table), owner, ACL_USAGE) != ACLCHECK_OK)
 		ereport(ERROR,
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("the owner of table \"%s\" may not read table \"%s\"",
+				errmsg("the owner of table \"%s\" may not use the schema of table \"%s\"",
 					   RelationGetRelationName(other), RelationGetRelationName(table)),
 				errdetail("TRUNCATE of the one could not empty the other."),
-				errhint("GRANT SELECT ON TABLE %s TO %s;",
-						zdm_quote_relation(RelationGetRelid(table)),
+				errhint("GRANT USAGE ON SCHEMA %s TO %s;",
+						quote_identifier(get_namespace_name(RelationGetNamespace(table))),
 						quote_identifier(GetUserNameFromId(owner, false))));
 }
 
@@ -353,12 +354,44 @@ planned_statements(ZdmMigration *migration)
 	return steps;
 }
 
+/*
+ * What is to be run for indexes that are not there.
+ */
+static List *
+indexes(ZdmMigration *migration)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_moved_indexes(migration->id, mirror(migration)))
+	{
+		ZdmMovedIndex *index = lfirst(lc);
+
+		if (!index->valid)
+			result = lappend(result, zdm_moved_index_statement(index));
+	}
+	return result;
+}
+
+static char *
+indexes_sql(ZdmMigration *migration)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, zdm_moved_indexes(migration->id, mirror(migration)))
+		appendStringInfo(&sql, "%s%s", sql.len ? "; " : "", zdm_moved_index_sql(lfirst(lc)));
+	return sql.len ? sql.data : NULL;
+}
+
 static List *
 migrate(ZdmMigration *migration)
 {
 	ZdmMirrorRule *rule = mirror(migration);
 	char	   *target = zdm_quote_relation(rule->first);
 	char	   *join = zdm_quote_relation(rule->second);
+	char	   *sql = indexes_sql(migration);
 	List	   *steps;
 
 	steps = list_make1(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
@@ -369,6 +402,9 @@ migrate(ZdmMigration *migration)
 										 list_sql("t.", rule->first_keys, ", "),
 										 list_sql("j.", rule->second_keys, ", "),
 										 quote_identifier(linitial(rule->first_columns)))));
+	if (sql != NULL)
+		steps = lappend(steps, zdm_step(ZDM_STEP_INDEX, ShareUpdateExclusiveLock,
+										"build its indexes", sql));
 	steps = list_concat(steps, migration->id == 0 ? planned_statements(migration)
 						: statements(migration));
 	return lappend(steps, zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
@@ -383,10 +419,26 @@ drop_join_table(ZdmMigration *migration)
 					   psprintf("DROP TABLE %s", zdm_quote_relation(join_table(migration))));
 }
 
+/*
+ * The names that the join table's had are free by the time that the column's
+ * indexes get theirs.
+ */
 static List *
 finish(ZdmMigration *migration)
 {
-	return lappend(zdm_mirror_remove_steps(migration), drop_join_table(migration));
+	List	   *steps = lappend(zdm_mirror_remove_steps(migration), drop_join_table(migration));
+	ListCell   *lc;
+
+	foreach(lc, zdm_moved_indexes(migration->id, mirror(migration)))
+	{
+		ZdmMovedIndex *index = lfirst(lc);
+
+		if (index->valid || migration->id == 0)
+			steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, index->unique
+											? "make its index a constraint" : "give its index its name",
+											zdm_moved_index_final_sql(index)));
+	}
+	return steps;
 }
 
 static List *
@@ -454,6 +506,7 @@ notes(ZdmMigration *migration, Relation target)
 	ZdmMirrorRule *rule = mirror(migration);
 	char	   *table = zdm_quote_relation(rule->first);
 	char	   *columns = list_sql("", value_columns(migration, true), ", ");
+	List	   *not_moved = zdm_not_moved(rule);
 	List	   *functions = zdm_functions_mentioning(rule->second, linitial(rule->second_keys));
 	List	   *result = NIL;
 
@@ -461,11 +514,15 @@ notes(ZdmMigration *migration, Relation target)
 		result = lappend(result,
 						 zdm_note(true, "after contract table %s is gone; these functions mention it: %s",
 								  zdm_quote_relation(rule->second), zdm_names_text(functions)));
-	result = lappend(result,
-					 zdm_note(false, "the new column has no index: CREATE INDEX CONCURRENTLY ON %s (%s); without it, deleting a row that it refers to reads all of the table",
-							  table, columns));
-	result = lappend(result,
-					 zdm_note(false, "a write of either table locks the other's row, too, and fires its triggers, as the owner of that table"));
+	if (not_moved != NIL)
+		result = lappend(result,
+						 zdm_note(true, "what these demand of table %s holds until contract, and nothing demands it of the column: %s; add to table %s what is to hold",
+								  zdm_quote_relation(rule->second), zdm_column_list(not_moved), table));
+	if (target->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		result = lappend(result,
+						 zdm_note(false, "the new column has no index: CREATE INDEX ON %s (%s), partition by partition where it must not lock them",
+								  table, columns));
+	result = list_concat(result, zdm_mirror_notes(rule));
 	if (rule->referencing)
 		result = lappend(result,
 						 zdm_note(false, "until contract, deleting a row of %s does what the foreign key of the join table says",
@@ -495,6 +552,7 @@ const ZdmPattern zdm_join_table_to_column_pattern = {
 	.rollback = rollback,
 	.statements = statements,
 	.attached = attached,
+	.indexes = indexes,
 	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,

@@ -13,10 +13,12 @@
 #define ZDM_PATTERNS_PATTERN_H
 
 #include "catalog/migration.h"
+#include "catalog/mirror_rule.h"
 #include "catalog/step.h"
 #include "nodes/parsenodes.h"
 #include "schema/drop.h"
 #include "utils/rel.h"
+#include "util/statement.h"
 
 /* A second column, which gets the indexes that the first one has. */
 typedef struct ZdmTwin
@@ -90,6 +92,13 @@ typedef struct ZdmPattern
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
 
 	/*
+	 * What (char *) is to be done on the side that stays, so that nothing
+	 * made of the other one since expand goes with it.  NULL: there is never
+	 * anything.
+	 */
+	List	   *(*added) (ZdmMigration *migration, ZdmPhase phase);
+
+	/*
 	 * What (char *) the caller is to be told before the phase.  NULL: there
 	 * is never anything.
 	 */
@@ -103,6 +112,13 @@ typedef struct ZdmPattern
 
 	/* The second columns (ZdmTwin *), before contract. */
 	List	   *(*twins) (ZdmMigration *migration);
+
+	/*
+	 * Of the step ZDM_STEP_INDEX, what is still to be run (ZdmStatement *)
+	 * for indexes that are no second column's, as the catalog has it now.
+	 * NULL: there are none.
+	 */
+	List	   *(*indexes) (ZdmMigration *migration);
 
 	/* Raise an error where somebody's DDL has broken the migration. */
 	void		(*guard) (ZdmMigration *migration, Relation rel);
@@ -136,6 +152,7 @@ extern List *zdm_notes_of_stars(ZdmMigration *migration);
 extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);
 extern char *zdm_column_list(List *columns);
+extern List *zdm_mirror_notes(ZdmMirrorRule *rule);
 
 extern List *zdm_no_twins(ZdmMigration *migration);
 extern List *zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase);

@@ -27,6 +27,7 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_publication.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -40,11 +41,15 @@
 #include "schema/referrer.h"
 #include "schema/table.h"
 #include "schema/view.h"
+#include "schema/view_acl.h"
 #include "sync/mirror_install.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/spi.h"
+
+/* What the first table was like at expand. */
+#define FOUND "_found"
 
 static ZdmMirrorRule *
 mirror(ZdmMigration *migration)
@@ -152,6 +157,7 @@ check(ZdmMigration *migration, Relation rel)
 					   place.name, place.schema),
 				errhint("Choose another name, or drop that one first."));
 	zdm_check_referrers(rel, clone);
+	zdm_set_argument(migration, FOUND, zdm_clone_record(rel, clone));
 	migration->mirrors = list_make1(rule_of(rel, clone));
 	migration->others = OidIsValid(clone->made) ? list_make1_oid(clone->made) : NIL;
 }
@@ -362,47 +368,61 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	Oid			gone = back ? rule->second : rule->first;
 	List	   *known = zdm_referrer_descriptions(rule->first, rule->second);
 	List	   *result = NIL;
-	ListCell   *lc,
-			   *other;
+	ListCell   *lc;
 
 	foreach(lc, zdm_table_dependents(gone))
 	{
-		bool		found = false;
-
-		foreach(other, known)
-			found |= strcmp(lfirst(lc), lfirst(other)) == 0;
-		if (!found)
+		if (!zdm_is_among(known, lfirst(lc)))
 			result = zdm_add_line(result, lfirst(lc));
 	}
 	return result;
 }
 
 /*
- * A column that only one of the tables has would be lost with it.
+ * What the first table has got meanwhile would go with it.
  */
-static void
-check_columns(ZdmMigration *migration, Oid relid)
+static List *
+added(ZdmMigration *migration, ZdmPhase phase)
 {
 	ZdmMirrorRule *rule = mirror(migration);
-	Relation	rel = relation_open(relid, AccessShareLock);
-	ListCell   *lc,
-			   *known;
+	const char *found = zdm_argument(migration, FOUND);
 
-	foreach(lc, written_columns(rel, rule->first_keys))
-	{
-		bool		found = false;
+	if (phase == ZDM_ROLLBACK || found == NULL)
+		return NIL;
+	return zdm_clone_added(rule->first, rule->second, found);
+}
 
-		foreach(known, rule->first_columns)
-			found |= strcmp(lfirst(lc), lfirst(known)) == 0;
-		if (!found)
-			ereport(ERROR,
-					errcode(ERRCODE_OBJECT_IN_USE),
-					errmsg("table \"%s\" can get no column \"%s\" while migration \"%s\" is in flight",
-						   get_rel_name(relid), (char *) lfirst(lc), migration->name),
-					errdetail("The other table would not have it."),
-					zdm_hint_rollback(migration));
-	}
-	relation_close(rel, AccessShareLock);
+/*
+ * Both tables keep one owner, or neither could be written as the other's.
+ */
+static List *
+mend(ZdmMigration *migration, Relation rel)
+{
+	ZdmMirrorRule *rule = mirror(migration);
+	Oid			owner = zdm_table_owner(rule->first);
+
+	if (zdm_table_owner(rule->second) == owner)
+		return NIL;
+	return list_make1(zdm_step_on(rule->second, ZDM_STEP_DDL, AccessExclusiveLock,
+								  "it belongs to the owner of the first table",
+								  psprintf("ALTER TABLE %s OWNER TO %s", zdm_quote_relation(rule->second),
+										   quote_identifier(GetUserNameFromId(owner, false)))));
+}
+
+/*
+ * Nobody has a right to one of the tables and not to the other.
+ */
+static List *
+privileges(ZdmMigration *migration, const GrantStmt *stmt)
+{
+	ZdmMirrorRule *rule = mirror(migration);
+	ZdmView		both = {
+		.oid = rule->second,
+		.place = zdm_relation_place(rule->second),
+		.table = zdm_relation_place(rule->first),
+	};
+
+	return zdm_view_grant_again(rule->first, &both, stmt);
 }
 
 static void
@@ -411,8 +431,7 @@ guard(ZdmMigration *migration, Relation rel)
 	ZdmMirrorRule *rule = mirror(migration);
 
 	zdm_guard_mirror(migration);
-	check_columns(migration, rule->first);
-	check_columns(migration, rule->second);
+	zdm_clone_guard(rule->first, rule->second, rule->first_keys, migration->name);
 }
 
 static List *
@@ -422,9 +441,10 @@ partition_notes(Relation rel, ZdmClone *clone)
 
 	if (!clone->partitioned)
 		return NIL;
-	result = lappend(result,
-					 zdm_note(true, "a row that fits no partition of table %s is refused to the old version, too: give it a DEFAULT partition, and all partitions before you commit",
-							  zdm_clone_name(clone)));
+	if (!OidIsValid(clone->made) || !OidIsValid(get_default_partition_oid(clone->made)))
+		result = lappend(result,
+						 zdm_note(true, "a row that fits no partition of table %s is refused to the old version, too: give it a DEFAULT partition, and all partitions before you commit",
+								  zdm_clone_name(clone)));
 	if (!OidIsValid(clone->made) && zdm_clone_loses_unique(rel, clone))
 		result = lappend(result,
 						 zdm_note(true, "unique keys of table %s get the columns %s, by which it is partitioned: from the end of the old table on nobody holds the shorter keys",
@@ -478,7 +498,10 @@ const ZdmPattern zdm_rename_table_dual_write_pattern = {
 	.rollback = rollback,
 	.locks = locks,
 	.attached = attached,
+	.added = added,
 	.twins = zdm_no_twins,
 	.guard = guard,
+	.mend = mend,
+	.privileges = privileges,
 	.notes = notes,
 };

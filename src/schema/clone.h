@@ -29,19 +29,36 @@ typedef struct ZdmClone
 
 extern ZdmClone *zdm_clone(Relation source, const char *schema,
 						   const char *name, const char *definition);
+extern ZdmClone *zdm_clone_existing(Oid source, Oid made);
 extern char *zdm_clone_name(const ZdmClone *clone);
 extern List *zdm_clone_key(Relation source);
+extern List *zdm_clone_steps(const char *description, const char *query,
+							 Relation source, const ZdmClone *clone);
+extern List *zdm_clone_create_steps(Relation source, const ZdmClone *clone);
+extern List *zdm_clone_option_steps(Relation source, const ZdmClone *clone);
+
+/* clone_check.c */
 extern void zdm_clone_check(Relation source, const ZdmClone *clone);
 extern void zdm_clone_check_made(Relation source, Oid made);
-extern List *zdm_clone_create_steps(Relation source, const ZdmClone *clone);
+extern void zdm_clone_guard(Oid source, Oid made, List *keys, const char *migration);
+
+/* clone_dress.c */
 extern List *zdm_clone_dress_steps(Relation source, const ZdmClone *clone);
-extern char *zdm_clone_replica_identity(Oid source, Oid made);
-extern char *zdm_clone_cluster_mark(Oid source, Oid made);
+extern List *zdm_clone_adorn_steps(Relation source, const ZdmClone *clone);
+extern List *zdm_clone_foreign_key_steps(Relation source, const ZdmClone *clone);
+extern List *zdm_clone_privilege_steps(Relation source, const ZdmClone *clone);
+
+/* clone_added.c */
+extern char *zdm_clone_record(Relation source, const ZdmClone *clone);
+extern List *zdm_clone_added(Oid source, Oid made, const char *record);
 
 /* clone_index.c */
 extern List *zdm_clone_index_steps(Relation source, const ZdmClone *clone);
+extern List *zdm_clone_index_texts(Relation rel, const ZdmClone *clone);
 extern bool zdm_has_key_index(Oid relid, List *columns, bool unique);
 extern bool zdm_clone_loses_unique(Relation source, const ZdmClone *clone);
+extern char *zdm_clone_replica_identity(Oid source, Oid made);
+extern char *zdm_clone_cluster_mark(Oid source, Oid made);
 
 /* clone_trigger.c */
 extern List *zdm_clone_trigger_steps(Relation source, const ZdmClone *clone);

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * clone_index.c
- *	  The indexes of a table, on a partitioned table like it.
+ *	  The indexes of a table, on a partitioned table like it; and the marks that
+ *	  name one.
  *
  * A unique index of a partitioned table must have the partition key in it.
  * Where it has not, the key's columns are added behind its own: the shorter
@@ -12,13 +13,20 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
+#include "commands/comment.h"
 #include "commands/defrem.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "catalog/step.h"
 #include "schema/clone.h"
@@ -28,11 +36,13 @@
 
 static char *index_sql(Relation index, const ZdmClone *clone);
 static char *key_columns(Relation index, const ZdmClone *clone, bool plain);
+static char *added_column(Relation index, const char *column, bool plain);
 static char *included_columns(Relation index);
 static char *tail(Relation index);
 static List *added_columns(Relation index, const ZdmClone *clone);
-static bool is_constraint(Relation index);
+static bool is_deferred(Oid constraint);
 static bool has_column(Relation index, const char *column);
+static Oid	matching_index(Oid index, Oid made);
 
 /*
  * The steps that build them.
@@ -53,6 +63,30 @@ zdm_clone_index_steps(Relation source, const ZdmClone *clone)
 		index_close(index, AccessShareLock);
 	}
 	return steps;
+}
+
+/*
+ * What they are (char *), with their comments but without names, which are the
+ * server's choice.
+ */
+List *
+zdm_clone_index_texts(Relation rel, const ZdmClone *clone)
+{
+	List	   *texts = NIL;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		char	   *comment = GetComment(lfirst_oid(lc), RelationRelationId, 0);
+
+		if (index->rd_index->indisvalid)
+			texts = lappend(texts, comment == NULL ? index_sql(index, clone)
+							: psprintf("%s; COMMENT ON INDEX ... IS %s", index_sql(index, clone),
+									   quote_literal_cstr(comment)));
+		index_close(index, AccessShareLock);
+	}
+	return texts;
 }
 
 /*
@@ -97,16 +131,20 @@ zdm_has_key_index(Oid relid, List *columns, bool unique)
 static char *
 index_sql(Relation index, const ZdmClone *clone)
 {
-	bool		constraint = is_constraint(index);
+	Oid			constraint = get_index_constraint(RelationGetRelid(index));
 	char	   *included = included_columns(index);
 	char	   *method = get_am_name(index->rd_rel->relam);
 
-	if (constraint)
-		return psprintf("ALTER TABLE %s ADD %s%s (%s)%s%s", zdm_clone_name(clone),
+	if (OidIsValid(constraint) && added_columns(index, clone) == NIL)
+		return psprintf("ALTER TABLE %s ADD %s", zdm_clone_name(clone),
+						TextDatumGetCString(DirectFunctionCall1(pg_get_constraintdef, ObjectIdGetDatum(constraint))));
+	if (OidIsValid(constraint))
+		return psprintf("ALTER TABLE %s ADD %s%s (%s)%s%s%s", zdm_clone_name(clone),
 						index->rd_index->indisprimary ? "PRIMARY KEY" : "UNIQUE",
 						index->rd_index->indnullsnotdistinct ? " NULLS NOT DISTINCT" : "",
 						key_columns(index, clone, true), included,
-						index->rd_index->indimmediate ? "" : " DEFERRABLE");
+						index->rd_index->indimmediate ? "" : " DEFERRABLE",
+						is_deferred(constraint) ? " INITIALLY DEFERRED" : "");
 	return psprintf("CREATE %sINDEX ON %s USING %s (%s)%s%s%s",
 					index->rd_index->indisunique ? "UNIQUE " : "", zdm_clone_name(clone),
 					quote_identifier(method), key_columns(index, clone, false), included,
@@ -146,11 +184,37 @@ key_columns(Relation index, const ZdmClone *clone, bool plain)
 	ListCell   *lc;
 
 	foreach(lc, added_columns(index, clone))
-		columns = lappend(columns, unconstify(char *, quote_identifier(lfirst(lc))));
+		columns = lappend(columns, added_column(index, lfirst(lc), plain));
 	initStringInfo(&text);
 	foreach(lc, columns)
 		appendStringInfo(&text, "%s%s", text.len ? ", " : "", (char *) lfirst(lc));
 	return text.data;
+}
+
+/*
+ * As an index has a column by default.
+ */
+static char *
+added_column(Relation index, const char *column, bool plain)
+{
+	static const char *const sql =
+		"SELECT pg_catalog.concat(pg_catalog.format('%I', a.attname),"
+		" (SELECT pg_catalog.format(' COLLATE %I.%I', n.nspname, l.collname) FROM pg_catalog.pg_collation l"
+		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) l.collnamespace"
+		" WHERE l.oid OPERATOR(pg_catalog.=) a.attcollation),"
+		" (SELECT pg_catalog.format(' %I.%I', n.nspname, k.opcname) FROM pg_catalog.pg_opclass k"
+		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) k.opcnamespace"
+		" WHERE k.oid OPERATOR(pg_catalog.=) $3))"
+		" FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $2";
+	Oid			relid = index->rd_index->indrelid;
+	Oid			opclass = GetDefaultOpClass(get_atttype(relid, get_attnum(relid, column)),
+											index->rd_rel->relam);
+
+	if (plain)
+		return pstrdup(quote_identifier(column));
+	return linitial(zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
+													zdm_arg_name(column),
+													ZDM_ARG(OIDOID, ObjectIdGetDatum(opclass)))));
 }
 
 static char *
@@ -219,7 +283,79 @@ has_column(Relation index, const char *column)
 }
 
 static bool
-is_constraint(Relation index)
+is_deferred(Oid constraint)
 {
-	return OidIsValid(get_index_constraint(RelationGetRelid(index)));
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for constraint %u", constraint);
+	result = ((Form_pg_constraint) GETSTRUCT(tuple))->condeferred;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * The statement that gives the clone the source's replica identity.  Where no
+ * index is like the source's, it is the primary key.
+ */
+char *
+zdm_clone_replica_identity(Oid source, Oid made)
+{
+	char	   *table = zdm_quote_relation(made);
+	Relation	rel = table_open(source, AccessShareLock);
+	char		identity = rel->rd_rel->relreplident;
+	Oid			index = identity == REPLICA_IDENTITY_INDEX ? RelationGetReplicaIndex(rel) : InvalidOid;
+	Oid			match = OidIsValid(index) ? matching_index(index, made) : InvalidOid;
+
+	table_close(rel, AccessShareLock);
+	if (OidIsValid(match))
+		return psprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", table,
+						quote_identifier(get_rel_name(match)));
+	return psprintf("ALTER TABLE %s REPLICA IDENTITY %s", table,
+					identity == REPLICA_IDENTITY_FULL ? "FULL" :
+					identity == REPLICA_IDENTITY_NOTHING ? "NOTHING" : "DEFAULT");
+}
+
+/*
+ * The same for the index that CLUSTER goes by; where none is like it, none.
+ */
+char *
+zdm_clone_cluster_mark(Oid source, Oid made)
+{
+	char	   *table = zdm_quote_relation(made);
+	Relation	rel = table_open(source, AccessShareLock);
+	Oid			match = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		if (get_index_isclustered(lfirst_oid(lc)))
+			match = matching_index(lfirst_oid(lc), made);
+	}
+	table_close(rel, AccessShareLock);
+	return OidIsValid(match)
+		? psprintf("ALTER TABLE %s CLUSTER ON %s", table, quote_identifier(get_rel_name(match)))
+		: psprintf("ALTER TABLE %s SET WITHOUT CLUSTER", table);
+}
+
+/*
+ * The index of the clone that is of the same columns, in their order, and as
+ * unique; InvalidOid where there is none.
+ */
+static Oid
+matching_index(Oid index, Oid made)
+{
+	List	   *found = zdm_query_strings("SELECT j.indexrelid::pg_catalog.text FROM pg_catalog.pg_index i, pg_catalog.pg_index j"
+										  " WHERE i.indexrelid OPERATOR(pg_catalog.=) $1 AND j.indrelid OPERATOR(pg_catalog.=) $2"
+										  " AND i.indisunique OPERATOR(pg_catalog.=) j.indisunique"
+										  " AND i.indnkeyatts OPERATOR(pg_catalog.=) j.indnkeyatts"
+										  " AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(1, i.indnkeyatts) n"
+										  " WHERE pg_catalog.pg_get_indexdef(i.indexrelid, n, false)"
+										  " OPERATOR(pg_catalog.<>) pg_catalog.pg_get_indexdef(j.indexrelid, n, false))"
+										  " ORDER BY j.indisprimary DESC, j.indexrelid LIMIT 1",
+										  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(index)),
+												   ZDM_ARG(OIDOID, ObjectIdGetDatum(made))));
+
+	return found ? (Oid) strtoul(linitial(found), NULL, 10) : InvalidOid;
 }

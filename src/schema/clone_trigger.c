@@ -32,6 +32,9 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
+/* What the names of zdm's own triggers begin with. */
+#define OWN "~zdm_"
+
 static char *trigger_sql(Relation source, const ZdmClone *clone, const Trigger *trigger);
 static void append_events(StringInfo sql, Relation source, const Trigger *trigger);
 static char *when_text(Relation source, const Trigger *trigger);
@@ -51,7 +54,7 @@ zdm_clone_trigger_steps(Relation source, const ZdmClone *clone)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
-		if (trigger->tgisinternal)
+		if (trigger->tgisinternal || strncmp(trigger->tgname, OWN, strlen(OWN)) == 0)
 			continue;
 		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, "copy a trigger",
 										trigger_sql(source, clone, trigger)));
@@ -173,7 +176,7 @@ zdm_clone_switch_steps(Oid from, Oid to)
 {
 	List	   *rows = zdm_query_strings("SELECT pg_catalog.format('%s%s', t.tgenabled, t.tgname) FROM pg_catalog.pg_trigger t"
 										 " WHERE t.tgrelid OPERATOR(pg_catalog.=) $1 AND NOT t.tgisinternal"
-										 " AND NOT pg_catalog.starts_with(t.tgname::pg_catalog.text, '~zdm_')"
+										 " AND NOT pg_catalog.starts_with(t.tgname::pg_catalog.text, '" OWN "')"
 										 " AND EXISTS (SELECT FROM pg_catalog.pg_trigger u"
 										 " WHERE u.tgrelid OPERATOR(pg_catalog.=) $2 AND u.tgname OPERATOR(pg_catalog.=) t.tgname)"
 										 " ORDER BY t.tgname COLLATE \"C\"",

@@ -18,7 +18,8 @@
  *	 delete						set them NULL, where they are that row's
  *	 another key				both
  * a partitioned table, where a row has one there
- *	 moved elsewhere			set the other's columns
+ *	 moved elsewhere			set the other's columns; where that one refers to
+ *								it, under the key that it still has
  * where the second table may have several rows for one of the first
  *	 first table				replace the one that it showed
  *	 second table				the first table shows the first of them
@@ -28,8 +29,8 @@
  * them, as the backfill takes a row that was written since it looked for one
  * that the trigger has seen to.
  *
- * The first table's row is locked before the second's, by both sides; see
- * mirror_order.c.  A row of the second whose counterpart is not there yet (its
+ * The first table's row is locked before the second's, by both sides, and
+ * inserted before it; see mirror_order.c and mirror_insert.c.  A row of the second whose counterpart is not there yet (its
  * foreign key is deferred) is remembered, and fetched when that one comes.
  *
  * The triggers fire in sessions of origin only: what a subscriber gets has
@@ -44,11 +45,14 @@
 #include "access/xact.h"
 #include "nodes/bitmapset.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "sync/mirror.h"
+#include "sync/written.h"
 #include "util/ident.h"
 
 /* What happened to a row; before is NULL for INSERT, after for DELETE. */
@@ -61,11 +65,30 @@ typedef struct Change
 	bool		rewritten;		/* our trigger has fired for after already */
 } Change;
 
+/* A row of a first table that is on its way to another partition. */
+typedef struct Departed
+{
+	TransactionId xid;			/* in whose memory it is */
+	MemoryContext cxt;
+	int64		migration_id;
+	int			number;
+	ZdmMirrorRow row;
+} Departed;
+
+static Departed departed;
+
 /* A transaction that has written rows of a second table before the first's. */
 static TransactionId early = InvalidTransactionId;
 
 static void fire_after_row(TriggerData *trigdata);
 static bool moved(Change *change);
+static bool referred_moved(Change *change);
+static ZdmMirrorRow with_key(const ZdmMirror *mirror, const ZdmMirrorRow *row,
+							 const ZdmMirrorRow *key);
+static void several_moved(Change *change, const ZdmMirrorRow *old, const ZdmMirrorRow *new);
+static bool in_update(void);
+static void depart(Change *change);
+static bool arrive(Change *change, ZdmMirrorRow *row);
 static bool take_newest(TriggerData *trigdata, TupleTableSlot *slot,
 						TupleTableSlot **newest);
 static void first_changed(Change *change);
@@ -79,8 +102,8 @@ static bool names_columns(const Change *change);
 static void truncated(TriggerData *trigdata);
 
 /*
- * Any of the triggers.  Returns what it has to return to the server: the row
- * as it is, before one is inserted, else nothing.
+ * Any of the triggers.  Returns what it has to return to the server: the row,
+ * before one is inserted, else nothing.
  */
 HeapTuple
 zdm_mirror_fire(TriggerData *trigdata)
@@ -92,10 +115,7 @@ zdm_mirror_fire(TriggerData *trigdata)
 	else if (TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
 		zdm_mirror_order_locks(trigdata->tg_relation);
 	else if (TRIGGER_FIRED_BEFORE(trigdata->tg_event))
-	{
-		zdm_mirror_lock_first(trigdata->tg_relation, trigdata->tg_trigslot);
-		result = trigdata->tg_trigtuple;
-	}
+		result = zdm_mirror_before_insert(trigdata);
 	else
 		fire_after_row(trigdata);
 	return result;
@@ -134,6 +154,8 @@ fire_after_row(TriggerData *trigdata)
 			continue;
 		if (mirror->own != NULL && moved(&change))
 			continue;
+		if (mirror->is_first && mirror->optional > 0 && mirror->referencing && referred_moved(&change))
+			continue;
 		if (mirror->is_first)
 			first_changed(&change);
 		else
@@ -168,6 +190,140 @@ moved(Change *change)
 	if (!zdm_mirror_is_echo(mirror, change->before, &now) &&
 		zdm_mirror_do(mirror, ZDM_MIRROR_SET, &now, NULL) == 0)
 		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, &now, NULL);
+	return true;
+}
+
+/*
+ * The same of a row that only some of the second table refer to: they follow
+ * it by their foreign key, which has its turn after us.  Until then they have
+ * the old key, and are written by that.
+ */
+static bool
+referred_moved(Change *change)
+{
+	ZdmMirror  *mirror = change->mirror;
+	ZdmMirrorRow old,
+				new,
+				look;
+
+	if ((change->before != NULL && change->after != NULL) || !in_update())
+		return false;
+	if (change->after == NULL)
+	{
+		depart(change);
+		return true;
+	}
+	if (!arrive(change, &old))
+		return false;
+	look = with_key(mirror, change->after, &old);
+	if (!zdm_mirror_lookup(mirror, &look, InvalidSnapshot))
+		return false;
+	new = with_key(mirror, change->after, &old);
+	if (mirror->several)
+		several_moved(change, &old, &new);
+	else
+	{
+		change->before = &old;
+		change->after = &new;
+		optional_changed(change);
+	}
+	return true;
+}
+
+/*
+ * A copy of a row, with the key of another one.
+ */
+static ZdmMirrorRow
+with_key(const ZdmMirror *mirror, const ZdmMirrorRow *row, const ZdmMirrorRow *key)
+{
+	ZdmMirrorRow copy = {
+		.values = palloc_array(Datum, mirror->count),
+		.nulls = palloc_array(char, mirror->count),
+	};
+
+	for (int i = 0; i < mirror->count; i++)
+	{
+		const ZdmMirrorRow *from = i < mirror->keys ? key : row;
+
+		copy.values[i] = from->values[i];
+		copy.nulls[i] = from->nulls[i];
+	}
+	return copy;
+}
+
+/*
+ * A new row of the second table cannot refer to the key that has gone, and
+ * must not be in the way of one that follows.
+ */
+static void
+several_moved(Change *change, const ZdmMirrorRow *old, const ZdmMirrorRow *new)
+{
+	ZdmMirror  *mirror = change->mirror;
+	int			keys = mirror->keys;
+
+	if (zdm_mirror_same(mirror, old, new, keys, mirror->count))
+		return;
+	if (!zdm_mirror_has_null(old, keys, keys + mirror->optional))
+		zdm_mirror_do(mirror, ZDM_MIRROR_REMOVE, old, NULL);
+	if (zdm_mirror_has_null(new, keys, keys + mirror->optional))
+		return;
+	CommandCounterIncrement();
+	if (!zdm_mirror_member(mirror, new, GetLatestSnapshot()))
+		zdm_mirror_do(mirror, ZDM_MIRROR_ADD, change->after, NULL);
+}
+
+/*
+ * Whether the statement that the trigger fires for is an UPDATE; called in the
+ * memory context that it was called in.
+ */
+static bool
+in_update(void)
+{
+	ZdmRunning *statement = zdm_firing_statement();
+
+	return statement != NULL && statement->desc->operation == CMD_UPDATE;
+}
+
+static void
+depart(Change *change)
+{
+	ZdmMirror  *mirror = change->mirror;
+	TransactionId xid = GetTopTransactionId();
+	MemoryContext old;
+
+	if (departed.cxt != NULL && departed.xid == xid)
+		MemoryContextDelete(departed.cxt);
+	departed.cxt = NULL;
+	departed.xid = xid;
+	departed.migration_id = mirror->migration_id;
+	departed.number = mirror->number;
+	departed.cxt = AllocSetContextCreate(TopTransactionContext, "zdm departed row",
+										 ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(departed.cxt);
+	departed.row.values = palloc0_array(Datum, mirror->count);
+	departed.row.nulls = palloc_array(char, mirror->count);
+	for (int i = 0; i < mirror->count; i++)
+	{
+		departed.row.nulls[i] = change->before->nulls[i];
+		if (change->before->nulls[i] != 'n')
+			departed.row.values[i] = datumCopy(change->before->values[i],
+											   mirror->columns[i].typbyval, mirror->columns[i].typlen);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The row that departed last, if it was by this rule; it lives as long as the
+ * transaction.
+ */
+static bool
+arrive(Change *change, ZdmMirrorRow *row)
+{
+	if (departed.cxt == NULL || departed.xid != GetTopTransactionIdIfAny() ||
+		departed.migration_id != change->mirror->migration_id ||
+		departed.number != change->mirror->number)
+		return false;
+	*row = departed.row;
 	return true;
 }
 
@@ -346,7 +502,10 @@ second_changed(Change *change)
 	else if (after == NULL)
 		zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
 	else if (before == NULL)
-		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+	{
+		if (!zdm_mirror_is_put(mirror, after))
+			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+	}
 	else
 		zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before);
 }

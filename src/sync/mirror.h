@@ -9,18 +9,23 @@
 #define ZDM_SYNC_MIRROR_H
 
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "nodes/lockoptions.h"
+#include "tcop/dest.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
 
 /* What is done to the other table. */
 typedef enum ZdmMirrorAction
 {
-	ZDM_MIRROR_LOCK,			/* its row with that key */
+	ZDM_MIRROR_LOCK,			/* its row with that key ... */
+	ZDM_MIRROR_LOCK_NOWAIT,		/* ... or an error */
+	ZDM_MIRROR_LOCK_SKIP,		/* ... or nothing, where somebody has it */
 	ZDM_MIRROR_SET,				/* that row's columns */
 	ZDM_MIRROR_MOVE,			/* that row's key and columns */
 	ZDM_MIRROR_INSERT,
 	ZDM_MIRROR_ADD,				/* insert, unless it is there */
+	ZDM_MIRROR_PUT,				/* the same, before the row here is inserted */
 	ZDM_MIRROR_REMOVE,			/* delete the row with that key and columns */
 	ZDM_MIRROR_SHOW,			/* have the first table show the first of
 								 * several */
@@ -41,9 +46,20 @@ typedef struct ZdmMirrorColumn
 	char	   *name;
 	char	   *there;
 	Oid			type;
+	int32		typmod;
 	int16		typlen;
 	bool		typbyval;
 } ZdmMirrorColumn;
+
+/* A column there that the rule knows nothing of, with a sequence of its own. */
+typedef struct ZdmMirrorSerial
+{
+	char	   *there;
+	Oid			type;
+	Oid			sequence;
+} ZdmMirrorSerial;
+
+typedef struct ZdmMirrorDirect ZdmMirrorDirect;
 
 /*
  * A rule as seen from one of its tables, or a partition of that.  The key's
@@ -70,10 +86,14 @@ typedef struct ZdmMirror
 	ZdmMirrorColumn *columns;
 	struct ZdmMirror *own;		/* here instead of there, for a look; NULL
 								 * where no row moves between partitions */
-	SPIPlanPtr	plans[ZDM_MIRROR_ACTIONS];
+	CachedPlanSource *plans[ZDM_MIRROR_ACTIONS];
+	List	   *retired;		/* plans that may be in use under us */
+	int			serials;		/* what an INSERT gives besides */
+	ZdmMirrorSerial *serial;
 	Oid			lookup_index;	/* of the other table, on the key; or 0 */
 	struct ScanKeyData *lookup_keys;	/* in the index's order ... */
 	int		   *lookup_values;	/* ... each of which of our columns */
+	ZdmMirrorDirect *direct;	/* what mirror_direct.c knows */
 	MemoryContext cxt;			/* the set's */
 } ZdmMirror;
 
@@ -87,7 +107,7 @@ typedef struct ZdmMirrorSet
 	TupleTableSlot *work;		/* a row under way */
 } ZdmMirrorSet;
 
-/* A row's values, in the order of a rule's columns, as SPI wants them. */
+/* A row's values, in the order of a rule's columns; nulls as SPI has them. */
 typedef struct ZdmMirrorRow
 {
 	Datum	   *values;
@@ -99,6 +119,7 @@ extern void zdm_mirrors_init(void);
 extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
 extern int	zdm_mirrors_hold(void);
 extern void zdm_mirrors_release(int held);
+extern bool zdm_mirrors_nested(void);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);
@@ -118,20 +139,42 @@ extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 							   const ZdmMirrorRow *after);
 
+/* mirror_statement.c */
+extern void zdm_mirror_drop_plans(ZdmMirror *mirror);
+extern uint64 zdm_mirror_run(ZdmMirror *mirror, ZdmMirrorAction action,
+							 const ZdmMirrorRow *row, const ZdmMirrorRow *before,
+							 Snapshot snapshot, DestReceiver *dest, uint64 count);
+
 /* mirror_sql.c */
 extern char *zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action);
 
 /* mirror_lookup.c */
 extern bool zdm_mirror_can_scan(ZdmMirror *mirror, Relation there);
+extern struct SysScanDescData *zdm_mirror_begin_scan(ZdmMirror *mirror, Relation there,
+													 const ZdmMirrorRow *row,
+													 Snapshot snapshot);
+extern bool zdm_mirror_has_key(const ZdmMirror *mirror, TupleTableSlot *slot,
+							   const ZdmMirrorRow *row);
 extern bool zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
 							Snapshot snapshot);
+
+/* mirror_direct.c */
+extern bool zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
+							  const ZdmMirrorRow *row, uint64 *processed);
+extern void zdm_mirror_direct_forget(ZdmMirror *mirror);
 
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);
 
+/* mirror_insert.c */
+extern HeapTuple zdm_mirror_before_insert(TriggerData *trigdata);
+extern bool zdm_mirror_is_put(ZdmMirror *mirror, const ZdmMirrorRow *row);
+
 /* mirror_order.c */
 extern void zdm_mirror_order_locks(Relation rel);
 extern void zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot);
+extern bool zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot,
+									 LockWaitPolicy policy);
 
 /* mirror_row.c */
 extern Bitmapset *zdm_mirror_fills(ZdmMirrorSet *set, const char *migration);

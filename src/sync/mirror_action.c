@@ -3,11 +3,10 @@
  * mirror_action.c
  *	  What a mirror rule does to the other table.
  *
- * Each action is one statement with a kept plan, which names everything with
- * its schema and takes the row's values as parameters.  It is run as the
- * foreign keys' own statements are: as the owner of the table that it writes,
- * with row security not forced, under the search_path of the session, since
- * the application's triggers on that table fire for it.  In a transaction
+ * Each action is one statement, which names everything with its schema and
+ * takes the row's values as parameters; mirror_statement.c says whose rights
+ * it has.  It runs under the search_path of the session, since the
+ * application's triggers on that table fire for it.  In a transaction
  * with one snapshot it sees the newest rows all the same, but a row that this
  * snapshot cannot see, and that has to be written, is a serialization error:
  * whoever reads the row later in that transaction would see another's write.
@@ -45,23 +44,23 @@ typedef struct Action
 	struct Action *outer;
 } Action;
 
-/* Whom to be again, after a statement as a table's owner. */
-typedef struct Owner
+/* The row that a look at the other table has found. */
+typedef struct Found
 {
-	Relation	rel;
-	Oid			user;
-	int			security;
-} Owner;
+	DestReceiver pub;			/* must be first */
+	const ZdmMirror *mirror;
+	ZdmMirrorRow *row;
+	MemoryContext cxt;
+	int			count;
+} Found;
 
 static Action *running = NULL;
 
-static void begin_as_owner(Owner *owner, Relation rel);
-static void end_as_owner(Owner *owner);
-static void execute(ZdmMirror *mirror, ZdmMirrorAction action,
-					const ZdmMirrorRow *row, const ZdmMirrorRow *before);
-static void look(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
-				 Snapshot snapshot);
-static SPIPlanPtr get_plan(ZdmMirror *mirror, ZdmMirrorAction action);
+static void take_found(Found *found);
+static bool receive_row(TupleTableSlot *slot, DestReceiver *self);
+static void receive_nothing(DestReceiver *self);
+static void receive_shape(DestReceiver *self, int operation, TupleDesc desc);
+static bool is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 static bool is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to);
 static Oid	target_of(const ZdmMirror *mirror, ZdmMirrorAction action);
 static bool same_rule(const ZdmMirror *a, const ZdmMirror *b);
@@ -81,66 +80,30 @@ zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 		.arg = mirror,
 		.previous = error_context_stack,
 	};
-	Owner		owner;
+	Relation	rel;
 	uint64		processed;
 
 	error_context_stack = &callback;
-	begin_as_owner(&owner, table_open(target_of(mirror, action), RowShareLock));
-	for (Action *outer = running; outer != NULL && action != ZDM_MIRROR_LOCK; outer = outer->outer)
+	rel = table_open(target_of(mirror, action),
+					 action <= ZDM_MIRROR_LOCK_SKIP ? RowShareLock : RowExclusiveLock);
+	for (Action *outer = running; outer != NULL && action > ZDM_MIRROR_LOCK_SKIP; outer = outer->outer)
 		if (same_rule(outer->mirror, mirror))
 			outer->overtaken = true;
 	running = &under_way;
 	PG_TRY();
 	{
-		execute(mirror, action, row, before);
+		if (!zdm_mirror_direct(mirror, rel, action, row, &processed))
+			processed = zdm_mirror_run(mirror, action, row, before, InvalidSnapshot,
+									   None_Receiver, 0);
 	}
 	PG_FINALLY();
 	{
 		running = under_way.outer;
 	}
 	PG_END_TRY();
-	processed = SPI_processed;
-	end_as_owner(&owner);
+	table_close(rel, NoLock);
 	error_context_stack = callback.previous;
 	return processed;
-}
-
-static void
-execute(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
-		const ZdmMirrorRow *before)
-{
-	SPIPlanPtr	plan = get_plan(mirror, action);
-	Snapshot	snapshot = InvalidSnapshot;
-	Snapshot	crosscheck = InvalidSnapshot;
-	Datum	   *values = NULL;
-	char	   *nulls = NULL;
-	int			code;
-
-	if (action == ZDM_MIRROR_MOVE)
-	{
-		values = palloc_array(Datum, mirror->count + mirror->keys);
-		nulls = palloc_array(char, mirror->count + mirror->keys);
-		memcpy(values, row->values, sizeof(Datum) * mirror->count);
-		memcpy(nulls, row->nulls, mirror->count);
-		memcpy(values + mirror->count, before->values, sizeof(Datum) * mirror->keys);
-		memcpy(nulls + mirror->count, before->nulls, mirror->keys);
-	}
-	else if (row != NULL)
-	{
-		values = row->values;
-		nulls = row->nulls;
-	}
-	if (IsolationUsesXactSnapshot())
-	{
-		CommandCounterIncrement();
-		snapshot = GetLatestSnapshot();
-		crosscheck = GetTransactionSnapshot();
-	}
-	code = SPI_execute_snapshot(plan, values, nulls, snapshot, crosscheck,
-								false, true, 0);
-	if (code < 0)
-		elog(ERROR, "unexpected result %s of a mirror rule's statement",
-			 SPI_result_code_string(code));
 }
 
 /*
@@ -151,10 +114,8 @@ execute(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 bool
 zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 {
-	MemoryContext cxt = CurrentMemoryContext;
 	Relation	there = table_open(mirror->there, AccessShareLock);
-	Owner		owner;
-	bool		found;
+	Found		found = {.mirror = mirror,.row = row,.cxt = CurrentMemoryContext};
 
 	if (snapshot == InvalidSnapshot)
 	{
@@ -163,37 +124,24 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 	}
 	if (zdm_mirror_can_scan(mirror, there))
 	{
+		bool		result;
+
 		PushActiveSnapshot(snapshot);
-		found = zdm_mirror_scan(mirror, there, row, GetActiveSnapshot());
+		result = zdm_mirror_scan(mirror, there, row, GetActiveSnapshot());
 		PopActiveSnapshot();
 		table_close(there, NoLock);
-		return found;
+		return result;
 	}
-	begin_as_owner(&owner, there);
-	look(mirror, ZDM_MIRROR_LOOKUP, row, snapshot);
-	if (SPI_processed > 1)
+	take_found(&found);
+	zdm_mirror_run(mirror, ZDM_MIRROR_LOOKUP, row, NULL, snapshot, &found.pub, 2);
+	table_close(there, NoLock);
+	if (found.count > 1)
 		ereport(ERROR,
 				errcode(ERRCODE_CARDINALITY_VIOLATION),
 				errmsg("table \"%s\" has several rows for one row of table \"%s\"",
 					   get_rel_name(mirror->there), get_rel_name(mirror->here)),
 				errhint("Delete all but one of them."));
-	found = SPI_processed > 0;
-	for (int i = mirror->keys; found && i < mirror->count; i++)
-	{
-		MemoryContext old;
-		bool		isnull;
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-										  i - mirror->keys + 1, &isnull);
-
-		old = MemoryContextSwitchTo(cxt);
-		row->nulls[i] = isnull ? 'n' : ' ';
-		if (!isnull)
-			row->values[i] = datumCopy(value, mirror->columns[i].typbyval,
-									   mirror->columns[i].typlen);
-		MemoryContextSwitchTo(old);
-	}
-	end_as_owner(&owner);
-	return found;
+	return found.count > 0;
 }
 
 /*
@@ -202,47 +150,56 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 bool
 zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row, Snapshot snapshot)
 {
-	Owner		owner;
-	bool		found;
+	Relation	there = table_open(mirror->there, AccessShareLock);
+	uint64		count = zdm_mirror_run(mirror, ZDM_MIRROR_MEMBER, row, NULL, snapshot,
+									   None_Receiver, 1);
 
-	begin_as_owner(&owner, table_open(mirror->there, AccessShareLock));
-	look(mirror, ZDM_MIRROR_MEMBER, row, snapshot);
-	found = SPI_processed > 0;
-	end_as_owner(&owner);
-	return found;
-}
-
-/*
- * Connect to SPI as the owner of a table, which is closed at the end.
- */
-static void
-begin_as_owner(Owner *owner, Relation rel)
-{
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	owner->rel = rel;
-	GetUserIdAndSecContext(&owner->user, &owner->security);
-	SetUserIdAndSecContext(rel->rd_rel->relowner,
-						   owner->security | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS);
+	table_close(there, NoLock);
+	return count > 0;
 }
 
 static void
-end_as_owner(Owner *owner)
+take_found(Found *found)
 {
-	SetUserIdAndSecContext(owner->user, owner->security);
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	table_close(owner->rel, NoLock);
+	found->pub.receiveSlot = receive_row;
+	found->pub.rStartup = receive_shape;
+	found->pub.rShutdown = receive_nothing;
+	found->pub.rDestroy = receive_nothing;
+	found->pub.mydest = DestNone;
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	Found	   *found = (Found *) self;
+	int			keys = found->mirror->keys;
+	MemoryContext old;
+
+	if (found->count++ > 0)
+		return true;
+	old = MemoryContextSwitchTo(found->cxt);
+	for (int i = keys; i < found->mirror->count; i++)
+	{
+		const ZdmMirrorColumn *column = &found->mirror->columns[i];
+		bool		isnull;
+		Datum		value = slot_getattr(slot, i - keys + 1, &isnull);
+
+		found->row->nulls[i] = isnull ? 'n' : ' ';
+		if (!isnull)
+			found->row->values[i] = datumCopy(value, column->typbyval, column->typlen);
+	}
+	MemoryContextSwitchTo(old);
+	return true;
 }
 
 static void
-look(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
-	 Snapshot snapshot)
+receive_shape(DestReceiver *self, int operation, TupleDesc desc)
 {
-	if (SPI_execute_snapshot(get_plan(mirror, action), row->values, row->nulls,
-							 snapshot, InvalidSnapshot, true, false, 2) != SPI_OK_SELECT)
-		elog(ERROR, "unexpected result of a mirror rule's lookup");
+}
+
+static void
+receive_nothing(DestReceiver *self)
+{
 }
 
 /*
@@ -279,6 +236,8 @@ bool
 zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 				   const ZdmMirrorRow *after)
 {
+	if (after != NULL && is_awaited(mirror, after))
+		return true;
 	if (!zdm_mirror_is_written(mirror))
 		return false;
 	switch (running->action)
@@ -288,6 +247,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 		case ZDM_MIRROR_MOVE:
 		case ZDM_MIRROR_INSERT:
 		case ZDM_MIRROR_ADD:
+		case ZDM_MIRROR_PUT:
 			return after != NULL &&
 				is_what_we_gave(mirror, after, mirror->count);
 		case ZDM_MIRROR_DELETE:
@@ -307,6 +267,8 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 				return true;
 			break;
 		case ZDM_MIRROR_LOCK:
+		case ZDM_MIRROR_LOCK_NOWAIT:
+		case ZDM_MIRROR_LOCK_SKIP:
 		case ZDM_MIRROR_MEMBER:
 		case ZDM_MIRROR_LOOKUP:
 			return false;
@@ -317,6 +279,23 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Whether the row here was put before its counterpart, which comes with
+ * whatever this one has become by then.
+ */
+static bool
+is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row)
+{
+	for (Action *action = running; action != NULL; action = action->outer)
+	{
+		if (action->action == ZDM_MIRROR_PUT && same_rule(action->mirror, mirror) &&
+			action->mirror->there == mirror->here &&
+			zdm_mirror_same(mirror, row, action->row, 0, mirror->keys))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -352,30 +331,6 @@ static bool
 same_rule(const ZdmMirror *a, const ZdmMirror *b)
 {
 	return a->migration_id == b->migration_id && a->number == b->number;
-}
-
-static SPIPlanPtr
-get_plan(ZdmMirror *mirror, ZdmMirrorAction action)
-{
-	SPIPlanPtr	plan = mirror->plans[action];
-	Oid		   *types;
-
-	if (plan != NULL && SPI_plan_is_valid(plan))
-		return plan;
-	mirror->plans[action] = NULL;
-	if (plan != NULL)
-		SPI_freeplan(plan);
-	types = palloc_array(Oid, mirror->count + mirror->keys);
-	for (int i = 0; i < mirror->count + mirror->keys; i++)
-		types[i] = mirror->columns[i % mirror->count].type;
-	plan = SPI_prepare(zdm_mirror_sql(mirror, action),
-					   action == ZDM_MIRROR_EMPTY ? 0 :
-					   mirror->count + (action == ZDM_MIRROR_MOVE ? mirror->keys : 0),
-					   types);
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare a mirror rule's statement");
-	mirror->plans[action] = plan;
-	return plan;
 }
 
 static void

@@ -86,22 +86,32 @@ zdm_mirrors_release(int held)
 	holds = held;
 }
 
+/*
+ * Whether a trigger call may be under way whose statement has led to us.
+ */
+bool
+zdm_mirrors_nested(void)
+{
+	return holds > 1;
+}
+
 static void
 invalidate(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS scan;
 	CachedMirrors *table;
 
-	if (OidIsValid(relid))
-	{
-		table = hash_search(cached_mirrors, &relid, HASH_FIND, NULL);
-		if (table != NULL)
-			table->valid = false;
-		return;
-	}
 	hash_seq_init(&scan, cached_mirrors);
 	while ((table = hash_seq_search(&scan)) != NULL)
-		table->valid = false;
+	{
+		if (!OidIsValid(relid) || table->relid == relid)
+			table->valid = false;
+		for (int i = 0; table->set != NULL && i < table->set->count; i++)
+		{
+			if (!OidIsValid(relid) || table->set->mirrors[i].there == relid)
+				zdm_mirror_direct_forget(&table->set->mirrors[i]);
+		}
+	}
 }
 
 /*
@@ -195,13 +205,11 @@ free_plans(void *arg)
 	ZdmMirrorSet *set = arg;
 
 	for (int i = 0; i < set->count; i++)
-		for (int j = 0; j < ZDM_MIRROR_ACTIONS; j++)
-		{
-			if (set->mirrors[i].plans[j] != NULL)
-				SPI_freeplan(set->mirrors[i].plans[j]);
-			if (set->mirrors[i].own != NULL && set->mirrors[i].own->plans[j] != NULL)
-				SPI_freeplan(set->mirrors[i].own->plans[j]);
-		}
+	{
+		zdm_mirror_drop_plans(&set->mirrors[i]);
+		if (set->mirrors[i].own != NULL)
+			zdm_mirror_drop_plans(set->mirrors[i].own);
+	}
 }
 
 /*
@@ -289,6 +297,7 @@ compile_columns(Relation rel, List *here, List *there, ZdmMirrorColumn *columns)
 		column->name = lfirst(name);
 		column->there = lfirst(other);
 		column->type = attr->atttypid;
+		column->typmod = attr->atttypmod;
 		column->typlen = attr->attlen;
 		column->typbyval = attr->attbyval;
 	}

@@ -124,6 +124,43 @@ use_index(ZdmMirror *mirror, Relation there, Oid relid)
 }
 
 /*
+ * Begin a scan for the row with the key.
+ */
+SysScanDesc
+zdm_mirror_begin_scan(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
+					  Snapshot snapshot)
+{
+	ScanKeyData keys[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < mirror->keys; i++)
+	{
+		keys[i] = mirror->lookup_keys[i];
+		keys[i].sk_argument = row->values[mirror->lookup_values[i]];
+	}
+	return systable_beginscan(there, mirror->lookup_index, true, snapshot,
+							  mirror->keys, keys);
+}
+
+/*
+ * Whether a row of the other table has the key, as the index sees it.
+ */
+bool
+zdm_mirror_has_key(const ZdmMirror *mirror, TupleTableSlot *slot, const ZdmMirrorRow *row)
+{
+	for (int i = 0; i < mirror->keys; i++)
+	{
+		ScanKey		key = &mirror->lookup_keys[i];
+		bool		isnull;
+		Datum		value = slot_getattr(slot, key->sk_attno, &isnull);
+
+		if (isnull || !DatumGetBool(FunctionCall2Coll(&key->sk_func, key->sk_collation, value,
+													  row->values[mirror->lookup_values[i]])))
+			return false;
+	}
+	return true;
+}
+
+/*
  * Read the columns of the row with the key into row, in the current memory
  * context.  Returns false where there is none.
  */
@@ -131,18 +168,9 @@ bool
 zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
 				Snapshot snapshot)
 {
-	ScanKeyData keys[INDEX_MAX_KEYS];
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	SysScanDesc scan = zdm_mirror_begin_scan(mirror, there, row, snapshot);
+	HeapTuple	tuple = systable_getnext(scan);
 
-	for (int i = 0; i < mirror->keys; i++)
-	{
-		keys[i] = mirror->lookup_keys[i];
-		keys[i].sk_argument = row->values[mirror->lookup_values[i]];
-	}
-	scan = systable_beginscan(there, mirror->lookup_index, true, snapshot,
-							  mirror->keys, keys);
-	tuple = systable_getnext(scan);
 	for (int i = mirror->keys; HeapTupleIsValid(tuple) && i < mirror->count; i++)
 	{
 		const ZdmMirrorColumn *column = &mirror->columns[i];

@@ -224,6 +224,36 @@ zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot)
 }
 
 /*
+ * The same of a row that is going to be locked, with what is to be done where
+ * somebody else has that.  Returns false where it is to be skipped.  Where the
+ * first table's row may be missing, only waiting is not mistaken for that.
+ */
+bool
+zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot, LockWaitPolicy policy)
+{
+	ZdmMirrorSet *set = zdm_mirrors_get(rel);
+	int			held = zdm_mirrors_hold();
+	ZdmMirrorAction action = policy == LockWaitBlock ? ZDM_MIRROR_LOCK
+		: policy == LockWaitError ? ZDM_MIRROR_LOCK_NOWAIT : ZDM_MIRROR_LOCK_SKIP;
+	bool		result = true;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = &set->mirrors[i];
+		ZdmMirrorRow row;
+
+		if (mirror->is_first || (mirror->optional > 0 && action == ZDM_MIRROR_LOCK_SKIP))
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		if (!zdm_mirror_has_null(&row, 0, mirror->keys) &&
+			zdm_mirror_do(mirror, action, &row, NULL) == 0)
+			result &= action != ZDM_MIRROR_LOCK_SKIP;
+	}
+	zdm_mirrors_release(held);
+	return result;
+}
+
+/*
  * The same, of those rules only whose key is another one than before.
  */
 static void

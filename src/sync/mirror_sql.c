@@ -37,7 +37,7 @@ static Oid	type_there(const ZdmMirror *mirror, int column);
 
 /*
  * The key is $1 and so on, the columns come behind it; a move has the old key
- * behind them.
+ * behind them, and an insert the numbers of sequences behind that.
  */
 char *
 zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
@@ -51,9 +51,13 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 	switch (action)
 	{
 		case ZDM_MIRROR_LOCK:
+		case ZDM_MIRROR_LOCK_NOWAIT:
+		case ZDM_MIRROR_LOCK_SKIP:
 			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
 			append_key(&sql, mirror, 0);
-			appendStringInfoString(&sql, " FOR NO KEY UPDATE OF t");
+			appendStringInfo(&sql, " FOR NO KEY UPDATE OF t%s",
+							 action == ZDM_MIRROR_LOCK_NOWAIT ? " NOWAIT" :
+							 action == ZDM_MIRROR_LOCK_SKIP ? " SKIP LOCKED" : "");
 			break;
 		case ZDM_MIRROR_SET:
 			appendStringInfo(&sql, "UPDATE %s t SET ", table);
@@ -70,12 +74,18 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			break;
 		case ZDM_MIRROR_INSERT:
 		case ZDM_MIRROR_ADD:
+		case ZDM_MIRROR_PUT:
 			appendStringInfo(&sql, "INSERT INTO %s (", table);
 			append_names(&sql, mirror, 0, count);
+			for (int i = 0; i < mirror->serials; i++)
+				appendStringInfo(&sql, ", %s", quote_identifier(mirror->serial[i].there));
 			appendStringInfoString(&sql, ") OVERRIDING SYSTEM VALUE VALUES (");
 			append_values(&sql, mirror, 0, count);
+			for (int i = 0; i < mirror->serials; i++)
+				appendStringInfo(&sql, ", ($%d)::%s", count + keys + i + 1,
+								 type_name(mirror->serial[i].type));
 			appendStringInfoChar(&sql, ')');
-			if (action == ZDM_MIRROR_ADD)
+			if (action != ZDM_MIRROR_INSERT)
 				appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
 			break;
 		case ZDM_MIRROR_REMOVE:

@@ -31,6 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 
+#include "sync/mirror_select.h"
 #include "sync/written.h"
 #include "util/compat.h"
 
@@ -63,6 +64,8 @@ executor_run(ZDM_RUN_PARAMS)
 	running = &here;
 	PG_TRY();
 	{
+		if (desc->plannedstmt->rowMarks != NIL)
+			zdm_mirror_order_select(desc);
 		if (previous_run)
 			previous_run(ZDM_RUN_ARGS);
 		else

@@ -144,6 +144,40 @@ typedef struct JumbleState ZdmJumbleState;
 #endif
 
 /*
+ * Have the rights on the tables that the analysis of a statement has come by
+ * so far checked as their owners'.
+ */
+static inline void
+zdm_check_as_owners(ParseState *pstate, Oid (*owner_of) (Oid relid))
+{
+	ListCell   *lc;
+
+#if PG_VERSION_NUM >= 160000
+	foreach(lc, pstate->p_rteperminfos)
+	{
+		RTEPermissionInfo *info = lfirst_node(RTEPermissionInfo, lc);
+
+		info->checkAsUser = owner_of(info->relid);
+	}
+#else
+	foreach(lc, pstate->p_rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_RELATION)
+			rte->checkAsUser = owner_of(rte->relid);
+	}
+#endif
+}
+
+/* Whether names mean what they did; called so since 17. */
+#if PG_VERSION_NUM >= 170000
+#define zdm_search_path_matches(path) SearchPathMatchesCurrentEnvironment(path)
+#else
+#define zdm_search_path_matches(path) OverrideSearchPathMatchesCurrent(path)
+#endif
+
+/*
  * The range table indexes of the tables that a statement writes: the next one
  * after a previous (0: the first), or 0.
  */
@@ -235,6 +269,12 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #define ZDM_RUN_PARAMS QueryDesc *desc, ScanDirection direction, \
 	uint64 count, bool execute_once
 #define ZDM_RUN_ARGS desc, direction, count, execute_once
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define zdm_executor_run(desc, direction, count) ExecutorRun(desc, direction, count)
+#else
+#define zdm_executor_run(desc, direction, count) ExecutorRun(desc, direction, count, true)
 #endif
 
 /* PortalRun's run_once went away in 18. */

@@ -119,6 +119,34 @@ zdm_names_text(List *names)
 }
 
 /*
+ * Texts (char *), one a line.
+ */
+char *
+zdm_lines(List *texts)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, texts)
+		appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
+	return buf.data;
+}
+
+bool
+zdm_is_among(List *texts, const char *text)
+{
+	ListCell   *lc;
+
+	foreach(lc, texts)
+	{
+		if (lfirst(lc) != NULL && strcmp(lfirst(lc), text) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Refuse a list of column names that an argument gives where one of them is
  * no name, or two are the same, or would be without quotes.
  */

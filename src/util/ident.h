@@ -35,6 +35,8 @@ extern char *zdm_relation_label(Oid relid);
 extern char *zdm_default_name(const char *format,...) pg_attribute_printf(1, 2);
 extern char *zdm_hidden_name(const char *name);
 extern char *zdm_names_text(List *names);
+extern char *zdm_lines(List *texts);
+extern bool zdm_is_among(List *texts, const char *text);
 extern void zdm_check_names(List *names, const char *argument);
 extern List *zdm_relation_name(const char *text, const char *argument);
 

@@ -67,7 +67,6 @@ demo_join_table()
 	join_start old
 	sleep 2
 	demo_call expand "SELECT zdm.join_table_to_column('used_voucher', 'voucher', 'user_id')"
-	demo_call index "CREATE INDEX CONCURRENTLY ON voucher (user_id)"
 	demo_call migrate "CALL zdm.wait('$JOIN_MIGRATION', timeout => '5 minutes')"
 	demo_say "the new application starts: it reads and writes voucher.user_id"
 	join_start new

@@ -111,12 +111,27 @@ GRANT INSERT, DELETE, SELECT ON used TO regress_zdm_join_writer;
 SET SESSION AUTHORIZATION regress_zdm_join_writer;
 SET search_path = zdm_mirror;
 INSERT INTO used VALUES (9, 4);
+-- what a trigger writes needs the writer's rights
 INSERT INTO used VALUES (1, 6);
 SET SESSION AUTHORIZATION regress_zdm_mirror;
+INSERT INTO used VALUES (1, 6);
 SELECT who, what FROM log ORDER BY id;
 SELECT v.id, v.user_id, u.user_id FROM voucher v JOIN used u ON u.voucher_id = v.id WHERE v.id BETWEEN 4 AND 8 ORDER BY v.id;
 SELECT * FROM zdm.verify('m');
 DROP TRIGGER log_it ON voucher; DROP TRIGGER log_it ON used; DROP TRIGGER never_nine ON voucher; DROP TRIGGER in_pairs ON voucher;
+
+-- what is demanded of the other table is demanded of a mirrored row, also from now on
+INSERT INTO used VALUES (7, 9);
+ALTER TABLE voucher ADD CONSTRAINT not_seven CHECK (user_id <> 7) NOT VALID;
+UPDATE used SET user_id = 6 WHERE voucher_id = 9;
+UPDATE used SET user_id = 7 WHERE voucher_id = 9;
+ALTER TABLE voucher DROP CONSTRAINT not_seven;
+UPDATE used SET user_id = 7 WHERE voucher_id = 9;
+ALTER TABLE voucher ADD twice int GENERATED ALWAYS AS (user_id * 2) STORED;
+UPDATE used SET user_id = 5 WHERE voucher_id = 9;
+SELECT id, user_id, twice FROM voucher WHERE id = 9;
+ALTER TABLE voucher DROP twice;
+DELETE FROM used WHERE voucher_id = 9;
 
 -- row security, also forced on the owner, and writers with rights on one table only
 ALTER TABLE voucher ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
@@ -173,10 +188,40 @@ SELECT v.id, v.user_id, u.user_id FROM voucher v FULL JOIN used u ON u.voucher_i
 SELECT * FROM zdm.verify('m');
 TRUNCATE used_2;
 SELECT count(user_id) FROM voucher WHERE id >= 15;
+CREATE TABLE voucher_3 PARTITION OF voucher FOR VALUES FROM (20) TO (40);
+CREATE TABLE used_3 PARTITION OF used FOR VALUES FROM (20) TO (30);
+CREATE TABLE used_4 (LIKE used);
+ALTER TABLE used ATTACH PARTITION used_4 FOR VALUES FROM (30) TO (40);
+INSERT INTO voucher VALUES (20), (21), (30), (31);
+INSERT INTO used VALUES (1, 20), (2, 21), (3, 30), (4, 31);
+TRUNCATE used_3;
+SELECT id, user_id FROM voucher_3 ORDER BY id;
+TRUNCATE used_4;
+SELECT id, user_id FROM voucher_3 ORDER BY id;
 SELECT * FROM zdm.verify('m');
 SELECT zdm.rollback('m');
 \d used_1
 \d voucher_2
+
+-- a row that the join table refers to moves to another partition, alone and with what it has
+DROP TABLE voucher, used;
+CREATE TABLE voucher (area text, code int, PRIMARY KEY (area, code)) PARTITION BY LIST (area);
+CREATE TABLE voucher_north PARTITION OF voucher FOR VALUES IN ('north');
+CREATE TABLE voucher_south PARTITION OF voucher FOR VALUES IN ('south');
+CREATE TABLE used (user_id int NOT NULL, area text NOT NULL, code int NOT NULL, UNIQUE (area, code),
+                   FOREIGN KEY (area, code) REFERENCES voucher ON UPDATE CASCADE ON DELETE CASCADE);
+INSERT INTO voucher SELECT 'north', generate_series(1, 7);
+INSERT INTO used SELECT i, 'north', i FROM generate_series(1, 5) i;
+SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', value_columns => '{user_id}', migration => 'm');
+UPDATE voucher SET area = 'south' WHERE code = 1;
+CALL zdm.backfill('m');
+UPDATE voucher SET area = 'south' WHERE code IN (2, 6);
+UPDATE voucher SET area = 'south', user_id = 30 WHERE code IN (3, 7);
+UPDATE voucher SET area = 'south', user_id = NULL WHERE code = 4;
+UPDATE used SET area = 'south', code = 6 WHERE code = 5;
+SELECT area, code, v.user_id, u.user_id FROM voucher v FULL JOIN used u USING (area, code) ORDER BY code;
+SELECT * FROM zdm.verify('m');
+SELECT zdm.rollback('m');
 
 -- the join table has no foreign key to the target
 DROP TABLE voucher, used;

@@ -36,7 +36,6 @@ ALTER TABLE voucher ALTER id TYPE int;
 GRANT REFERENCES, SELECT ON voucher, users TO regress_zdm_types_join;
 SET SESSION AUTHORIZATION regress_zdm_types_join;
 CREATE TABLE used (user_id int NOT NULL, voucher_id int NOT NULL UNIQUE REFERENCES voucher);
-GRANT SELECT ON used TO regress_zdm_types_target;
 CREATE TYPE hostile AS (x int);
 CREATE FUNCTION hostile_int(hostile) RETURNS int LANGUAGE plpgsql AS
     $$ BEGIN RAISE WARNING 'run as %', current_user; RETURN ($1).x; END $$;
@@ -52,8 +51,9 @@ DROP TABLE used;
 SET SESSION AUTHORIZATION regress_zdm_types_join;
 CREATE TABLE used (user_id int NOT NULL, voucher_id hostile NOT NULL UNIQUE);
 RESET SESSION AUTHORIZATION;
+REVOKE USAGE ON SCHEMA zdm_mirror_types FROM regress_zdm_types_target;
 SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', target_columns => '{voucher_id}', value_columns => '{user_id}', migration => 'm');
-GRANT SELECT ON used TO regress_zdm_types_target;
+GRANT USAGE ON SCHEMA zdm_mirror_types TO regress_zdm_types_target;
 SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', target_columns => '{voucher_id}', value_columns => '{user_id}', migration => 'm');
 
 DROP SCHEMA zdm_mirror_types CASCADE;

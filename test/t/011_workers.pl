@@ -162,7 +162,7 @@ my $err = messages("SELECT zdm.start('queued', workers => 2)", 'no free slot: th
 like($err, qr/WARNING:  no background worker is free for migration "queued": it stays queued/, 'no free slot: a warning');
 like($err, qr/HINT:  .*SELECT zdm\.start\('queued'\).*max_worker_processes/, 'no free slot: what to run');
 is(() = $err =~ /WARNING/g, 1, 'no free slot: one warning for two workers');
-is(progress('queued', "workers || ' ' || next_command"), "0 SELECT zdm.start('queued')", 'no free slot: the next command');
+is(progress('queued', "workers || ' ' || next_command"), "0 SELECT zdm.start('queued', workers => 2)", 'no free slot: the next command');
 
 # An expand in a transaction is no different: the deployment does not fail.
 create('deployed', 100);
@@ -179,6 +179,15 @@ $err = messages("SELECT count(*) FROM zdm.verify('ready')", 'another call');
 unlike($err, qr/WARNING/, 'another call: its user is not warned');
 like(slurp_file($node->logfile, $log), qr/LOG:  no background worker is free for migration "(?:queued|deployed)"/,
 	'another call: the log says it');
+
+# Unless he asks for it himself in the same transaction: then he is told of it,
+# though another one has come first.
+$err = messages("BEGIN; SELECT count(*) FROM zdm.verify('ready'); SELECT zdm.start('deployed'); COMMIT",
+	'another call, and his own');
+like($err, qr/WARNING:  no background worker is free for migration "deployed"/, 'another call, and his own: he is warned of his own');
+unlike($err, qr/for migration "queued"/, 'another call, and his own: and of no other');
+$err = messages("BEGIN; SELECT zdm.start('queued', workers => 2); SELECT zdm.start('deployed'); COMMIT", 'two of his own');
+is(join(' ', sort $err =~ /WARNING:  no .* for migration "(\w+)"/g), 'deployed queued', 'two of his own: a warning for each');
 
 # The slot becomes free; any call takes care of what is queued.
 messages("SELECT zdm.pause('holder')", 'the holder is paused');
@@ -281,11 +290,20 @@ poll("$begun 'killed'" =~ s/count\(\*\)/count(*) = 2/r, 'killed: two ranges are 
 my $workers = "FROM pg_stat_activity WHERE backend_type = 'zdm worker' AND application_name = 'killed'";
 is(query("SELECT count(pg_terminate_backend(pid)) $workers"), 2, 'killed: both workers are terminated');
 poll("SELECT count(*) = 0 $workers", 'killed: nobody is left');
-is(progress('killed', 'next_command'), "SELECT zdm.start('killed')", 'killed: the next command');
+is(progress('killed', 'next_command'), "SELECT zdm.start('killed', workers => 2)", 'killed: the next command');
 my $halves = query("$begun 'killed'");
 cmp_ok($halves, '>', 0, 'killed: ranges are half done');
 query("SELECT * FROM zdm.verify('ready')");
 poll_progress('killed', 'workers = 2', 'killed: another call brings two new ones');
+
+# What they waited for has gone with them.
+expand('waiter', 100);
+query("SELECT zdm.start('waiter', throttle => 'SELECT true')");
+poll_progress('waiter', "progress.waiting_for ~ 'throttle query' AND status.waiting_for ~ 'throttle query'", 'waiter: it says for what');
+query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'zdm worker' AND application_name = 'waiter'");
+poll_progress('waiter', 'workers = 0', 'waiter: it is terminated');
+is(progress('waiter', "(progress.waiting_for IS NULL AND waiting_since IS NULL AND status.waiting_for IS NULL)::text"), 'true', 'waiter: nobody waits any more');
+query("SELECT zdm.rollback('waiter')");
 
 # A kill takes the server with it.
 my $pid = query("SELECT min(pid) $workers");

@@ -44,9 +44,12 @@ sub agrees
 
 	$self->in_sync;
 	$self->{load}->rest;
-	is_deeply([ $self->{load}->compare($_) ], [], "$round->{what}, $round->{phase}: $_ is what was written")
-	  for (@columns);
-	$self->kept($_) for (@columns);
+	for my $table ($round->{table}, $round->{two} ? $round->{second} : ())
+	{
+		is_deeply([ $self->{load}->compare($_, $table) ], [], "$round->{what}, $round->{phase}: $_ of $table is what was written")
+		  for (@columns);
+		$self->kept($_, $table) for (@columns);
+	}
 	$self->indexed(@columns) if $round->{indexes};
 	$self->sound;
 	$self->{load}->go_on;
@@ -56,13 +59,13 @@ sub agrees
 # Nor did a row change that nobody wrote.
 sub kept
 {
-	my ($self, $column) = @_;
+	my ($self, $column, $table) = @_;
 	my $round = $self->{round};
 	my $condition = $round->{kept} =~ s/:c(?![a-z])/$column/gr;
 
 	is( $self->{server}->query(
 			"SELECT count(*) FILTER (WHERE $condition) || ' of ' || $round->{rows}"
-			  . " FROM $round->{table} WHERE id > 100000"),
+			  . " FROM " . ($table // $round->{table}) . " WHERE id > 100000"),
 		"$round->{rows} of $round->{rows}",
 		"$round->{what}, $round->{phase}: $column is as it was where nobody wrote");
 	return;

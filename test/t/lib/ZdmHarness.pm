@@ -30,6 +30,8 @@
 #   load       further options of ZdmLoad
 #   second     the name of the table while :t is a view's
 #   renamed    1 where it is the table's name in the end
+#   two        1 where that is a table of its own, which has no rows before the
+#              migration is ready
 #
 # The seed decides on everything but the time that things take: ZdmPlan deals
 # the kills out to rounds, each the life of one migration of a new table, and to
@@ -212,7 +214,7 @@ sub expand
 	my $round = $self->{round};
 
 	$self->transition("SELECT $round->{expand}", 'expanded', 'ready');
-	$self->{load}->names('old', 'new', 'filling');
+	$self->{load}->names('old', 'new', 'filling') unless $round->{two};
 	return;
 }
 

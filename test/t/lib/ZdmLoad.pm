@@ -251,11 +251,12 @@ sub slowest_ms { my ($self) = @_; return int($self->{slowest} * 1000); }
 # model: a list of complaints.  The load rests, or has stopped.
 sub compare
 {
-	my ($self, $column) = @_;
+	my ($self, $column, $from) = @_;
+	my $rows = $from // $self->{table};
 	my ($first, $last) = ($self->ids)[ 0, -1 ];
 	my %table = map { /^(\d+)\|(.*)$/s ? ($1 => $2) : () } split /\n/,
 	  $self->{node}->safe_psql('postgres',
-		"SELECT id, concat(coalesce(${column}::text, 'NULL'), ' ', hits) FROM $self->{table}"
+		"SELECT id, concat(coalesce(${column}::text, 'NULL'), ' ', hits) FROM $rows"
 		  . " WHERE id BETWEEN $first AND $last");
 	my @wrong;
 

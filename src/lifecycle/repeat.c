@@ -1,0 +1,243 @@
+/*-------------------------------------------------------------------------
+ *
+ * repeat.c
+ *	  Somebody else's DDL on one of two relations, repeated on the other.
+ *
+ * What a compatibility view must follow (a column added, a default, a
+ * privilege) is repeated on it in the same transaction.  By then the command
+ * holds the table, and who reads through the view may have that and wait for
+ * the table: so at the command's start the view is locked, before the table,
+ * in the order of everybody.
+ *
+ * A second table follows in what would otherwise let somebody in, or keep the
+ * migration from going on: privileges and the owner.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/event.h"
+#include "lifecycle/guard.h"
+#include "lifecycle/lifecycle.h"
+#include "lifecycle/registry.h"
+#include "lifecycle/repeat.h"
+#include "schema/table.h"
+#include "util/compat.h"
+#include "util/ident.h"
+#include "util/lock.h"
+#include "util/spi.h"
+
+static void repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt);
+static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
+static void start_alter(AlterTableStmt *stmt);
+static void start_privileges(GrantStmt *stmt);
+static bool changes_other(AlterTableStmt *stmt);
+
+/*
+ * Bring a migration's compatibility view, or its second table, in line with
+ * the table.
+ */
+void
+zdm_repeat_alter(ZdmMigration *migration, Relation rel)
+{
+	List	   *steps = zdm_pattern(migration)->mend(migration, rel);
+	const char *kind;
+	ListCell   *lc;
+
+	if (steps == NIL)
+		return;
+	kind = get_rel_relkind(linitial_oid(migration->others)) == RELKIND_VIEW ? "view" : "table";
+	zdm_lock_briefly(linitial_oid(migration->others));
+	zdm_run_own_ddl(zdm_step_texts(steps));
+	foreach(lc, steps)
+	{
+		ZdmStep    *step = lfirst(lc);
+
+		zdm_event(migration, "info", psprintf("%s follows", kind), step->description);
+		ereport(NOTICE,
+				errmsg("%s \"%s\" of migration \"%s\": %s",
+					   kind, zdm_relation_label(linitial_oid(migration->others)), migration->name,
+					   step->description),
+				errdetail("%s", step->sql));
+	}
+}
+
+/*
+ * Run statements that the guard is to let pass.
+ */
+void
+zdm_run_own_ddl(List *texts)
+{
+	ListCell   *lc;
+
+	zdm_own_ddl = true;
+	PG_TRY();
+	{
+		foreach(lc, texts)
+			zdm_execute_ddl(lfirst(lc));
+	}
+	PG_FINALLY();
+	{
+		zdm_own_ddl = false;
+	}
+	PG_END_TRY();
+	CommandCounterIncrement();
+}
+
+/*
+ * What was granted or revoked on one of two relations is on the other: of the
+ * migrations that the command's start has locked, which are returned.
+ */
+List *
+zdm_repeat_grant(GrantStmt *stmt)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return NIL;
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		ZdmMigration *migration = lfirst(lc);
+
+		if (zdm_pattern(migration)->privileges == NULL ||
+			!zdm_migration_locked(migration->id, ExclusiveLock))
+			continue;
+		repeat_privileges(migration, stmt);
+		result = lappend(result, migration);
+	}
+	return result;
+}
+
+static void
+repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt)
+{
+	/* A second column of one changes what the other's columns have. */
+	for (int pass = 0; pass < 2; pass++)
+		zdm_run_own_ddl(zdm_pattern(migration)->privileges(migration, stmt));
+	if (!stmt->is_grant)
+		repeat_as_owner(migration, stmt);
+}
+
+/*
+ * A new view has its privileges from the owner, whoever granted them on the
+ * table, so nobody else can take them away.
+ */
+static void
+repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke)
+{
+	List	   *texts = zdm_pattern(migration)->privileges(migration, revoke);
+	ZdmIdentity saved;
+
+	if (texts == NIL)
+		return;
+	zdm_become(zdm_table_owner(migration->relation), &saved);
+	zdm_run_own_ddl(texts);
+	zdm_unbecome(&saved);
+}
+
+/*
+ * DROP OWNED takes away what a role has been granted, and what it has granted
+ * to others.
+ */
+void
+zdm_repeat_drop_owned(void)
+{
+	GrantStmt	revoke = {.type = T_GrantStmt,.objtype = OBJECT_TABLE,.behavior = DROP_CASCADE};
+	ListCell   *lc;
+
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		if (zdm_pattern(lfirst(lc))->privileges != NULL)
+			repeat_as_owner(lfirst(lc), &revoke);
+	}
+}
+
+/*
+ * Before the command.  The path is the user's, to find his table by, and
+ * nothing runs under it.
+ */
+void
+zdm_guard_start(EventTriggerData *data)
+{
+	if (zdm_own_ddl)
+		return;
+	if (IsA(data->parsetree, AlterTableStmt))
+		start_alter((AlterTableStmt *) data->parsetree);
+	else if (IsA(data->parsetree, GrantStmt))
+		start_privileges((GrantStmt *) data->parsetree);
+}
+
+/*
+ * One after the other: two that grant by either name, as a parallel restore
+ * does, would each wait for the other's row of the catalog.
+ */
+static void
+start_privileges(GrantStmt *stmt)
+{
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	if (stmt->objtype != OBJECT_TABLE)
+		return;
+	if (stmt->targtype == ACL_TARGET_OBJECT)
+		foreach(lc, stmt->objects)
+			relids = lappend_oid(relids, RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true));
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		ZdmMigration *migration = lfirst(lc);
+		List	   *names = lcons_oid(migration->relation, list_copy(migration->others));
+
+		if (zdm_pattern(migration)->privileges != NULL &&
+			(stmt->targtype != ACL_TARGET_OBJECT ||
+			 list_length(list_difference_oid(names, relids)) < list_length(names)))
+			zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
+	}
+}
+
+/*
+ * Where ALTER TABLE is going to change the view as well, lock that first, and
+ * then the table.
+ */
+static void
+start_alter(AlterTableStmt *stmt)
+{
+	Oid			relid;
+	ListCell   *lc;
+
+	if (!changes_other(stmt))
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	if (!OidIsValid(relid) || !object_ownercheck(RelationRelationId, relid, GetUserId()))
+		return;
+	foreach(lc, zdm_migrations_on(relid))
+	{
+		ZdmMigration *migration = lfirst(lc);
+
+		if (zdm_pattern(migration)->mend != NULL && migration->relation == relid)
+			(void) zdm_lock_in_order(list_make2(zdm_lock(linitial_oid(migration->others), AccessExclusiveLock),
+												zdm_lock(relid, AccessExclusiveLock)));
+	}
+}
+
+static bool
+changes_other(AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableType type = castNode(AlterTableCmd, lfirst(lc))->subtype;
+
+		if (type == AT_AddColumn || type == AT_ColumnDefault ||
+			type == AT_ChangeOwner || type == AT_EnableRowSecurity)
+			return true;
+	}
+	return false;
+}

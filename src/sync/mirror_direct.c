@@ -1,0 +1,374 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_direct.c
+ *	  Lock or set the other table's row without a statement.
+ *
+ * What single-row writes of both versions ask for most: the other table's row
+ * is found by its index, and locked or written as the executor would do it,
+ * without a plan that has to be started and ended.  That is possible with an
+ * ordinary table which has a unique index on just the key (mirror_lookup.c),
+ * and where nothing runs for the row but the server's own: no triggers but
+ * foreign keys', no generated columns, no rules, and no other migration's.
+ * For any other table, and in a transaction with one snapshot, there is the
+ * statement.
+ *
+ * The trigger of the other table for its echo is not fired: nobody has
+ * come between us and the row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "nodes/execnodes.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/sync_rule.h"
+#include "sync/mirror.h"
+#include "util/compat.h"
+#include "util/ident.h"
+
+/* A table as far as we know it; see zdm_mirror_direct_forget(). */
+struct ZdmMirrorDirect
+{
+	MemoryContext cxt;
+	bool		known;
+	bool		can_lock;
+	bool		can_set;
+	AttrNumber *attnums;		/* of the rule's columns */
+	TriggerDesc *triggers;		/* those that fire; NULL: none */
+	LockTupleMode mode;			/* that an update of the columns takes */
+};
+
+static ZdmMirrorDirect *know(ZdmMirror *mirror, Relation there);
+static bool know_columns(ZdmMirror *mirror, Relation there);
+static bool is_alone(const ZdmMirror *mirror, Relation there);
+static bool know_triggers(ZdmMirrorDirect *direct, Relation there);
+static bool find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
+					 ItemPointer tid);
+static bool lock_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
+					 ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot);
+static uint64 lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
+static uint64 set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
+static ResultRelInfo *begin_write(EState *estate, ZdmMirrorDirect *direct, Relation there);
+static void make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row,
+						 TupleTableSlot *old, TupleTableSlot *new);
+static List *add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
+							   TU_UpdateIndexes which);
+
+/*
+ * Do it, and say how many rows it concerned; returns false where it takes the
+ * statement.  there is open, and locked as the action needs it.
+ */
+bool
+zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
+				  const ZdmMirrorRow *row, uint64 *processed)
+{
+	ZdmMirrorDirect *direct;
+
+	if ((action != ZDM_MIRROR_LOCK && action != ZDM_MIRROR_SET) ||
+		IsolationUsesXactSnapshot())
+		return false;
+	direct = know(mirror, there);
+	if (action == ZDM_MIRROR_LOCK ? !direct->can_lock : !direct->can_set)
+		return false;
+	*processed = 0;
+	if (zdm_mirror_has_null(row, 0, mirror->keys))
+		return true;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	*processed = action == ZDM_MIRROR_LOCK ? lock_first(mirror, there, row)
+		: set_columns(mirror, there, row);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	return true;
+}
+
+/*
+ * The other table has changed; called where nothing else may be done.
+ */
+void
+zdm_mirror_direct_forget(ZdmMirror *mirror)
+{
+	if (mirror->direct != NULL)
+		mirror->direct->known = false;
+}
+
+static ZdmMirrorDirect *
+know(ZdmMirror *mirror, Relation there)
+{
+	ZdmMirrorDirect *direct = mirror->direct;
+
+	if (direct != NULL && direct->known)
+		return direct;
+	if (direct == NULL)
+	{
+		direct = MemoryContextAllocZero(mirror->cxt, sizeof(ZdmMirrorDirect));
+		direct->cxt = AllocSetContextCreate(mirror->cxt, "zdm mirrored table",
+											ALLOCSET_SMALL_SIZES);
+		mirror->direct = direct;
+	}
+	MemoryContextReset(direct->cxt);
+
+	/* An invalidation from here on means that it is stale at once. */
+	direct->known = true;
+	direct->can_lock = zdm_mirror_can_scan(mirror, there);
+	direct->can_set = direct->can_lock && !there->rd_rel->relispartition &&
+		there->rd_rules == NULL && mirror->count > mirror->keys &&
+		(RelationGetDescr(there)->constr == NULL ||
+		 !RelationGetDescr(there)->constr->has_generated_stored) &&
+		know_columns(mirror, there) && know_triggers(direct, there) && is_alone(mirror, there);
+	return direct;
+}
+
+/*
+ * Returns false where a value would have to be made to fit.
+ */
+static bool
+know_columns(ZdmMirror *mirror, Relation there)
+{
+	ZdmMirrorDirect *direct = mirror->direct;
+	Bitmapset  *keys = RelationGetIndexAttrBitmap(there, INDEX_ATTR_BITMAP_KEY);
+
+	direct->attnums = MemoryContextAllocZero(direct->cxt, sizeof(AttrNumber) * mirror->count);
+	direct->mode = LockTupleNoKeyExclusive;
+	for (int i = mirror->keys; i < mirror->count; i++)
+	{
+		Form_pg_attribute attr;
+
+		direct->attnums[i] = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
+		attr = TupleDescAttr(RelationGetDescr(there), direct->attnums[i] - 1);
+		if (attr->atttypid != mirror->columns[i].type || attr->attidentity ||
+			(attr->atttypmod >= 0 && attr->atttypmod != mirror->columns[i].typmod))
+			return false;
+		if (bms_is_member(direct->attnums[i] - FirstLowInvalidHeapAttributeNumber, keys))
+			direct->mode = LockTupleExclusive;
+	}
+	return true;
+}
+
+/*
+ * Whether nobody else has to learn of a write of the other table.
+ */
+static bool
+is_alone(const ZdmMirror *mirror, Relation there)
+{
+	ZdmMirrorSet *set = zdm_mirrors_get(there);
+
+	return set->count == 1 && set->mirrors[0].migration_id == mirror->migration_id &&
+		set->mirrors[0].number == mirror->number;
+}
+
+/*
+ * Copy those triggers that the server has made for constraints.
+ */
+static bool
+know_triggers(ZdmMirrorDirect *direct, Relation there)
+{
+	static const char *const ours[] = {
+		ZDM_MIRROR_TRIGGER, ZDM_MIRROR_TRUNCATE_TRIGGER, ZDM_MIRROR_LOCK_TRIGGER,
+		ZDM_MIRROR_ORDER_TRIGGER
+	};
+	MemoryContext old = MemoryContextSwitchTo(direct->cxt);
+	TriggerDesc *copy = CopyTriggerDesc(there->trigdesc);
+	int			kept = 0;
+	bool		result = true;
+
+	MemoryContextSwitchTo(old);
+	for (int i = 0; copy != NULL && i < copy->numtriggers; i++)
+	{
+		bool		is_ours = false;
+
+		for (size_t j = 0; j < lengthof(ours); j++)
+			is_ours |= strcmp(copy->triggers[i].tgname, ours[j]) == 0;
+		if (copy->triggers[i].tgisinternal)
+			copy->triggers[kept++] = copy->triggers[i];
+		else
+			result &= is_ours;
+	}
+	if (kept > 0)
+		copy->numtriggers = kept;
+	direct->triggers = kept > 0 ? copy : NULL;
+	return result;
+}
+
+static bool
+find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, ItemPointer tid)
+{
+	SysScanDesc scan = zdm_mirror_begin_scan(mirror, there, row, GetActiveSnapshot());
+	HeapTuple	tuple = systable_getnext(scan);
+
+	if (HeapTupleIsValid(tuple))
+		*tid = tuple->t_self;
+	systable_endscan(scan);
+	return HeapTupleIsValid(tuple);
+}
+
+/*
+ * Lock the newest version of a row, and read it into the slot.  Returns false
+ * where there is none with the key any more.
+ */
+static bool
+lock_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
+		 ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot)
+{
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_lock(there, tid, GetActiveSnapshot(), slot,
+										  GetCurrentCommandId(true), mode, LockWaitBlock,
+										  TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS |
+										  TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
+
+	switch (result)
+	{
+		case TM_Ok:
+			return !failure.traversed || zdm_mirror_has_key(mirror, slot, row);
+		case TM_Deleted:
+		case TM_Updated:
+		case TM_SelfModified:
+			return false;
+		default:
+			elog(ERROR, "unexpected result %d of a row lock", (int) result);
+	}
+	return false;
+}
+
+static uint64
+lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
+{
+	ItemPointerData tid;
+	TupleTableSlot *slot;
+	bool		locked;
+
+	if (!find_row(mirror, there, row, &tid))
+		return 0;
+	slot = table_slot_create(there, NULL);
+	locked = lock_row(mirror, there, row, &tid, LockTupleNoKeyExclusive, slot);
+	ExecDropSingleTupleTableSlot(slot);
+	return locked ? 1 : 0;
+}
+
+static uint64
+set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
+{
+	ZdmMirrorDirect *direct = mirror->direct;
+	ItemPointerData tid;
+	EState	   *estate;
+	MemoryContext old_cxt;
+	ResultRelInfo *info;
+	TupleTableSlot *old,
+			   *new;
+	TU_UpdateIndexes indexes = TU_None;
+	TM_FailureData failure;
+	LockTupleMode mode;
+	bool		found;
+	List	   *recheck;
+
+	if (!find_row(mirror, there, row, &tid))
+		return 0;
+	CheckCmdReplicaIdentity(there, CMD_UPDATE);
+	estate = CreateExecutorState();
+	old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
+	info = begin_write(estate, direct, there);
+	old = table_slot_create(there, &estate->es_tupleTable);
+	new = table_slot_create(there, &estate->es_tupleTable);
+
+	/* Mostly it is ours already, or nobody's: a lock of its own is for later. */
+	found = table_tuple_fetch_row_version(there, &tid, GetActiveSnapshot(), old);
+	while (found)
+	{
+		TM_Result	result;
+
+		make_new_row(mirror, row, old, new);
+		if (RelationGetDescr(there)->constr != NULL)
+			ExecConstraints(info, new, estate);
+		tid = old->tts_tid;
+		result = zdm_tuple_update(there, &tid, new, estate->es_output_cid, estate->es_snapshot,
+								  InvalidSnapshot, true, &failure, &mode, &indexes);
+		if (result == TM_Ok)
+			break;
+		if (result != TM_Updated && result != TM_Deleted)
+			elog(ERROR, "unexpected result %d of an update", (int) result);
+		found = result == TM_Updated &&
+			lock_row(mirror, there, row, &tid, direct->mode, old);
+	}
+	if (found)
+	{
+		recheck = add_index_entries(estate, info, new, indexes);
+		if (info->ri_TrigDesc != NULL)
+		{
+			AfterTriggerBeginQuery();
+			ExecARUpdateTriggers(estate, info, NULL, NULL, &tid, NULL, new, recheck, NULL, false);
+			AfterTriggerEndQuery(estate);
+		}
+	}
+	MemoryContextSwitchTo(old_cxt);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	return found ? 1 : 0;
+}
+
+static ResultRelInfo *
+begin_write(EState *estate, ZdmMirrorDirect *direct, Relation there)
+{
+	ResultRelInfo *info = makeNode(ResultRelInfo);
+
+	estate->es_snapshot = GetActiveSnapshot();
+	estate->es_output_cid = GetCurrentCommandId(true);
+	InitResultRelInfo(info, there, 0, NULL, 0);
+	info->ri_TrigDesc = direct->triggers;
+	if (direct->triggers != NULL)
+	{
+		info->ri_TrigFunctions = palloc0_array(FmgrInfo, direct->triggers->numtriggers);
+		info->ri_TrigWhenExprs = palloc0_array(ExprState *, direct->triggers->numtriggers);
+	}
+	/* Triggers look for their table among these. */
+	estate->es_opened_result_relations = list_make1(info);
+	return info;
+}
+
+static void
+make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row, TupleTableSlot *old,
+			 TupleTableSlot *new)
+{
+	int			natts = old->tts_tupleDescriptor->natts;
+
+	slot_getallattrs(old);
+	ExecClearTuple(new);
+	memcpy(new->tts_values, old->tts_values, sizeof(Datum) * natts);
+	memcpy(new->tts_isnull, old->tts_isnull, sizeof(bool) * natts);
+	for (int i = mirror->keys; i < mirror->count; i++)
+	{
+		AttrNumber	attnum = mirror->direct->attnums[i];
+
+		new->tts_values[attnum - 1] = row->values[i];
+		new->tts_isnull[attnum - 1] = row->nulls[i] == 'n';
+	}
+	ExecStoreVirtualTuple(new);
+	new->tts_tableOid = old->tts_tableOid;
+}
+
+/*
+ * The indexes whose check is for later are returned.
+ */
+static List *
+add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
+				  TU_UpdateIndexes which)
+{
+	List	   *recheck = NIL;
+
+	if (which == TU_None)
+		return NIL;
+	ExecOpenIndices(info, false);
+	if (info->ri_NumIndices > 0)
+		recheck = zdm_insert_index_tuples(info, new, estate, which);
+	ExecCloseIndices(info);
+	return recheck;
+}
