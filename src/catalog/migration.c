@@ -43,7 +43,6 @@ static const char *const state_names[] = {
 	" (SELECT pg_catalog.array_agg(e.key ORDER BY e.key) FROM pg_catalog.jsonb_each_text(arguments) e)," \
 	" (SELECT pg_catalog.array_agg(e.value ORDER BY e.key) FROM pg_catalog.jsonb_each_text(arguments) e)" \
 	" FROM zdm.migration "
-#define ROLLING_BACK "_rolling_back"
 #define IN_FLIGHT "state IN ('expanded', 'ready', 'contracted')"
 
 /* The columns of zdm.migration that zdm_migration_scan() reads. */
@@ -55,7 +54,6 @@ enum
 };
 
 static ZdmState state_from_name(const char *name);
-static bool has_arguments_of(const ZdmMigration *a, const ZdmMigration *b);
 static List *select_migrations(const char *sql, int nargs, ZdmArg *args);
 static ZdmArg relations_arg(List *relids);
 static List *arguments_from_arrays(uint64 row, int names, int values);
@@ -75,93 +73,6 @@ state_from_name(const char *name)
 		if (strcmp(state_names[i], name) == 0)
 			return (ZdmState) i;
 	elog(ERROR, "unknown migration state \"%s\"", name);
-}
-
-/*
- * Give the migration an argument of its pattern's; the names of a migration's
- * arguments are distinct.  One that is NULL is as good as not given.
- */
-void
-zdm_set_argument(ZdmMigration *migration, const char *name, const char *value)
-{
-	ZdmArgument *argument;
-
-	if (value == NULL)
-		return;
-	argument = palloc_object(ZdmArgument);
-	argument->name = pstrdup(name);
-	argument->value = pstrdup(value);
-	migration->arguments = lappend(migration->arguments, argument);
-}
-
-/*
- * The value of an argument, or NULL.
- */
-const char *
-zdm_argument(const ZdmMigration *migration, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, migration->arguments)
-	{
-		ZdmArgument *argument = lfirst(lc);
-
-		if (strcmp(argument->name, name) == 0)
-			return argument->value;
-	}
-	return NULL;
-}
-
-/*
- * Whether two migrations were called with the same arguments.
- */
-bool
-zdm_same_arguments(const ZdmMigration *a, const ZdmMigration *b)
-{
-	return has_arguments_of(a, b) && has_arguments_of(b, a);
-}
-
-static bool
-has_arguments_of(const ZdmMigration *a, const ZdmMigration *b)
-{
-	ListCell   *lc;
-
-	foreach(lc, b->arguments)
-	{
-		ZdmArgument *argument = lfirst(lc);
-		const char *value = zdm_argument(a, argument->name);
-
-		if (argument->name[0] != '_' &&
-			(value == NULL || strcmp(value, argument->value) != 0))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Whether a rollback has begun that needs something proved first.
- */
-bool
-zdm_rolling_back(const ZdmMigration *migration)
-{
-	return zdm_argument(migration, ROLLING_BACK) != NULL;
-}
-
-void
-zdm_migration_set_rolling_back(ZdmMigration *migration)
-{
-	ZdmIdentity saved;
-
-	if (zdm_rolling_back(migration))
-		return;
-	zdm_catalog_begin(&saved);
-	zdm_execute(SPI_OK_UPDATE,
-				"UPDATE zdm.migration SET arguments = arguments || pg_catalog.jsonb_build_object($2, 'true')"
-				" WHERE id = $1",
-				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
-						 zdm_arg_text(ROLLING_BACK)));
-	zdm_catalog_end(&saved);
-	zdm_set_argument(migration, ROLLING_BACK, "true");
 }
 
 /*

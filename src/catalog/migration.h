@@ -78,6 +78,8 @@ extern void zdm_set_argument(ZdmMigration *migration, const char *name,
 extern const char *zdm_argument(const ZdmMigration *migration, const char *name);
 extern bool zdm_rolling_back(const ZdmMigration *migration);
 extern void zdm_migration_set_rolling_back(ZdmMigration *migration);
+extern void zdm_migration_keep_argument(ZdmMigration *migration, const char *name,
+										const char *value);
 extern bool zdm_same_arguments(const ZdmMigration *a, const ZdmMigration *b);
 extern void zdm_migration_insert(ZdmMigration *migration);
 extern ZdmMigration *zdm_migration_find(const char *name);

@@ -29,6 +29,7 @@ typedef enum ZdmStepKind
 	ZDM_STEP_DROP_RULES,		/* remove them */
 	ZDM_STEP_SET_RULES,			/* store these in their place */
 	ZDM_STEP_CATALOG,			/* make a change that no SQL makes */
+	ZDM_STEP_KEEP,				/* keep something with the migration */
 	ZDM_STEP_BACKFILL,
 	ZDM_STEP_INDEX,				/* build the second columns' indexes */
 	ZDM_STEP_VERIFY
@@ -45,17 +46,26 @@ typedef struct ZdmStep
 	char	   *sql;
 	Oid			relation;		/* InvalidOid: the migration's table */
 	LOCKMODE	lock;			/* on that */
+	Oid			role;			/* whose rights the SQL is run with;
+								 * InvalidOid: the caller's */
 	List	   *with;			/* further tables (oids), locked alike */
+	List	   *with_read;		/* others (oids), which it reads by ROW SHARE */
 
 	/* ZDM_STEP_ADD_RULES, ZDM_STEP_SET_RULES: of ZdmSyncRule *. */
 	List	   *rules;			/* NIL, to be added: the migration's */
 
-	/* ZDM_STEP_CATALOG: makes the change, as the caller. */
+	/*
+	 * ZDM_STEP_CATALOG: makes the change, as the caller.  ZDM_STEP_DDL of the
+	 * migrate phase: makes a change after the SQL, in the same transaction.
+	 */
 	void		(*change) (struct ZdmStep *step);
 	char	   *from;			/* what it is given */
 	char	   *to;
 
-	/* ZDM_STEP_ADD_VIEW */
+	/* ZDM_STEP_KEEP: what to keep, under the name from. */
+	char	   *(*value) (struct ZdmStep *step);
+
+	/* ZDM_STEP_ADD_VIEW, and changes of a view */
 	char	   *view_schema;
 	char	   *view_name;
 

@@ -303,7 +303,8 @@ take_error(ZdmMigrate *migrate)
 static bool
 handle_error(ZdmMigrate *migrate, ErrorData *error)
 {
-	bool		late = migrate->statement_since != 0 &&
+	/* DDL says itself for whom it waited, and is tried again. */
+	bool		late = migrate->statement_since != 0 && error->detail == NULL &&
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 	bool		passes = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||

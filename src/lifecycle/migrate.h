@@ -2,7 +2,8 @@
  *
  * migrate.h
  *	  The migrate phase: its loop (migrate.c), its work (work.c), what only a
- *	  background worker can do (statements.c), and that worker (background.c).
+ *	  background worker can do (statements.c, vacuum.c), and that worker
+ *	  (background.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -104,6 +105,7 @@ extern ZdmOutcome zdm_hold(ZdmMigrate *migrate, const char *whom);
 extern ZdmOutcome zdm_index_step(ZdmMigrate *migrate);
 extern ZdmOutcome zdm_ddl_step(ZdmMigrate *migrate);
 extern bool zdm_ddl_left(ZdmMigration *migration);
+extern bool zdm_mark_statement(ZdmMigrate *migrate, Oid table);
 extern bool zdm_vacuum_step(ZdmMigrate *migrate);
 extern ZdmStatement *zdm_vacuum_statement(Oid relid);
 extern void zdm_run_statement(ZdmMigrate *migrate);

@@ -43,14 +43,13 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
+#include "lifecycle/run.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/spi.h"
-
-bool		zdm_own_ddl = false;
 
 static bool expanded_before(ZdmMigration *migration);
 static void ready_at_once(ZdmMigration *migration, const char *table);
@@ -66,15 +65,6 @@ static bool change_tables(ZdmMigration *migration, ZdmPhase phase,
 						  bool quarantine);
 static List *phase_steps(const ZdmPattern *pattern, ZdmMigration *migration,
 						 ZdmPhase phase, bool quarantine);
-static List *locks_of(const ZdmPattern *pattern, ZdmMigration *migration,
-					  ZdmPhase phase, bool quarantine);
-static int64 lock_tables(const ZdmPattern *pattern, ZdmMigration *migration,
-						 ZdmPhase phase, bool quarantine);
-static void run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
-					  int64 lock_wait_ms);
-static void run_each_step(ZdmMigration *migration, ZdmPhase phase,
-						  List *steps, int64 lock_wait_ms);
-static void run_step(ZdmMigration *migration, ZdmStep *step);
 static void make_ranges(ZdmMigration *migration);
 static void end_migration(ZdmMigration *migration, ZdmState state);
 static void move_quarantine(ZdmMigration *migration, int64 us);
@@ -113,7 +103,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	do
 	{
 		locked = zdm_migration_tables(migration);
-		waited += lock_tables(pattern, migration, ZDM_EXPAND, false);
+		waited += zdm_lock_phase(pattern, migration, ZDM_EXPAND, false);
 		zdm_check_caller(migration->relation);
 		check_spec(pattern, migration);
 		/* It may work on more tables than it did a moment ago. */
@@ -125,7 +115,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	relation_close(rel, NoLock);
 	zdm_migration_insert(migration);
 	zdm_event(migration, "info", "expanding", NULL);
-	run_steps(migration, ZDM_EXPAND, steps, waited);
+	zdm_run_steps(migration, ZDM_EXPAND, steps, waited);
 	make_ranges(migration);
 	if (record_migrate(pattern, migration))
 	{
@@ -368,8 +358,8 @@ prepare_rollback(ZdmMigration *migration)
 	steps = pattern->prepare_rollback(migration);
 	if (steps == NIL || zdm_explaining())
 		return false;
-	run_steps(migration, ZDM_ROLLBACK, steps,
-			  lock_tables(pattern, migration, ZDM_ROLLBACK, false));
+	zdm_run_steps(migration, ZDM_ROLLBACK, steps,
+				  zdm_lock_phase(pattern, migration, ZDM_ROLLBACK, false));
 	zdm_migration_set_rolling_back(migration);
 	zdm_event(migration, "info", "rolling back", NULL);
 	zdm_migration_set_state(migration, ZDM_EXPANDED);
@@ -426,12 +416,12 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 		return false;
 	}
 	zdm_interrupt_statements(migration->id);
-	waited = lock_tables(pattern, migration, phase, quarantine);
+	waited = zdm_lock_phase(pattern, migration, phase, quarantine);
 	zdm_check_attached(pattern, migration, phase);
 	zdm_check_added(pattern, migration, phase);
 	if (must_agree)
 		(void) zdm_check_in_sync(migration, compared);
-	run_steps(migration, phase, phase_steps(pattern, migration, phase, quarantine), waited);
+	zdm_run_steps(migration, phase, phase_steps(pattern, migration, phase, quarantine), waited);
 	return true;
 }
 
@@ -509,163 +499,6 @@ begin_transition(const char *name)
 					   name, zdm_state_name(state)),
 				errhint("Run the same call in a new transaction."));
 	return migration;
-}
-
-/*
- * What a phase locks: what the pattern says, else the tables and their
- * partitions, against everybody.
- */
-static List *
-locks_of(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
-		 bool quarantine)
-{
-	List	   *tables;
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	if (pattern->locks != NULL)
-		return pattern->locks(migration, phase, quarantine);
-	tables = zdm_migration_tables(migration);
-	if (pattern->also_locked != NULL)
-	{
-		foreach(lc, pattern->also_locked(migration, phase, quarantine))
-			tables = list_concat_unique_oid(tables, zdm_table_and_partitions(lfirst_oid(lc)));
-	}
-	foreach(lc, tables)
-		result = lappend(result, zdm_lock(lfirst_oid(lc), AccessExclusiveLock));
-	return result;
-}
-
-/*
- * Lock them.  Partitions that were attached while we waited are locked, too.
- */
-static int64
-lock_tables(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase,
-			bool quarantine)
-{
-	int64		waited = 0;
-	List	   *locked = NIL;
-
-	for (;;)
-	{
-		List	   *locks = locks_of(pattern, migration, phase, quarantine);
-		List	   *relids = NIL;
-		ListCell   *lc;
-
-		foreach(lc, locks)
-			relids = lappend_oid(relids, ((ZdmLock *) lfirst(lc))->relation);
-		if (list_difference_oid(relids, locked) == NIL)
-			return waited;
-		locked = relids;
-		waited += pattern->locks != NULL ? zdm_lock_in_order(locks)
-			: zdm_lock_relations(relids, AccessExclusiveLock);
-	}
-}
-
-/*
- * Run the steps of a phase, and record them.  The time that the locks took
- * is the first step's.  Whatever a step has to wait for besides, the row of a
- * catalog or another object, it may keep the table's users waiting no longer
- * than zdm.lock_wait.
- */
-static void
-run_steps(ZdmMigration *migration, ZdmPhase phase, List *steps,
-		  int64 lock_wait_ms)
-{
-	int			level = NewGUCNestLevel();
-
-	zdm_set_config("lock_timeout", psprintf("%d", zdm_lock_wait), GUC_ACTION_SAVE);
-	zdm_own_ddl = true;
-	PG_TRY();
-	{
-		run_each_step(migration, phase, steps, lock_wait_ms);
-	}
-	PG_FINALLY();
-	{
-		zdm_own_ddl = false;
-	}
-	PG_END_TRY();
-	AtEOXact_GUC(false, level);
-}
-
-static void
-run_each_step(ZdmMigration *migration, ZdmPhase phase, List *steps,
-			  int64 lock_wait_ms)
-{
-	ListCell   *lc;
-
-	foreach(lc, steps)
-	{
-		ZdmStep    *step = lfirst(lc);
-		int			number;
-
-		if (step->sql_now != NULL)
-			step->sql = step->sql_now(migration);
-		number = zdm_step_record(migration, phase, step);
-		zdm_step_started(migration, number, lock_wait_ms);
-		run_step(migration, step);
-		zdm_step_ended(migration, number, NULL);
-		lock_wait_ms = 0;
-		if (step->sql != NULL)
-			ereport(NOTICE,
-					errmsg("%s: %s", zdm_phase_name(phase), step->description),
-					errdetail("%s", step->sql));
-		CommandCounterIncrement();
-	}
-}
-
-static void
-run_step(ZdmMigration *migration, ZdmStep *step)
-{
-	int			number = 0;
-	ListCell   *lc;
-
-	switch (step->kind)
-	{
-		case ZDM_STEP_DDL:
-			zdm_execute_ddl(step->sql);
-			break;
-		case ZDM_STEP_ADD_VIEW:
-			zdm_execute_ddl(step->sql);
-			zdm_migration_set_others(migration,
-									 lappend_oid(migration->others,
-												 get_relname_relid(step->view_name,
-																   get_namespace_oid(step->view_schema, false))));
-			break;
-		case ZDM_STEP_DROP_VIEW:
-			zdm_execute_ddl(step->sql);
-			zdm_migration_set_others(migration,
-									 list_delete_oid(migration->others, step->relation));
-			break;
-		case ZDM_STEP_ADD_RULES:
-			if (zdm_pattern(migration)->complete != NULL)
-			{
-				zdm_pattern(migration)->complete(migration);
-				zdm_migration_set_others(migration, migration->others);
-			}
-			foreach(lc, step->rules ? step->rules : migration->rules)
-				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
-			foreach(lc, migration->mirrors)
-				zdm_mirror_rule_insert(migration->id, ++number, lfirst(lc));
-			break;
-		case ZDM_STEP_DROP_RULES:
-			zdm_sync_rules_delete(migration->id);
-			zdm_mirror_rules_delete(migration->id);
-			break;
-		case ZDM_STEP_SET_RULES:
-			zdm_sync_rules_delete(migration->id);
-			foreach(lc, step->rules)
-				zdm_sync_rule_insert(migration->id, ++number, lfirst(lc));
-			migration->rules = step->rules;
-			break;
-		case ZDM_STEP_CATALOG:
-			step->change(step);
-			break;
-		case ZDM_STEP_BACKFILL:
-		case ZDM_STEP_INDEX:
-		case ZDM_STEP_VERIFY:
-			elog(ERROR, "step \"%s\" does not belong to this phase", step->description);
-	}
 }
 
 /*

@@ -2,13 +2,14 @@
  *
  * statements.c
  *	  Long statements of the migrate phase: CREATE INDEX CONCURRENTLY and
- *	  VACUUM, which only a background worker can run, and DDL.
+ *	  VACUUM (vacuum.c), which only a background worker can run, and DDL.
  *
  * They do not hold the migration's lock: the first two commit on their way,
- * and all would keep a pause waiting.  Whoever runs one sets two marks: one on the table, so that nobody
- * else does the same, and one on the migration, so that a pause or a rollback
- * knows whom to interrupt.  What is to be built is asked of the catalog each
- * time, so it does not matter where the last attempt has ended.
+ * and all would keep a pause waiting.  Whoever runs one sets two marks: one on
+ * the table, so that nobody else does the same, and one on the migration, so
+ * that a pause or a rollback knows whom to interrupt.  What is to be built is
+ * asked of the catalog each time, so it does not matter where the last attempt
+ * has ended.
  *
  * A session that runs zdm.backfill asks for a worker, and waits.  DDL, such
  * as the validation of a constraint, runs in a transaction of its own as the
@@ -44,36 +45,35 @@
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
 #include "schema/table.h"
+#include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/ident.h"
 #include "util/lock.h"
+#include "util/lock_watch.h"
 #include "util/mark.h"
 #include "util/spi.h"
 
 /* A session asks for a worker again after this time. */
 #define ASK_EVERY_MS 2000
 
-/* A table below this size is not worth a vacuum. */
-#define MIN_VACUUM_BLOCKS 1024
-
 static List *orphans_of(ZdmMigration *migration, Oid relid);
 static char *somebody_on_table(Oid relid);
 static List *possible_work(List *works);
-static bool mark_statement(ZdmMigrate *migrate, Oid table);
 static ZdmOutcome drop_index(ZdmMigrate *migrate, Oid index);
-static ZdmOutcome do_index(ZdmMigrate *migrate, ZdmTwin *twin,
+static ZdmOutcome do_index(ZdmMigrate *migrate, List *pairs,
 						   ZdmIndexWork *work);
 static ZdmOutcome do_own_index(ZdmMigrate *migrate);
-static void do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work);
-static void set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work);
+static List *pairs_of(ZdmMigration *migration, Oid relid);
+static void do_in_catalog(List *pairs, ZdmIndexWork *work);
+static void set_statement(ZdmMigrate *migrate, List *pairs, ZdmIndexWork *work);
 static ZdmOutcome ask_for_worker(ZdmMigrate *migrate);
+static ZdmStep *change_of(const ZdmStep *step);
+static void make_change(void *step);
 static void run_ddl(ZdmMigrate *migrate);
 static bool take_back(ZdmMigrate *migrate, ErrorData *error);
 static void run_as_owner(void *arg);
-static bool is_worth_vacuum(Oid relid);
-static bool is_due(ZdmMigrate *migrate, Oid relid);
 
 /*
  * Whatever is left to do for the indexes of second columns.  Returns
@@ -90,7 +90,7 @@ zdm_index_step(ZdmMigrate *migrate)
 	if (migrate->indexes_built)
 		return ZDM_NOTHING_LEFT;
 	/* A session builds nothing, and so needs no mark. */
-	if (migrate->task != NULL && !mark_statement(migrate, migration->relation))
+	if (migrate->task != NULL && !zdm_mark_statement(migrate, migration->relation))
 		return zdm_hold(migrate, somebody_on_table(migration->relation));
 	foreach(lc, zdm_pattern(migration)->twins(migration))
 	{
@@ -106,7 +106,7 @@ zdm_index_step(ZdmMigrate *migrate)
 		if (migrate->task != NULL && orphans != NIL)
 			return drop_index(migrate, linitial_oid(orphans));
 		if (migrate->task != NULL)
-			return do_index(migrate, twin, linitial(works));
+			return do_index(migrate, pairs_of(migration, twin->relation), linitial(works));
 		return ask_for_worker(migrate);
 	}
 	if (zdm_pattern(migration)->indexes != NULL &&
@@ -118,6 +118,25 @@ zdm_index_step(ZdmMigrate *migrate)
 	zdm_release_statement(migrate);
 	migrate->indexes_built = true;
 	return ZDM_NOTHING_LEFT;
+}
+
+/*
+ * The second columns of a table (ZdmPair *), of which an index may have several.
+ */
+static List *
+pairs_of(ZdmMigration *migration, Oid relid)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_pattern(migration)->twins(migration))
+	{
+		ZdmTwin    *twin = lfirst(lc);
+
+		if (twin->relation == relid)
+			result = lappend(result, zdm_pair(relid, twin->column, twin->twin));
+	}
+	return result;
 }
 
 /*
@@ -180,8 +199,8 @@ possible_work(List *works)
  * Set the marks for a statement, while we have the migration's lock: whoever
  * pauses or ends the migration after us finds whom to interrupt.
  */
-static bool
-mark_statement(ZdmMigrate *migrate, Oid table)
+bool
+zdm_mark_statement(ZdmMigrate *migrate, Oid table)
 {
 	if (!zdm_mark(&migrate->statement_table, ZDM_MARK_TABLE, table, 0, ExclusiveLock))
 		return false;
@@ -221,16 +240,16 @@ drop_index(ZdmMigrate *migrate, Oid index)
  * One piece of it.  We have the mark on the table.
  */
 static ZdmOutcome
-do_index(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
+do_index(ZdmMigrate *migrate, List *pairs, ZdmIndexWork *work)
 {
 	if (work->kind != ZDM_INDEX_BUILD)
 	{
-		do_in_catalog(twin, work);
+		do_in_catalog(pairs, work);
 		zdm_release_statement(migrate);
 		zdm_worked(migrate, NULL);
 		return ZDM_WORKED;
 	}
-	set_statement(migrate, twin, work);
+	set_statement(migrate, pairs, work);
 	zdm_event(migrate->migration, "info", "building index", migrate->statement->sql);
 	return ZDM_STATEMENT;
 }
@@ -254,7 +273,7 @@ do_own_index(ZdmMigrate *migrate)
  * in the current transaction.
  */
 static void
-do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work)
+do_in_catalog(List *pairs, ZdmIndexWork *work)
 {
 	ZdmIdentity saved;
 
@@ -267,8 +286,7 @@ do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work)
 			zdm_twin_index_attach(work);
 		else
 			(void) zdm_define_index(work->table,
-									zdm_twin_index_stmt(work, twin->column, twin->twin,
-														zdm_preloaded));
+									zdm_twin_index_stmt(work, pairs, zdm_preloaded));
 	}
 	PG_FINALLY();
 	{
@@ -284,7 +302,7 @@ do_in_catalog(ZdmTwin *twin, ZdmIndexWork *work)
  * the removal of what an attempt has left.
  */
 static void
-set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
+set_statement(ZdmMigrate *migrate, List *pairs, ZdmIndexWork *work)
 {
 	MemoryContext old = MemoryContextSwitchTo(migrate->statement_cxt);
 
@@ -293,10 +311,9 @@ set_statement(ZdmMigrate *migrate, ZdmTwin *twin, ZdmIndexWork *work)
 	else
 	{
 		migrate->statement = palloc0_object(ZdmStatement);
-		migrate->statement->tree = (Node *) zdm_twin_index_stmt(work, twin->column, twin->twin,
-																zdm_preloaded);
-		migrate->statement->sql = zdm_twin_index_sql(migrate->migration->id, work->source,
-													 twin->column, twin->twin, zdm_preloaded);
+		migrate->statement->tree = (Node *) zdm_twin_index_stmt(work, pairs, zdm_preloaded);
+		migrate->statement->sql = zdm_twin_index_sql(migrate->migration->id, work->source, pairs,
+													 zdm_preloaded);
 		migrate->statement->tag = CreateCommandTag(migrate->statement->tree);
 		migrate->statement->indexed = work->table;
 	}
@@ -368,7 +385,7 @@ zdm_ddl_step(ZdmMigrate *migrate)
 	}
 	step = linitial(left);
 	relid = OidIsValid(step->relation) ? step->relation : migration->relation;
-	if (!mark_statement(migrate, relid))
+	if (!zdm_mark_statement(migrate, relid))
 		return zdm_hold(migrate, somebody_on_table(relid));
 	zdm_migrate_enter_ddl(migrate, step->description);
 	old = MemoryContextSwitchTo(migrate->statement_cxt);
@@ -376,9 +393,36 @@ zdm_ddl_step(ZdmMigrate *migrate)
 	migrate->statement->altered = relid;
 	migrate->statement->lock = step->lock;
 	migrate->statement->with = list_copy(step->with);
+	migrate->statement->with_read = list_copy(step->with_read);
 	migrate->statement->sql = pstrdup(step->sql);
+	if (step->change != NULL)
+	{
+		migrate->statement->then = make_change;
+		migrate->statement->then_arg = change_of(step);
+	}
 	MemoryContextSwitchTo(old);
 	return ZDM_STATEMENT;
+}
+
+/*
+ * A copy of the step, for the change that it makes after its SQL.
+ */
+static ZdmStep *
+change_of(const ZdmStep *step)
+{
+	ZdmStep    *copy = palloc0_object(ZdmStep);
+
+	copy->relation = step->relation;
+	copy->change = step->change;
+	copy->from = pstrdup(step->from);
+	copy->to = pstrdup(step->to);
+	return copy;
+}
+
+static void
+make_change(void *step)
+{
+	((ZdmStep *) step)->change(step);
 }
 
 /*
@@ -399,13 +443,24 @@ static void
 run_ddl(ZdmMigrate *migrate)
 {
 	int			patience = migrate->task != NULL ? zdm_worker_patience : zdm_lock_patience;
-	ErrorData  *error;
+	ErrorData  *error = NULL;
+	volatile bool done = false;
 
 	zdm_migrate_begin(migrate);
 	zdm_set_local("lock_timeout", psprintf("%d", Max(1, patience)));
-	if (!zdm_attempt(run_as_owner, migrate->statement, &error) &&
-		!take_back(migrate, error))
+	zdm_lock_watch(patience);
+	PG_TRY();
 	{
+		done = zdm_attempt(run_as_owner, migrate->statement, &error);
+	}
+	PG_FINALLY();
+	{
+		zdm_lock_watch_end();
+	}
+	PG_END_TRY();
+	if (!done && !take_back(migrate, error))
+	{
+		zdm_lock_watch_explain(error, "What is done is kept: end or wait for that transaction and run the same call again.");
 		if (migrate->task != NULL || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 			error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			ReThrowError(error);
@@ -452,17 +507,28 @@ run_as_owner(void *arg)
 {
 	ZdmStatement *statement = arg;
 	List	   *relids = zdm_table_and_partitions(statement->altered);
+	List	   *read = NIL;
+	List	   *locks = NIL;
 	ZdmIdentity saved;
 	ListCell   *lc;
 
 	foreach(lc, statement->with)
 		relids = list_concat_unique_oid(relids, zdm_table_and_partitions(lfirst_oid(lc)));
-	(void) zdm_lock_relations(relids, statement->lock);
+	foreach(lc, relids)
+		locks = lappend(locks, zdm_lock(lfirst_oid(lc), statement->lock));
+	foreach(lc, statement->with_read)
+		read = list_concat_unique_oid(read, zdm_table_and_partitions(lfirst_oid(lc)));
+	foreach(lc, read)
+		locks = lappend(locks, zdm_lock(lfirst_oid(lc), RowShareLock));
+	(void) zdm_lock_each(locks);
 	zdm_become(zdm_table_owner(statement->altered), &saved);
 	zdm_own_ddl = true;
 	PG_TRY();
 	{
 		zdm_execute_ddl(statement->sql);
+		CommandCounterIncrement();
+		if (statement->then != NULL)
+			statement->then(statement->then_arg);
 	}
 	PG_FINALLY();
 	{
@@ -470,115 +536,6 @@ run_as_owner(void *arg)
 	}
 	PG_END_TRY();
 	zdm_unbecome(&saved);
-}
-
-/*
- * After the end of a range: whether the backfill has left so many dead rows in
- * its table that it is to be vacuumed, so that the next ranges' rows find
- * room.  In a worker that is the next statement to run; for a session, another
- * worker does it.
- */
-bool
-zdm_vacuum_step(ZdmMigrate *migrate)
-{
-	Oid			relid = migrate->range_ended;
-	MemoryContext old;
-
-	migrate->range_ended = InvalidOid;
-	if (zdm_vacuum_after <= 0 || !is_worth_vacuum(relid) || !is_due(migrate, relid))
-		return false;
-	if (migrate->task == NULL)
-	{
-		ZdmTask		task = {
-			.kind = ZDM_TASK_VACUUM,
-			.database = MyDatabaseId,
-			.migration = migrate->migration->id,
-			.relation = relid,
-			.gently = migrate->pace.gently,
-		};
-
-		namestrcpy(&task.name, migrate->migration->name);
-		zdm_worker_request(&task, false);
-		return false;
-	}
-	if (!mark_statement(migrate, relid))
-		return false;
-	old = MemoryContextSwitchTo(migrate->statement_cxt);
-	migrate->statement = zdm_vacuum_statement(relid);
-	MemoryContextSwitchTo(old);
-	return true;
-}
-
-static bool
-is_worth_vacuum(Oid relid)
-{
-	bool		result = false;
-	Relation	rel;
-
-	if (!ConditionalLockRelationOid(relid, AccessShareLock))
-		return false;
-	rel = try_relation_open(relid, NoLock);
-	if (rel == NULL)
-		return false;
-	result = RelationGetNumberOfBlocks(rel) >= MIN_VACUUM_BLOCKS;
-	relation_close(rel, AccessShareLock);
-	return result;
-}
-
-/*
- * VACUUM as a backfill wants it: without waiting for a lock, and without
- * giving the table's last blocks back, which would lock everybody out.
- */
-ZdmStatement *
-zdm_vacuum_statement(Oid relid)
-{
-	return zdm_statement_parse(psprintf("VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) %s",
-										zdm_quote_relation(relid)));
-}
-
-/*
- * Whether the loops of the migration have changed that many rows of the table
- * since anybody vacuumed it.  The statistics would tell a worker of dead rows
- * late, and a session never.  Whether the vacuum could remove them does not
- * matter: those that somebody still sees would not go a moment later either.
- */
-static bool
-is_due(ZdmMigrate *migrate, Oid relid)
-{
-	static SPIPlanPtr plan = NULL;
-	ZdmIdentity saved;
-	bool		isnull;
-	int64		changed,
-				count;
-	double		rows;
-
-	zdm_catalog_begin(&saved);
-	zdm_execute_kept(&plan, SPI_OK_SELECT,
-					 "SELECT (SELECT coalesce(pg_catalog.sum(r.rows_changed), 0)::bigint"
-					 " FROM zdm.backfill_range r WHERE r.migration_id = $2 AND r.relation = $1),"
-					 " pg_catalog.pg_stat_get_vacuum_count(c.oid)"
-					 " + pg_catalog.pg_stat_get_autovacuum_count(c.oid),"
-					 " greatest(c.reltuples::float8, pg_catalog.pg_stat_get_live_tuples(c.oid), 0)"
-					 " FROM pg_catalog.pg_class c WHERE c.oid = $1",
-					 ZDM_ARGS(ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(relid)),
-							  ZDM_ARG(INT8OID, Int64GetDatum(migrate->migration->id))));
-	changed = DatumGetInt64(zdm_result(0, 1, &isnull));
-	count = DatumGetInt64(zdm_result(0, 2, &isnull));
-	rows = DatumGetFloat8(zdm_result(0, 3, &isnull));
-	zdm_catalog_end(&saved);
-
-	if (migrate->vacuum_table != relid)
-		migrate->vacuum_base = 0;
-	else if (migrate->vacuum_count != count)
-		migrate->vacuum_base = changed;
-	migrate->vacuum_table = relid;
-	migrate->vacuum_count = count;
-	/* While one worker vacuums, the others go on and find no room. */
-	if ((changed - migrate->vacuum_base) * Max(1, migrate->migration->workers) <
-		rows * zdm_vacuum_after / 100)
-		return false;
-	migrate->vacuum_base = changed;
-	return true;
 }
 
 /*

@@ -29,22 +29,21 @@
 #include "utils/rel.h"
 
 #include "catalog/sync_rule.h"
+#include "patterns/change_type_rule.h"
 #include "patterns/pattern.h"
-#include "patterns/sample.h"
-#include "schema/depend.h"
 #include "schema/retype.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_constraint.h"
-#include "schema/twin_index.h"
+#include "schema/twin_index_limits.h"
 #include "schema/twin_key.h"
 #include "schema/twin_limits.h"
 #include "schema/twin_promote.h"
-#include "sync/expression.h"
+#include "schema/user_view.h"
 #include "sync/install.h"
 #include "util/compat.h"
-#include "util/guc.h"
 #include "util/ident.h"
+#include "util/lock.h"
 #include "util/spi.h"
 
 /* The argument that keeps what a change in place has replaced. */
@@ -55,11 +54,11 @@ static void check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *ty
 static void check_referring(ZdmMigration *migration);
 static void refuse(ZdmMigration *migration, List *objects);
 static char *lines(List *objects);
-static ZdmSyncRule *make_rule(ZdmMigration *migration, Relation rel,
-							  ZdmPair *pair, const ZdmType *type);
-static Node *conversion(TupleDesc desc, const char *column, const ZdmType *from,
-						const ZdmType *to, const char *argument, AttrNumber target);
 static bool recreates_views(ZdmMigration *migration);
+static const char *views_of(ZdmMigration *migration);
+static bool makes_views(ZdmMigration *migration, ZdmPhase phase);
+static bool free_to_change(ZdmMigration *migration, Relation rel, const ZdmType *type);
+static List *change_in_place(ZdmMigration *migration, Relation rel, const ZdmType *type);
 static List *change_back(ZdmMigration *migration);
 
 /* The one name that both versions use. */
@@ -94,17 +93,36 @@ static List *
 pairs(ZdmMigration *migration)
 {
 	bool		contracted = migration->state == ZDM_CONTRACTED;
+	ZdmType    *type = palloc_object(ZdmType);
 	List	   *result = NIL;
 	ListCell   *lc;
 
+	new_type(migration, type);
+	if (in_place(migration))
+		return list_make1(zdm_pair(migration->relation, column_name(migration),
+								   zdm_twin_name(column_name(migration))));
 	foreach(lc, migration->rules)
 	{
 		ZdmSyncRule *rule = lfirst(lc);
+		ZdmPair    *pair = zdm_pair(rule->relation,
+									linitial(contracted ? rule->new_columns : rule->old_columns),
+									linitial(contracted ? rule->old_columns : rule->new_columns));
+		AttrNumber	twin = get_attnum(pair->relation, pair->to);
+		Relation	rel;
+		ZdmType		own;
 
-		result = lappend(result,
-						 zdm_pair(rule->relation,
-								  linitial(contracted ? rule->new_columns : rule->old_columns),
-								  linitial(contracted ? rule->old_columns : rule->new_columns)));
+		/* In a dry run of expand there is no second column. */
+		if (twin > 0)
+		{
+			rel = table_open(pair->relation, AccessShareLock);
+			zdm_type_of(rel, pair->to, &own);
+			pair->exact = zdm_change_type_is_exact(migration, rel, pair->from, &own);
+			table_close(rel, NoLock);
+		}
+		pair->convert = linitial(contracted ? rule->down : rule->up);
+		pair->back = linitial(contracted ? rule->up : rule->down);
+		pair->type = contracted ? NULL : type;
+		result = lappend(result, pair);
 	}
 	return result;
 }
@@ -131,8 +149,7 @@ check(ZdmMigration *migration, Relation rel)
 					   zdm_type_text(&type)),
 				errhint("There is nothing to change."));
 	if (zdm_argument(migration, "up") == NULL && zdm_argument(migration, "down") == NULL &&
-		zdm_type_changes_in_place(rel, column_name(migration), &type) &&
-		!zdm_column_is_used(RelationGetRelid(rel), column_name(migration)))
+		free_to_change(migration, rel, &type))
 	{
 		ZdmType		old;
 
@@ -140,6 +157,8 @@ check(ZdmMigration *migration, Relation rel)
 		if (zdm_argument(migration, OLD_TYPE) == NULL)
 			zdm_set_argument(migration, OLD_TYPE, zdm_type_text(&old));
 		zdm_check_free_columns(migration->relation, list_make1(column_name(migration)));
+		if (recreates_views(migration))
+			refuse(migration, zdm_user_view_limits(pairs(migration), &type, false, views_of(migration), NIL));
 		return;
 	}
 
@@ -158,7 +177,19 @@ check(ZdmMigration *migration, Relation rel)
 		if (lfirst_oid(lc) != migration->relation)
 			migration->others = list_append_unique_oid(migration->others, lfirst_oid(lc));
 	}
-	refuse(migration, zdm_promote_limits(columns, &type, recreates_views(migration)));
+	refuse(migration, zdm_promote_limits(columns, &type, views_of(migration)));
+}
+
+/*
+ * Whether the server changes the type without reading the table, and nothing
+ * keeps it from that.
+ */
+static bool
+free_to_change(ZdmMigration *migration, Relation rel, const ZdmType *type)
+{
+	return zdm_type_changes_in_place(rel, column_name(migration), type) &&
+		!zdm_column_is_used(RelationGetRelid(rel), column_name(migration),
+							recreates_views(migration));
 }
 
 static void
@@ -177,17 +208,25 @@ check_arguments(ZdmMigration *migration)
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("views \"%s\" is not known", views),
 				errhint("It is refuse or recreate."));
-	if (recreates_views(migration))
-		ereport(ERROR,
-				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("views that use the column are not made again by this version of zdm"),
-				errhint("Drop the views for the time of the migration, and create them again after contract."));
 }
 
 static bool
 recreates_views(ZdmMigration *migration)
 {
 	return strcmp(zdm_argument(migration, "views"), "recreate") == 0;
+}
+
+/*
+ * The texts of views that were kept, NULL where none is made again.
+ */
+static const char *
+views_of(ZdmMigration *migration)
+{
+	const char *kept = zdm_argument(migration, ZDM_KEPT_VIEWS);
+
+	if (!recreates_views(migration))
+		return NULL;
+	return kept ? kept : ZDM_NO_KEPT_VIEWS;
 }
 
 /*
@@ -198,6 +237,7 @@ check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type)
 {
 	Relation	rel;
 	ZdmType		own = *type;
+	ZdmSyncRule *rule;
 
 	if (pair->relation != migration->relation)
 		zdm_check_caller(pair->relation);
@@ -215,7 +255,11 @@ check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type)
 					   pair->from, RelationGetRelationName(rel)),
 				errhint("Use on_down_error => 'error', or write down so that it never fails."));
 	zdm_type_keep_collation(rel, pair->from, &own);
-	migration->rules = lappend(migration->rules, make_rule(migration, rel, pair, &own));
+	pair->exact = zdm_change_type_is_exact(migration, rel, pair->from, &own);
+	rule = zdm_change_type_rule(migration, rel, pair, &own);
+	pair->convert = linitial(rule->up);
+	pair->back = linitial(rule->down);
+	migration->rules = lappend(migration->rules, rule);
 	table_close(rel, AccessShareLock);
 }
 
@@ -263,55 +307,9 @@ refuse(ZdmMigration *migration, List *objects)
 			errmsg("the type of column \"%s\" of table \"%s\" cannot be changed with what hangs on it",
 				   column_name(migration), zdm_relation_label(migration->relation)),
 			errdetail("%s", lines(objects)),
-			errhint("Drop these for the time of the migration, or change them as the lines say."));
-}
-
-/*
- * What the user gave no expression for: its text is ours, and goes by no path
- * of his.
- */
-static Node *
-conversion(TupleDesc desc, const char *column, const ZdmType *from, const ZdmType *to,
-		   const char *argument, AttrNumber target)
-{
-	ZdmIdentity saved;
-	Node	   *result;
-
-	zdm_pin_path(&saved);
-	result = zdm_expression_check_as(desc, zdm_type_conversion(column, from, to, argument),
-									 argument, target, NIL);
-	zdm_unbecome(&saved);
-	return result;
-}
-
-/*
- * In up the column's name means the old value, in down the new one: both are
- * read over a description of the table in which it does, and written with the
- * names that the columns have.
- */
-static ZdmSyncRule *
-make_rule(ZdmMigration *migration, Relation rel, ZdmPair *pair, const ZdmType *type)
-{
-	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
-	TupleDesc	desc = zdm_description_with(RelationGetDescr(rel), pair->to, type);
-	TupleDesc	after = zdm_description_with(desc, NULL, NULL);
-	AttrNumber	column = zdm_description_number(desc, pair->from);
-	AttrNumber	twin = zdm_description_number(desc, pair->to);
-	const char *up = zdm_argument(migration, "up");
-	const char *down = zdm_argument(migration, "down");
-	ZdmType		from;
-
-	zdm_type_of(rel, pair->from, &from);
-	zdm_description_swap(after, pair->from, pair->to);
-	rule->relation = pair->relation;
-	rule->old_columns = list_make1(pair->from);
-	rule->new_columns = list_make1(pair->to);
-	rule->up = list_make1(zdm_expression_text(desc, up ? zdm_expression_check_as(desc, up, "up", twin, NIL)
-											  : conversion(desc, pair->from, &from, type, "up", twin)));
-	rule->down = list_make1(zdm_expression_text(desc, down ? zdm_expression_check_as(after, down, "down", column, NIL)
-												: conversion(after, pair->from, type, &from, "down", column)));
-	rule->down_or_null = strcmp(zdm_argument(migration, "on_down_error"), "null") == 0;
-	return rule;
+			recreates_views(migration) || zdm_user_views_text(pairs(migration)) == NULL
+			? errhint("Drop these for the time of the migration, or change them as the lines say.")
+			: errhint("Drop these for the time of the migration, or change them as the lines say; views => 'recreate' has zdm drop views and rules, and make them again."));
 }
 
 static List *
@@ -325,7 +323,7 @@ expand(ZdmMigration *migration, Relation rel)
 	if (in_place(migration))
 	{
 		zdm_type_keep_collation(rel, column_name(migration), &type);
-		return zdm_retype_steps(rel, column_name(migration), &type);
+		return change_in_place(migration, rel, &type);
 	}
 	foreach(lc, pairs(migration))
 	{
@@ -340,65 +338,38 @@ expand(ZdmMigration *migration, Relation rel)
 	return list_concat(steps, zdm_sync_install_steps(migration));
 }
 
-/*
- * For people: what builds the second columns' indexes, NULL where there are
- * none.
- */
-static char *
-index_sql(ZdmMigration *migration)
+static List *
+change_in_place(ZdmMigration *migration, Relation rel, const ZdmType *type)
 {
-	StringInfoData sql;
-	ListCell   *lc,
-			   *item;
+	List	   *steps = zdm_retype_steps(rel, column_name(migration), type);
 
-	initStringInfo(&sql);
-	foreach(lc, pairs(migration))
-	{
-		ZdmPair    *pair = lfirst(lc);
-
-		foreach(item, zdm_twin_index_sources(pair->relation, pair->from, pair->to))
-			appendStringInfo(&sql, "%s%s", sql.len ? "\n" : "",
-							 zdm_twin_index_sql(migration->id, lfirst_oid(item), pair->from,
-												pair->to, zdm_preloaded));
-	}
-	return sql.len ? sql.data : NULL;
+	if (!recreates_views(migration))
+		return steps;
+	steps = list_concat(zdm_user_view_drop_steps(pairs(migration)), steps);
+	steps = list_concat(steps, zdm_user_view_create_steps(pairs(migration), views_of(migration)));
+	return lappend(steps, zdm_user_view_keep_step(pairs(migration)));
 }
 
 static List *
 migrate(ZdmMigration *migration)
 {
 	List	   *steps = NIL;
-	StringInfoData fill,
-				compare;
+	char	   *fill;
+	char	   *compare;
 	char	   *indexes;
-	ListCell   *lc;
 
 	if (in_place(migration))
 		return NIL;
-	initStringInfo(&fill);
-	initStringInfo(&compare);
-	foreach(lc, migration->rules)
-	{
-		ZdmSyncRule *rule = lfirst(lc);
-		char	   *table = zdm_quote_relation(rule->relation);
-		const char *to = quote_identifier(linitial(rule->new_columns));
-		char	   *up = linitial(rule->up);
-
-		appendStringInfo(&fill, "%sUPDATE %s SET %s = %s WHERE ctid in a range of blocks AND %s IS NULL AND (%s) IS NOT NULL",
-						 fill.len ? "\n" : "", table, to, up, to, up);
-		appendStringInfo(&compare, "%sSELECT count(*) FROM %s WHERE %s IS DISTINCT FROM (%s) AND %s IS DISTINCT FROM (%s)",
-						 compare.len ? "\n" : "", table, to, up,
-						 quote_identifier(linitial(rule->old_columns)), (char *) linitial(rule->down));
-	}
+	zdm_change_type_texts(migration, &fill, &compare);
 	steps = list_make1(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
-								"fill the second column", fill.data));
-	indexes = index_sql(migration);
+								"fill the second column", fill));
+	indexes = zdm_change_type_index_text(migration, pairs(migration));
 	if (indexes != NULL)
 		steps = lappend(steps, zdm_step(ZDM_STEP_INDEX, ShareUpdateExclusiveLock,
 										"build the second column's indexes", indexes));
 	steps = list_concat(steps, zdm_twin_constraint_steps(migration->id, pairs(migration), false));
 	return lappend(steps, zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
-								   "compare both columns in every row", compare.data));
+								   "compare both columns in every row", compare));
 }
 
 static List *
@@ -407,61 +378,24 @@ statements(ZdmMigration *migration)
 	return zdm_twin_constraint_steps(migration->id, pairs(migration), true);
 }
 
-/*
- * The rules once the columns have each other's names.
- */
-static ZdmStep *
-follow_rules(ZdmMigration *migration)
-{
-	ZdmStep    *step = zdm_step(ZDM_STEP_SET_RULES, NoLock, "let the sync rule follow", NULL);
-	ListCell   *lc,
-			   *other;
-
-	foreach(lc, migration->rules)
-	{
-		ZdmSyncRule *rule = lfirst(lc);
-		ZdmSyncRule *next = palloc_object(ZdmSyncRule);
-		Relation	rel = table_open(rule->relation, AccessShareLock);
-		TupleDesc	now = zdm_description_with(RelationGetDescr(rel), NULL, NULL);
-		TupleDesc	after = zdm_description_with(now, NULL, NULL);
-		ZdmIdentity saved;
-
-		table_close(rel, NoLock);
-		foreach(other, migration->rules)
-		{
-			ZdmSyncRule *swapped = lfirst(other);
-
-			if (swapped->relation == rule->relation)
-				zdm_description_swap(after, linitial(swapped->old_columns),
-									 linitial(swapped->new_columns));
-		}
-		*next = *rule;
-		zdm_pin_path(&saved);
-		zdm_pin_style();
-		next->up = list_make1(zdm_expression_text(after,
-												  zdm_expression_parse_as(now, linitial(rule->up), "up", 0)));
-		next->down = list_make1(zdm_expression_text(after,
-													zdm_expression_parse_as(now, linitial(rule->down), "down", 0)));
-		zdm_unbecome(&saved);
-		next->old_columns = rule->new_columns;
-		next->new_columns = rule->old_columns;
-		step->rules = lappend(step->rules, next);
-	}
-	return step;
-}
-
 static List *
 contract(ZdmMigration *migration, bool quarantine)
 {
 	if (in_place(migration))
 		return NIL;
+	if (quarantine && zdm_needs_preload(pairs(migration)))
+		ereport(ERROR,
+				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("a quarantine of migration \"%s\" needs zdm in shared_preload_libraries", migration->name),
+				errdetail("Both columns would have a unique index, and an INSERT ... ON CONFLICT could fail by the first column's."),
+				errhint("SELECT zdm.contract(%s, quarantine => '0');", quote_literal_cstr(migration->name)));
 	if (quarantine)
 		return lappend(zdm_promote_steps(migration->id, pairs(migration), true,
-										 recreates_views(migration)),
-					   follow_rules(migration));
+										 views_of(migration)),
+					   zdm_change_type_follow(migration));
 	return list_concat(zdm_sync_remove_steps(migration),
 					   zdm_promote_steps(migration->id, pairs(migration), false,
-										 recreates_views(migration)));
+										 views_of(migration)));
 }
 
 /* The second columns, or after contract the first ones. */
@@ -496,9 +430,8 @@ change_back(ZdmMigration *migration)
 		zdm_type_parse(old, &type);
 		zdm_unbecome(&saved);
 		zdm_type_keep_collation(rel, column_name(migration), &type);
-		if (zdm_type_changes_in_place(rel, column_name(migration), &type) &&
-			!zdm_column_is_used(migration->relation, column_name(migration)))
-			steps = zdm_retype_steps(rel, column_name(migration), &type);
+		if (free_to_change(migration, rel, &type))
+			steps = change_in_place(migration, rel, &type);
 	}
 	table_close(rel, AccessShareLock);
 	if (steps == NIL)
@@ -520,18 +453,63 @@ rollback(ZdmMigration *migration)
 	if (migration->state == ZDM_CONTRACTED)
 		return list_concat(zdm_sync_remove_steps(migration),
 						   zdm_promote_steps(migration->id, pairs(migration), false,
-											 recreates_views(migration)));
+											 views_of(migration)));
 	return drop_steps(migration);
+}
+
+/*
+ * Views are locked before what they are over, as every statement does.
+ */
+static List *
+locks(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
+{
+	List	   *tables = zdm_migration_tables(migration);
+	List	   *relations = NIL;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (makes_views(migration, phase))
+		relations = zdm_user_view_relations(pairs(migration));
+	if (relations == NIL)
+		return NIL;
+	list_sort(tables, list_oid_cmp);
+	foreach(lc, list_concat_unique_oid(relations, tables))
+		result = lappend(result, zdm_lock(lfirst_oid(lc), AccessExclusiveLock));
+	return result;
+}
+
+/*
+ * Whether the phase drops views, and makes them again.
+ */
+static bool
+makes_views(ZdmMigration *migration, ZdmPhase phase)
+{
+	if (!recreates_views(migration))
+		return false;
+	if (in_place(migration))
+		return phase == ZDM_EXPAND || phase == ZDM_ROLLBACK;
+	return phase == ZDM_CONTRACT || (phase == ZDM_ROLLBACK && migration->state == ZDM_CONTRACTED);
 }
 
 static List *
 attached(ZdmMigration *migration, ZdmPhase phase)
 {
+	/* Going back drops and makes views, too. */
+	if (in_place(migration) && makes_views(migration, phase))
+	{
+		ZdmType		type;
+		ZdmIdentity saved;
+
+		zdm_pin_path(&saved);
+		zdm_type_parse(zdm_argument(migration, OLD_TYPE), &type);
+		zdm_unbecome(&saved);
+		return zdm_user_view_limits(pairs(migration), &type, false, views_of(migration), NIL);
+	}
 	if (in_place(migration))
 		return NIL;
 	/* What has the name goes, and is replaced: what would be lost by it? */
 	if (phase == ZDM_CONTRACT || (phase == ZDM_ROLLBACK && migration->state == ZDM_CONTRACTED))
-		return zdm_promote_losses(migration->id, pairs(migration), recreates_views(migration));
+		return zdm_promote_losses(migration->id, pairs(migration), views_of(migration));
 	return zdm_twin_strangers(migration->id, pairs(migration));
 }
 
@@ -541,7 +519,7 @@ twins(ZdmMigration *migration)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, pairs(migration))
+	foreach(lc, in_place(migration) ? NIL : pairs(migration))
 	{
 		ZdmPair    *pair = lfirst(lc);
 		ZdmTwin    *twin = palloc0_object(ZdmTwin);
@@ -564,7 +542,7 @@ guard(ZdmMigration *migration, Relation rel)
 	ListCell   *lc;
 
 	new_type(migration, &type);
-	foreach(lc, pairs(migration))
+	foreach(lc, in_place(migration) ? NIL : pairs(migration))
 	{
 		ZdmPair    *pair = lfirst(lc);
 		char	   *column = migration->state == ZDM_CONTRACTED ? pair->from : pair->to;
@@ -585,42 +563,14 @@ guard(ZdmMigration *migration, Relation rel)
 static List *
 notes(ZdmMigration *migration, Relation rel)
 {
-	const char *name = quote_identifier(column_name(migration));
-	List	   *result = NIL;
+	char	   *views = recreates_views(migration) ? zdm_user_views_text(pairs(migration)) : NULL;
 	ZdmType		type;
-	ListCell   *lc;
 
 	new_type(migration, &type);
 	if (in_place(migration))
 		return list_make1(zdm_note(false, "the server changes the type of column %s without reading the table: it is done at once, and zdm.rollback undoes it only where the way back needs no more",
-								   name));
-	foreach(lc, migration->rules)
-	{
-		char	   *sample = zdm_conversion_sample(lfirst(lc), list_make1(&type));
-
-		if (sample != NULL)
-			result = lappend(result, zdm_note(true, "%s", sample));
-	}
-	if (zdm_is_published(migration->relation))
-		result = lappend(result,
-						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, and change the type there before contract, or replication stops there",
-								  quote_identifier(linitial(migration->new_columns))));
-	result = lappend(result,
-					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
-	result = lappend(result,
-					 zdm_note(false, "at contract column %s changes its type: a prepared statement that returns it fails once with \"cached plan must not change result type\", as after any change of a type",
-							  name));
-	result = lappend(result,
-					 zdm_note(false, "at contract column %s becomes the last of the table: INSERT without a column list, COPY without one and SELECT * have it there; name the columns",
-							  name));
-	result = lappend(result,
-					 zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns"));
-	result = lappend(result,
-					 zdm_note(false, "a value that up cannot convert fails the statement that writes it, from expand on; one that down cannot, from contract on to the end of the quarantine"));
-	result = lappend(result,
-					 zdm_note(false, "the constraints of column %s hold for the added column, too, from the time when it is filled: a value that fulfils them in one type only is refused",
-							  name));
-	return result;
+								   quote_identifier(column_name(migration))));
+	return zdm_change_type_notes(migration, &type, views);
 }
 
 const ZdmPattern zdm_change_column_type_pattern = {
@@ -632,6 +582,7 @@ const ZdmPattern zdm_change_column_type_pattern = {
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,
+	.locks = locks,
 	.attached = attached,
 	.twins = twins,
 	.guard = guard,

@@ -83,8 +83,8 @@ typedef struct ZdmPattern
 
 	/*
 	 * The locks (ZdmLock *) that a phase needs, in the order in which
-	 * everybody takes them.  NULL: all tables of the migration against
-	 * everybody.
+	 * everybody takes them.  NULL, or NIL: all tables of the migration
+	 * against everybody.
 	 */
 	List	   *(*locks) (ZdmMigration *migration, ZdmPhase phase, bool quarantine);
 

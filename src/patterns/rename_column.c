@@ -26,6 +26,7 @@
 #include "patterns/pattern.h"
 #include "schema/table.h"
 #include "schema/twin.h"
+#include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
 #include "sync/install.h"
 #include "util/guc.h"
@@ -122,8 +123,9 @@ index_sql(ZdmMigration *migration)
 	foreach(lc, zdm_twin_index_sources(migration->relation, old_name(migration),
 									   new_name(migration)))
 		appendStringInfo(&sql, "%s%s", sql.len ? "\n" : "",
-						 zdm_twin_index_sql(migration->id, lfirst_oid(lc), old_name(migration),
-											new_name(migration), zdm_preloaded));
+						 zdm_twin_index_sql(migration->id, lfirst_oid(lc),
+											list_make1(zdm_pair(migration->relation, old_name(migration), new_name(migration))),
+											zdm_preloaded));
 	return sql.len ? sql.data : NULL;
 }
 

@@ -86,7 +86,7 @@ add_column(ZdmReshape *reshape, ZdmJsonField *column)
 					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("\"into\" gives column \"%s\" the key \"%s\", which there is not",
 						   column->name, field->name),
-					errhint("The keys are \"type\" and \"up\". A default, NOT NULL or an index are yours to add to the new column, any time after expand."));
+					errhint("The keys are \"type\" and \"up\". A default or an index are yours to add to the new column, any time after expand; NOT NULL comes by zdm.set_not_null after contract."));
 	}
 	reshape->types = lappend(reshape->types, required(column, type, "type"));
 	reshape->up = lappend(reshape->up, required(column, up, "up"));

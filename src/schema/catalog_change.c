@@ -3,14 +3,14 @@
  * catalog_change.c
  *	  Changes of the server's catalog that no statement makes.
  *
- * Three, and all under the table's ACCESS EXCLUSIVE lock:
+ * Three here, those of constraints in files of their own, and all under the
+ * table's ACCESS EXCLUSIVE lock:
  *
- * - A primary key becomes a plain unique constraint, or the reverse.  A table
- *	 has one primary key, so that of a column that is set aside has to go; by
- *	 SQL its index would go with it, and the way back would have to build it
- *	 again while the table is locked.
  * - An identity moves to another column, with its sequence.  By SQL the
  *	 sequence would be dropped, with its privileges and whatever names it.
+ * - A view that is made again gets the privileges that it had, exactly: who
+ *	 granted them, and nothing of what the schema gives to every new view.
+ *	 GRANT could only be made in the name of who runs it.
  * - The rows of PL/pgSQL functions that name the column are written again as
  *	 they are, which makes every session compile them anew.  A session that has
  *	 run one before would go on with what it knows of the column's type, and
@@ -31,11 +31,12 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "storage/bufmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -47,82 +48,13 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
-static void make_primary(ZdmStep *step);
-static void make_unique(ZdmStep *step);
-static void set_primary(Oid relid, const char *name, bool primary);
 static void move_identity(ZdmStep *step);
+static void set_acl(ZdmStep *step);
+static void replace_acl(Relation catalog, HeapTuple tuple, AttrNumber column,
+						Oid relid, int subid, Oid owner, const char *text);
 static void recompile(ZdmStep *step);
 static bool lock_function(Relation functions, HeapTuple tuple);
 static void move_sequence(Oid sequence, Oid relid, AttrNumber to);
-
-bool
-zdm_index_is_primary(Oid index)
-{
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_index) GETSTRUCT(tuple))->indisprimary;
-	ReleaseSysCache(tuple);
-	return result;
-}
-
-ZdmStep *
-zdm_primary_key_step(Oid relid, const char *constraint, bool primary)
-{
-	ZdmStep    *step = zdm_step_on(relid, ZDM_STEP_CATALOG, AccessExclusiveLock,
-								   primary ? "make the unique constraint the primary key"
-								   : "make the primary key a unique constraint",
-								   psprintf("-- catalog: constraint %s of table %s is %s", quote_identifier(constraint),
-											zdm_quote_relation(relid), primary ? "the primary key" : "unique"));
-
-	step->from = pstrdup(constraint);
-	step->change = primary ? make_primary : make_unique;
-	return step;
-}
-
-static void
-make_primary(ZdmStep *step)
-{
-	set_primary(step->relation, step->from, true);
-}
-
-static void
-make_unique(ZdmStep *step)
-{
-	set_primary(step->relation, step->from, false);
-}
-
-static void
-set_primary(Oid relid, const char *name, bool primary)
-{
-	Oid			constraint = get_relation_constraint_oid(relid, name, false);
-	Relation	constraints = table_open(ConstraintRelationId, RowExclusiveLock);
-	Relation	indexes = table_open(IndexRelationId, RowExclusiveLock);
-	HeapTuple	tuple = SearchSysCacheCopy1(CONSTROID, ObjectIdGetDatum(constraint));
-	Form_pg_constraint form;
-	HeapTuple	index;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for constraint %u", constraint);
-	form = (Form_pg_constraint) GETSTRUCT(tuple);
-	if (form->contype != (primary ? CONSTRAINT_UNIQUE : CONSTRAINT_PRIMARY))
-		elog(ERROR, "constraint \"%s\" is of another kind", name);
-	form->contype = primary ? CONSTRAINT_PRIMARY : CONSTRAINT_UNIQUE;
-	CatalogTupleUpdate(constraints, &tuple->t_self, tuple);
-
-	index = SearchSysCacheCopy1(INDEXRELID, ObjectIdGetDatum(form->conindid));
-	if (!HeapTupleIsValid(index))
-		elog(ERROR, "cache lookup failed for index %u", form->conindid);
-	((Form_pg_index) GETSTRUCT(index))->indisprimary = primary;
-	CatalogTupleUpdate(indexes, &index->t_self, index);
-
-	CacheInvalidateRelcacheByRelid(form->conindid);
-	CacheInvalidateRelcacheByRelid(relid);
-	table_close(indexes, RowExclusiveLock);
-	table_close(constraints, RowExclusiveLock);
-}
 
 ZdmStep *
 zdm_identity_step(Oid relid, const char *from, const char *to)
@@ -180,6 +112,81 @@ move_sequence(Oid sequence, Oid relid, AttrNumber to)
 	ObjectAddressSet(depender, RelationRelationId, sequence);
 	ObjectAddressSubSet(referenced, RelationRelationId, relid, to);
 	recordDependencyOn(&depender, &referenced, DEPENDENCY_INTERNAL);
+}
+
+/*
+ * The privileges of a view that is to be there by then, or of one of its
+ * columns; acl as the server prints it, NULL for none but its owner's.
+ */
+ZdmStep *
+zdm_acl_step(Oid relid, ZdmPlace view, const char *column, const char *acl)
+{
+	ZdmStep    *step = zdm_step_on(relid, ZDM_STEP_CATALOG, NoLock,
+								   "give the view its privileges",
+								   psprintf("-- catalog: the privileges of %s%s%s are %s", zdm_quote_place(view),
+											column ? "." : "", column ? quote_identifier(column) : "",
+											acl ? acl : "its owner's"));
+
+	step->view_schema = view.schema;
+	step->view_name = view.name;
+	step->from = column ? pstrdup(column) : NULL;
+	step->to = acl ? pstrdup(acl) : NULL;
+	step->change = set_acl;
+	return step;
+}
+
+static void
+set_acl(ZdmStep *step)
+{
+	Oid			relid = get_relname_relid(step->view_name, get_namespace_oid(step->view_schema, false));
+	Oid			owner = zdm_table_owner(relid);
+	Relation	catalog;
+	HeapTuple	tuple;
+
+	if (step->from != NULL)
+	{
+		catalog = table_open(AttributeRelationId, RowExclusiveLock);
+		tuple = SearchSysCacheCopyAttName(relid, step->from);
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "column \"%s\" does not exist", step->from);
+		replace_acl(catalog, tuple, Anum_pg_attribute_attacl, relid,
+					((Form_pg_attribute) GETSTRUCT(tuple))->attnum, owner, step->to);
+	}
+	else
+	{
+		catalog = table_open(RelationRelationId, RowExclusiveLock);
+		tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relid));
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for relation %u", relid);
+		replace_acl(catalog, tuple, Anum_pg_class_relacl, relid, 0, owner, step->to);
+	}
+	table_close(catalog, RowExclusiveLock);
+}
+
+static void
+replace_acl(Relation catalog, HeapTuple tuple, AttrNumber column, Oid relid,
+			int subid, Oid owner, const char *text)
+{
+	bool		isnull;
+	Datum		old = heap_getattr(tuple, column, RelationGetDescr(catalog), &isnull);
+	Datum		acl = text == NULL ? (Datum) 0
+		: OidInputFunctionCall(F_ARRAY_IN, pstrdup(text), ACLITEMOID, -1);
+	bool		nulls[Natts_pg_class + Natts_pg_attribute] = {false};
+	bool		replaces[Natts_pg_class + Natts_pg_attribute] = {false};
+	Datum		values[Natts_pg_class + Natts_pg_attribute] = {0};
+	Oid		   *had = NULL;
+	Oid		   *has = NULL;
+	int			count_had = isnull ? 0 : aclmembers(DatumGetAclP(old), &had);
+	int			count_has = text == NULL ? 0 : aclmembers(DatumGetAclP(acl), &has);
+
+	values[column - 1] = acl;
+	nulls[column - 1] = text == NULL;
+
+	replaces[column - 1] = true;
+	tuple = heap_modify_tuple(tuple, RelationGetDescr(catalog), values, nulls, replaces);
+	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+	updateAclDependencies(RelationRelationId, relid, subid, owner,
+						  count_had, had, count_has, has);
 }
 
 ZdmStep *

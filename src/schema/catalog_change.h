@@ -9,12 +9,11 @@
 #define ZDM_SCHEMA_CATALOG_CHANGE_H
 
 #include "catalog/step.h"
+#include "util/ident.h"
 
-extern bool zdm_index_is_primary(Oid index);
-extern ZdmStep *zdm_primary_key_step(Oid relid, const char *constraint,
-									 bool primary);
 extern ZdmStep *zdm_identity_step(Oid relid, const char *from, const char *to);
-
+extern ZdmStep *zdm_acl_step(Oid relid, ZdmPlace view, const char *column,
+							 const char *acl);
 extern ZdmStep *zdm_recompile_step(Oid relid, const char *column);
 
 #endif							/* ZDM_SCHEMA_CATALOG_CHANGE_H */

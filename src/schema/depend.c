@@ -23,6 +23,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "schema/depend.h"
 #include "schema/table.h"
@@ -164,13 +165,25 @@ dependents_of(Oid relid, AttrNumber attnum, int64 migration, List *found)
 
 /*
  * Whether the migration made the constraint for a twin, or has set it aside.
+ * Those of partitions have their names from the server.
  */
 static bool
 is_twin_constraint(Oid constraint, int64 migration)
 {
-	char	   *name = get_constraint_name(constraint);
+	while (OidIsValid(constraint))
+	{
+		HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+		FormData_pg_constraint form;
 
-	return name != NULL && zdm_is_twin_name(name, migration);
+		if (!HeapTupleIsValid(tuple))
+			return false;
+		memcpy(&form, GETSTRUCT(tuple), sizeof(form));
+		ReleaseSysCache(tuple);
+		if (zdm_is_twin_name(NameStr(form.conname), migration))
+			return true;
+		constraint = form.conparentid;
+	}
+	return false;
 }
 
 /*

@@ -311,6 +311,34 @@ zdm_type_conversion(const char *column, const ZdmType *from, const ZdmType *to,
 }
 
 /*
+ * Whether the server's own conversion gives different values for different
+ * ones, as the types' default operators see them; or fails.
+ */
+bool
+zdm_type_is_exact(const ZdmType *from, const ZdmType *to)
+{
+	bool		is_integer = from->oid == INT2OID || from->oid == INT4OID || from->oid == INT8OID;
+
+	switch (to->oid)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+			return is_integer;
+		case NUMERICOID:
+			return is_integer && to->typmod == -1;
+		case FLOAT8OID:
+			return from->oid == INT2OID || from->oid == INT4OID || from->oid == FLOAT4OID;
+		case TEXTOID:
+		case VARCHAROID:
+			return (is_integer || from->oid == UUIDOID) && to->typmod == -1 &&
+				get_collation_isdeterministic(to->collation);
+		default:
+			return false;
+	}
+}
+
+/*
  * A copy of a table's description that has one more column.
  */
 TupleDesc

@@ -28,6 +28,7 @@ extern void zdm_type_keep_collation(Relation rel, const char *column,
 extern bool zdm_type_is(Relation rel, const char *column, const ZdmType *type);
 extern bool zdm_type_changes_in_place(Relation rel, const char *column,
 									  const ZdmType *type);
+extern bool zdm_type_is_exact(const ZdmType *from, const ZdmType *to);
 extern char *zdm_type_conversion(const char *column, const ZdmType *from,
 								 const ZdmType *to, const char *argument);
 extern void zdm_type_of(Relation rel, const char *column, ZdmType *type);

@@ -34,6 +34,7 @@
 #include "schema/table.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
+#include "schema/twin_key.h"
 #include "sync/expression.h"
 #include "util/compat.h"
 #include "util/ident.h"
@@ -42,16 +43,11 @@
 static bool is_not_null(Oid relid, const char *column);
 static List *not_null_steps(int64 migration, ZdmPair *pair, bool left);
 static List *check_steps(int64 migration, List *pairs, Oid relid, bool left);
-static List *foreign_key_steps(int64 migration, List *pairs, bool left);
-static List *add_and_validate(Oid relid, const char *name, const char *source,
-							  char *add, LOCKMODE lock, List *with,
-							  bool validate, bool left);
-static bool is_validated(Oid relid, const char *name, bool *exists);
 
 ZdmPair *
 zdm_pair(Oid relation, const char *from, const char *to)
 {
-	ZdmPair    *pair = palloc_object(ZdmPair);
+	ZdmPair    *pair = palloc0_object(ZdmPair);
 
 	pair->relation = relation;
 	pair->from = pstrdup(from);
@@ -124,7 +120,7 @@ zdm_twin_constraint_steps(int64 migration, List *pairs, bool left)
 		steps = list_concat(steps, not_null_steps(migration, lfirst(lc), left));
 	foreach(lc, zdm_pair_tables(pairs))
 		steps = list_concat(steps, check_steps(migration, pairs, lfirst_oid(lc), left));
-	return list_concat(steps, foreign_key_steps(migration, pairs, left));
+	return list_concat(steps, zdm_twin_key_steps(migration, pairs, left));
 }
 
 /* The name of the CHECK that stands for a column's NOT NULL. */
@@ -143,11 +139,12 @@ not_null_steps(int64 migration, ZdmPair *pair, bool left)
 	/* On the way back from a quarantine the twin is the column that was. */
 	if (!notnull || is_not_null(pair->relation, pair->to))
 		return NIL;
-	return add_and_validate(pair->relation, name, psprintf("NOT NULL of %s", pair->from),
-							psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID",
-									 zdm_quote_relation(pair->relation), quote_identifier(name),
-									 zdm_not_null_condition(pair->relation, pair->to)),
-							AccessExclusiveLock, NIL, true, left);
+	return zdm_constraint_add_steps(pair->relation, name, psprintf("NOT NULL of %s", pair->from),
+									psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID",
+											 zdm_quote_relation(pair->relation), quote_identifier(name),
+											 zdm_not_null_condition(pair->relation, pair->to)),
+									AccessExclusiveLock, NIL,
+									zdm_not_null_unproved(pair->relation, pair->from) == NULL, left);
 }
 
 static bool
@@ -197,12 +194,12 @@ check_steps(int64 migration, List *pairs, Oid relid, bool left)
 			continue;
 		name = zdm_twin_index_name(migration, NameStr(form.conname));
 		steps = list_concat(steps,
-							add_and_validate(relid, name, NameStr(form.conname),
-											 psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s)%s NOT VALID",
-													  zdm_quote_relation(relid), quote_identifier(name),
-													  zdm_twin_text(rel, pairs, NULL, zdm_constraint_tree(constraint)),
-													  form.connoinherit ? " NO INHERIT" : ""),
-											 AccessExclusiveLock, NIL, form.convalidated, left));
+							zdm_constraint_add_steps(relid, name, NameStr(form.conname),
+													 psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s)%s NOT VALID",
+															  zdm_quote_relation(relid), quote_identifier(name),
+															  zdm_twin_text(rel, pairs, NULL, zdm_constraint_tree(constraint)),
+															  form.connoinherit ? " NO INHERIT" : ""),
+													 AccessExclusiveLock, NIL, form.convalidated, left));
 	}
 	table_close(rel, AccessShareLock);
 	return steps;
@@ -264,79 +261,17 @@ zdm_twin_text(Relation rel, List *pairs, const ZdmType *type, Node *expr)
 }
 
 /*
- * Foreign keys that a column is in, on either side, each once.
+ * The steps that add a constraint, NOT VALID, and validate it; with left,
+ * those that are still to be done.  The one that adds it may be given more to
+ * do by the caller.
  */
-static List *
-foreign_key_steps(int64 migration, List *pairs, bool left)
-{
-	static const char *const sql =
-		"SELECT pg_catalog.concat_ws(E'\\x01', c.conname, c.conrelid::pg_catalog.oid, c.confrelid::pg_catalog.oid, c.convalidated,"
-		" pg_catalog.format('FOREIGN KEY (%s) REFERENCES %s (%s)%s%s%s%s NOT VALID',"
-		" (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord)"
-		" FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, ord)"
-		" JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.conrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
-		" LEFT JOIN " ZDM_PAIRS_SQL " ON p.rel OPERATOR(pg_catalog.=) c.conrelid AND p.col OPERATOR(pg_catalog.=) a.attname),"
-		" c.confrelid::pg_catalog.regclass,"
-		" (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord)"
-		" FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY k(attnum, ord)"
-		" JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.confrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
-		" LEFT JOIN " ZDM_PAIRS_SQL " ON p.rel OPERATOR(pg_catalog.=) c.confrelid AND p.col OPERATOR(pg_catalog.=) a.attname),"
-		" CASE WHEN c.confmatchtype OPERATOR(pg_catalog.=) 'f' THEN ' MATCH FULL' ELSE '' END,"
-		" CASE c.confupdtype WHEN 'r' THEN ' ON UPDATE RESTRICT' WHEN 'c' THEN ' ON UPDATE CASCADE'"
-		" WHEN 'n' THEN ' ON UPDATE SET NULL' ELSE '' END,"
-		" CASE c.confdeltype WHEN 'r' THEN ' ON DELETE RESTRICT' WHEN 'c' THEN ' ON DELETE CASCADE'"
-		" WHEN 'n' THEN ' ON DELETE SET NULL' ELSE '' END ||"
-		" coalesce((SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord) || ')'"
-		" FROM pg_catalog.unnest(c.confdelsetcols) WITH ORDINALITY k(attnum, ord)"
-		" JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.conrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
-		" LEFT JOIN " ZDM_PAIRS_SQL " ON p.rel OPERATOR(pg_catalog.=) c.conrelid AND p.col OPERATOR(pg_catalog.=) a.attname), ''),"
-		" CASE WHEN c.condeferrable THEN ' DEFERRABLE' ELSE '' END ||"
-		" CASE WHEN c.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END))"
-		" FROM pg_catalog.pg_constraint c"
-		" WHERE c.contype OPERATOR(pg_catalog.=) 'f' AND c.conparentid OPERATOR(pg_catalog.=) 0"
-		" AND EXISTS (SELECT FROM " ZDM_PAIRS_SQL " JOIN pg_catalog.pg_attribute a"
-		" ON a.attrelid OPERATOR(pg_catalog.=) p.rel AND a.attname OPERATOR(pg_catalog.=) p.col"
-		" WHERE (c.conrelid OPERATOR(pg_catalog.=) p.rel AND a.attnum OPERATOR(pg_catalog.=) ANY (c.conkey))"
-		" OR (c.confrelid OPERATOR(pg_catalog.=) p.rel AND a.attnum OPERATOR(pg_catalog.=) ANY (c.confkey)))"
-		" ORDER BY c.conrelid, c.conname";
-	List	   *steps = NIL;
-	ListCell   *lc;
-
-	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs))))
-	{
-		char	   *parts[5];
-		char	   *name;
-		Oid			relid,
-					referenced;
-
-		parts[0] = lfirst(lc);
-		for (int i = 1; i < 5; i++)
-		{
-			parts[i] = strchr(parts[i - 1], '\x01');
-			*parts[i]++ = '\0';
-		}
-		if (zdm_is_twin_name(parts[0], 0))
-			continue;
-		relid = (Oid) strtoul(parts[1], NULL, 10);
-		referenced = (Oid) strtoul(parts[2], NULL, 10);
-		name = zdm_twin_index_name(migration, parts[0]);
-		steps = list_concat(steps,
-							add_and_validate(relid, name, parts[0],
-											 psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s",
-													  zdm_quote_relation(relid), quote_identifier(name), parts[4]),
-											 ShareRowExclusiveLock, list_make1_oid(referenced),
-											 parts[3][0] == 't', left));
-	}
-	return steps;
-}
-
-static List *
-add_and_validate(Oid relid, const char *name, const char *source, char *add,
-				 LOCKMODE lock, List *with, bool validate, bool left)
+List *
+zdm_constraint_add_steps(Oid relid, const char *name, const char *source, char *add,
+						 LOCKMODE lock, List *with, bool validate, bool left)
 {
 	List	   *steps = NIL;
 	bool		exists = false;
-	bool		validated = left && is_validated(relid, name, &exists);
+	bool		validated = left && zdm_constraint_is_valid(relid, name, &exists);
 	ZdmStep    *step;
 
 	if (!exists)
@@ -359,8 +294,8 @@ add_and_validate(Oid relid, const char *name, const char *source, char *add,
 	return steps;
 }
 
-static bool
-is_validated(Oid relid, const char *name, bool *exists)
+bool
+zdm_constraint_is_valid(Oid relid, const char *name, bool *exists)
 {
 	Oid			constraint = get_relation_constraint_oid(relid, name, true);
 	HeapTuple	tuple;

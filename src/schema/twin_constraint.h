@@ -10,6 +10,7 @@
 
 #include "access/tupdesc.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/rel.h"
 
 #include "schema/retype.h"
@@ -21,6 +22,12 @@ typedef struct ZdmPair
 	Oid			relation;
 	char	   *from;
 	char	   *to;
+	bool		exact;			/* the twin tells values apart, and orders
+								 * them, as the column does */
+	const char *convert;		/* the expression that makes the other's value
+								 * of it; NULL: an assignment */
+	const char *back;			/* and the reverse */
+	const ZdmType *type;		/* of one that is not there yet, or NULL */
 } ZdmPair;
 
 extern ZdmPair *zdm_pair(Oid relation, const char *from, const char *to);
@@ -28,6 +35,10 @@ extern ZdmArg zdm_arg_oids(List *oids);
 extern List *zdm_pair_tables(List *pairs);
 extern List *zdm_foreign_key_tables(List *pairs);
 extern List *zdm_twin_constraint_steps(int64 migration, List *pairs, bool left);
+extern List *zdm_constraint_add_steps(Oid relid, const char *name, const char *source,
+									  char *add, LOCKMODE lock, List *with,
+									  bool validate, bool left);
+extern bool zdm_constraint_is_valid(Oid relid, const char *name, bool *exists);
 extern char *zdm_twin_not_null_name(int64 migration, const char *column);
 extern char *zdm_twin_text(Relation rel, List *pairs, const ZdmType *type,
 						   Node *expr);

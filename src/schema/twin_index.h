@@ -44,13 +44,11 @@ extern List *zdm_twin_index_orphans(int64 migration, Oid relid,
 extern Oid	zdm_twin_index_named(Oid table, const char *name);
 
 /* twin_index_stmt.c */
-extern IndexStmt *zdm_twin_index_stmt(const ZdmIndexWork *work,
-									  const char *column, const char *twin,
+extern IndexStmt *zdm_twin_index_stmt(const ZdmIndexWork *work, List *pairs,
 									  bool unique);
 extern void zdm_twin_index_lock(const ZdmIndexWork *work);
 extern void zdm_twin_index_attach(const ZdmIndexWork *work);
-extern char *zdm_twin_index_sql(int64 migration, Oid source,
-								const char *column, const char *twin,
+extern char *zdm_twin_index_sql(int64 migration, Oid source, List *pairs,
 								bool unique);
 
 #endif							/* ZDM_SCHEMA_TWIN_INDEX_H */

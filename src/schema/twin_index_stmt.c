@@ -26,6 +26,8 @@
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
 
+#include "schema/retype.h"
+#include "schema/twin_constraint.h"
 #include "schema/twin_expression.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"
@@ -33,19 +35,19 @@
 #include "util/spi.h"
 
 static bool may_be_unique(Relation source);
-static void fit_keys(IndexStmt *stmt, Relation table, Relation source,
-					 AttrNumber column, AttrNumber twin);
-static void fit_name(IndexElem *elem, const char *column, const char *twin);
+static void fit_keys(IndexStmt *stmt, Relation table, Relation source, List *pairs);
+static Node *fit_expression(Node *expr, TupleDesc desc, List *pairs);
+static ZdmPair *fit_name(IndexElem *elem, List *pairs);
 static List *collation_name(Oid collation);
 
 /*
- * The statement that makes the index, in the current context.  It must run
- * as a superuser; ZDM_INDEX_BUILD at the top level, outside of any
- * transaction block.  Unique only where the source is, at once.
+ * The statement that makes the index, in the current context, with the twins
+ * of all the pairs (ZdmPair *) of its table.  It must run as a superuser;
+ * ZDM_INDEX_BUILD at the top level, outside of any transaction block.  Unique
+ * only where the source is, at once.
  */
 IndexStmt *
-zdm_twin_index_stmt(const ZdmIndexWork *work, const char *column,
-					const char *twin, bool unique)
+zdm_twin_index_stmt(const ZdmIndexWork *work, List *pairs, bool unique)
 {
 	Relation	table = table_open(work->table, AccessShareLock);
 	Relation	source = index_open(work->source, AccessShareLock);
@@ -62,8 +64,7 @@ zdm_twin_index_stmt(const ZdmIndexWork *work, const char *column,
 		map->attnums[i] = (AttrNumber) (i + 1);
 	stmt = generateClonedIndexStmt(range, source, map, NULL);
 	free_attrmap(map);
-	fit_keys(stmt, table, source, get_attnum(work->table, column),
-			 get_attnum(work->table, twin));
+	fit_keys(stmt, table, source, pairs);
 
 	stmt->idxname = pstrdup(work->name);
 	stmt->concurrent = work->kind == ZDM_INDEX_BUILD;
@@ -93,16 +94,13 @@ may_be_unique(Relation source)
 }
 
 /*
- * Put the twin in the column's place.  The server names a collation where it
+ * Put the twins in the columns' places.  The server names a collation where it
  * is not the type's; what counts is whether it is the column's.
  */
 static void
-fit_keys(IndexStmt *stmt, Relation table, Relation source, AttrNumber column,
-		 AttrNumber twin)
+fit_keys(IndexStmt *stmt, Relation table, Relation source, List *pairs)
 {
 	TupleDesc	desc = RelationGetDescr(table);
-	const char *from = NameStr(TupleDescAttr(desc, column - 1)->attname);
-	const char *to = NameStr(TupleDescAttr(desc, twin - 1)->attname);
 	ZdmIdentity saved;
 	ListCell   *lc;
 
@@ -116,7 +114,7 @@ fit_keys(IndexStmt *stmt, Relation table, Relation source, AttrNumber column,
 
 		if (elem->expr != NULL)
 		{
-			elem->expr = zdm_twin_expression(elem->expr, desc, column, twin);
+			elem->expr = fit_expression(elem->expr, desc, pairs);
 			own = exprCollation(elem->expr);
 			if (!OidIsValid(own))
 			{
@@ -126,12 +124,12 @@ fit_keys(IndexStmt *stmt, Relation table, Relation source, AttrNumber column,
 		}
 		else
 		{
-			bool		is_column = strcmp(elem->name, from) == 0;
+			ZdmPair    *pair = fit_name(elem, pairs);
 
-			fit_name(elem, from, to);
 			own = TupleDescAttr(desc, source->rd_index->indkey.values[key] - 1)->attcollation;
 			/* A type without collations has no use for one. */
-			if (is_column && !OidIsValid(TupleDescAttr(desc, twin - 1)->attcollation))
+			if (pair != NULL &&
+				!OidIsValid(TupleDescAttr(desc, get_attnum(RelationGetRelid(table), pair->to) - 1)->attcollation))
 			{
 				elem->collation = NIL;
 				continue;
@@ -141,19 +139,47 @@ fit_keys(IndexStmt *stmt, Relation table, Relation source, AttrNumber column,
 			collation_name(source->rd_indcollation[key]);
 	}
 	foreach(lc, stmt->indexIncludingParams)
-		fit_name(lfirst_node(IndexElem, lc), from, to);
+		(void) fit_name(lfirst_node(IndexElem, lc), pairs);
 	if (stmt->whereClause != NULL)
-		stmt->whereClause = zdm_twin_expression(stmt->whereClause, desc, column, twin);
+		stmt->whereClause = fit_expression(stmt->whereClause, desc, pairs);
 	zdm_unbecome(&saved);
 }
 
-static void
-fit_name(IndexElem *elem, const char *column, const char *twin)
+static Node *
+fit_expression(Node *expr, TupleDesc desc, List *pairs)
 {
-	if (strcmp(elem->name, column) != 0)
-		return;
-	elem->name = pstrdup(twin);
-	elem->indexcolname = pstrdup(twin);
+	ListCell   *lc;
+
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		expr = zdm_twin_expression(expr, desc, zdm_description_number(desc, pair->from),
+								   zdm_description_number(desc, pair->to));
+	}
+	return expr;
+}
+
+/*
+ * Returns the pair whose column it was, NULL where it is another.
+ */
+static ZdmPair *
+fit_name(IndexElem *elem, List *pairs)
+{
+	ListCell   *lc;
+
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		if (strcmp(elem->name, pair->from) == 0)
+		{
+			elem->name = pstrdup(pair->to);
+			elem->indexcolname = pstrdup(pair->to);
+			return pair;
+		}
+	}
+	return NULL;
 }
 
 static List *
@@ -223,8 +249,7 @@ zdm_twin_index_attach(const ZdmIndexWork *work)
  * so that names the column.
  */
 char *
-zdm_twin_index_sql(int64 migration, Oid source, const char *column,
-				   const char *twin, bool unique)
+zdm_twin_index_sql(int64 migration, Oid source, List *pairs, bool unique)
 {
 	Relation	index = index_open(source, AccessShareLock);
 	bool		partitioned = index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX;
@@ -233,8 +258,10 @@ zdm_twin_index_sql(int64 migration, Oid source, const char *column,
 	char	   *start = psprintf("CREATE %sINDEX %s ",
 								 index->rd_index->indisunique ? "UNIQUE " : "",
 								 quote_identifier(RelationGetRelationName(index)));
+	StringInfoData changes;
 	ZdmIdentity saved;
 	char	   *definition;
+	ListCell   *lc;
 
 	unique = unique && may_be_unique(index);
 	index_close(index, AccessShareLock);
@@ -252,7 +279,15 @@ zdm_twin_index_sql(int64 migration, Oid source, const char *column,
 							  migration ? quote_identifier(name) : "",
 							  migration ? " " : "",
 							  definition + strlen(start));
-	return psprintf("%s -- with %s in the place of %s%s", definition,
-					quote_identifier(twin), quote_identifier(column),
+	initStringInfo(&changes);
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		if (list_member_oid(zdm_twin_index_sources(pair->relation, pair->from, pair->to), source))
+			appendStringInfo(&changes, "%s%s in the place of %s", changes.len ? ", " : "",
+							 quote_identifier(pair->to), quote_identifier(pair->from));
+	}
+	return psprintf("%s -- with %s%s", definition, changes.data,
 					partitioned ? ", partition by partition, concurrently" : "");
 }

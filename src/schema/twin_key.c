@@ -3,9 +3,10 @@
  * twin_key.c
  *	  Foreign keys of a column whose type changes.
  *
- * Which keys refer to it, and whether both sides of a key can still be compared
- * when one of them, or both, have another type.  The server asks the latter when
- * it adds the twins' key, which is long after expand.
+ * Which keys refer to it, whether both sides of a key can still be compared when
+ * one of them, or both, have another type, and the steps that make the twins'
+ * keys.  The server asks the second when it adds them, which is long after
+ * expand.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +15,7 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "commands/defrem.h"
@@ -22,16 +24,36 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "catalog/step.h"
 #include "schema/depend.h"
+#include "schema/key_change.h"
+#include "schema/table.h"
+#include "schema/twin_index.h"
 #include "schema/twin_key.h"
 #include "util/ident.h"
 #include "util/spi.h"
+
+/* The like of a foreign key. */
+typedef struct TwinKey
+{
+	char	   *source;
+	char	   *name;
+	Oid			constraint;		/* the source */
+	Oid			relation;
+	Oid			referenced;
+	bool		validated;
+	bool		left;			/* only what is still to be done */
+	char	   *clause;
+} TwinKey;
 
 static bool key_has_operators(Oid constraint, List *pairs, const ZdmType *type);
 static bool sides_compare(Oid referenced, Oid referring, Oid opclass);
 static Oid	later_type(Oid relid, AttrNumber attnum, List *pairs,
 					   const ZdmType *type);
 static Oid	later_opclass(Oid index, AttrNumber attnum, Oid now, Oid later);
+static List *key_steps(const TwinKey *key, Oid relid);
+static void follow(const TwinKey *key, ZdmStep *step);
+static List *partitioned_steps(const TwinKey *key);
 
 /*
  * Lines (char *) about the foreign keys that refer to the column.
@@ -174,4 +196,137 @@ later_opclass(Oid index, AttrNumber attnum, Oid now, Oid later)
 	if (now != later && result == GetDefaultOpClass(now, BTREE_AM_OID))
 		return GetDefaultOpClass(later, BTREE_AM_OID);
 	return result;
+}
+
+/*
+ * The steps that give the twins the foreign keys that a column is in, on
+ * either side, each once; with left, those that are still to be done.
+ *
+ * The server adds one to a partitioned table only with all its rows checked,
+ * but takes over what the partitions have already.  So these get theirs first,
+ * each as a table of its own has it.
+ */
+List *
+zdm_twin_key_steps(int64 migration, List *pairs, bool left)
+{
+	static const char *const sql =
+		"SELECT pg_catalog.concat_ws(E'\\x01', c.conname, c.oid, c.conrelid::pg_catalog.oid, c.confrelid::pg_catalog.oid, c.convalidated,"
+		" pg_catalog.format('FOREIGN KEY (%s) REFERENCES %s (%s)%s%s%s',"
+		" (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord)"
+		" FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, ord)"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.conrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
+		" LEFT JOIN " ZDM_PAIRS_SQL " ON p.rel OPERATOR(pg_catalog.=) c.conrelid AND p.col OPERATOR(pg_catalog.=) a.attname),"
+		" c.confrelid::pg_catalog.regclass,"
+		" (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord)"
+		" FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY k(attnum, ord)"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.confrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
+		" LEFT JOIN " ZDM_PAIRS_SQL " ON p.rel OPERATOR(pg_catalog.=) c.confrelid AND p.col OPERATOR(pg_catalog.=) a.attname),"
+		" CASE WHEN c.confmatchtype OPERATOR(pg_catalog.=) 'f' THEN ' MATCH FULL' ELSE '' END,"
+		" CASE c.confupdtype WHEN 'r' THEN ' ON UPDATE RESTRICT' WHEN 'c' THEN ' ON UPDATE CASCADE'"
+		" WHEN 'n' THEN ' ON UPDATE SET NULL' ELSE '' END,"
+		" CASE c.confdeltype WHEN 'r' THEN ' ON DELETE RESTRICT' WHEN 'c' THEN ' ON DELETE CASCADE'"
+		" WHEN 'n' THEN ' ON DELETE SET NULL' ELSE '' END ||"
+		" coalesce((SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord) || ')'"
+		" FROM pg_catalog.unnest(c.confdelsetcols) WITH ORDINALITY k(attnum, ord)"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.conrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
+		" LEFT JOIN " ZDM_PAIRS_SQL " ON p.rel OPERATOR(pg_catalog.=) c.conrelid AND p.col OPERATOR(pg_catalog.=) a.attname"
+		" WHERE c.confdeltype OPERATOR(pg_catalog.<>) 'd'), '')))"
+		" FROM pg_catalog.pg_constraint c"
+		" WHERE c.contype OPERATOR(pg_catalog.=) 'f' AND c.conparentid OPERATOR(pg_catalog.=) 0"
+		" AND EXISTS (SELECT FROM " ZDM_PAIRS_SQL " JOIN pg_catalog.pg_attribute a"
+		" ON a.attrelid OPERATOR(pg_catalog.=) p.rel AND a.attname OPERATOR(pg_catalog.=) p.col"
+		" WHERE (c.conrelid OPERATOR(pg_catalog.=) p.rel AND a.attnum OPERATOR(pg_catalog.=) ANY (c.conkey))"
+		" OR (c.confrelid OPERATOR(pg_catalog.=) p.rel AND a.attnum OPERATOR(pg_catalog.=) ANY (c.confkey)))"
+		" ORDER BY c.conrelid, c.conname";
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs))))
+	{
+		char	   *parts[6];
+		TwinKey		key = {.left = left};
+
+		parts[0] = lfirst(lc);
+		for (int i = 1; i < (int) lengthof(parts); i++)
+		{
+			parts[i] = strchr(parts[i - 1], '\x01');
+			*parts[i]++ = '\0';
+		}
+		if (zdm_is_twin_name(parts[0], 0))
+			continue;
+		key.source = parts[0];
+		key.name = zdm_twin_index_name(migration, parts[0]);
+		key.constraint = (Oid) strtoul(parts[1], NULL, 10);
+		key.relation = (Oid) strtoul(parts[2], NULL, 10);
+		key.referenced = (Oid) strtoul(parts[3], NULL, 10);
+		key.validated = parts[4][0] == 't';
+		key.clause = psprintf("%s%s", parts[5],
+							  zdm_key_is_quiet(key.constraint) ? " DEFERRABLE INITIALLY DEFERRED" : "");
+		if (get_rel_relkind(key.relation) == RELKIND_PARTITIONED_TABLE && key.validated)
+			steps = list_concat(steps, partitioned_steps(&key));
+		else
+			steps = list_concat(steps, key_steps(&key, key.relation));
+	}
+	return steps;
+}
+
+/*
+ * The steps for the key on a table, which may be a partition.
+ */
+static List *
+key_steps(const TwinKey *key, Oid relid)
+{
+	List	   *steps = zdm_constraint_add_steps(relid, key->name, key->source,
+												 psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s NOT VALID",
+														  zdm_quote_relation(relid),
+														  quote_identifier(key->name), key->clause),
+												 ShareRowExclusiveLock, list_make1_oid(key->referenced),
+												 key->validated, key->left);
+	ListCell   *lc;
+
+	foreach(lc, steps)
+	{
+		ZdmStep    *step = lfirst(lc);
+
+		follow(key, step);
+		if (step->lock == ShareRowExclusiveLock)
+			continue;
+		/* What the server takes to look for the keys. */
+		step->with_read = list_make1_oid(key->referenced);
+		step->change = zdm_key_validated;
+	}
+	return steps;
+}
+
+/* In the transaction that adds it, the twin's triggers fire as the source's. */
+static void
+follow(const TwinKey *key, ZdmStep *step)
+{
+	step->from = psprintf("%u", key->constraint);
+	step->to = key->name;
+	step->change = zdm_key_follow;
+}
+
+static List *
+partitioned_steps(const TwinKey *key)
+{
+	List	   *steps = NIL;
+	ZdmStep    *step;
+	bool		exists = false;
+	ListCell   *lc;
+
+	if (key->left)
+		(void) zdm_constraint_is_valid(key->relation, key->name, &exists);
+	if (exists)
+		return NIL;
+	foreach(lc, zdm_storage_relations(key->relation))
+		steps = list_concat(steps, key_steps(key, lfirst_oid(lc)));
+	step = zdm_step_on(key->relation, ZDM_STEP_DDL, ShareRowExclusiveLock,
+					   psprintf("give the second column constraint \"%s\" of table \"%s\"", key->source,
+								zdm_relation_label(key->relation)),
+					   psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s", zdm_quote_relation(key->relation),
+								quote_identifier(key->name), key->clause));
+	step->with = list_make1_oid(key->referenced);
+	follow(key, step);
+	return lappend(steps, step);
 }

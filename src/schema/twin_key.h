@@ -13,5 +13,6 @@
 
 extern List *zdm_referring_keys(Oid relid, const char *column);
 extern List *zdm_key_operator_limits(List *pairs, const ZdmType *type, List *result);
+extern List *zdm_twin_key_steps(int64 migration, List *pairs, bool left);
 
 #endif							/* ZDM_SCHEMA_TWIN_KEY_H */

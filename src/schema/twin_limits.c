@@ -11,19 +11,14 @@
  */
 #include "postgres.h"
 
-#include "access/attmap.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
-#include "parser/parse_coerce.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -32,52 +27,40 @@
 #include "schema/depend.h"
 #include "schema/table.h"
 #include "schema/twin.h"
+#include "schema/twin_default.h"
 #include "schema/twin_index.h"
+#include "schema/twin_index_limits.h"
 #include "schema/twin_key.h"
 #include "schema/twin_limits.h"
-#include "sync/expression.h"
+#include "schema/user_view.h"
+#include "schema/view_trial.h"
 #include "util/compat.h"
-#include "util/guc.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
-/* An expression that is tried over the new type. */
-typedef struct Trial
-{
-	Relation	rel;
-	List	   *pairs;
-	const ZdmType *type;
-	Node	   *expr;
-	AttrNumber	target;			/* whose type it must have, or 0 */
-} Trial;
-
 static List *other_dependents(ZdmPair *pair, bool recreate_views, List *result);
-static List *index_limits(Relation rel, List *pairs, ZdmPair *pair,
-						  const ZdmType *type, List *result);
-static char *index_limit(Relation rel, List *pairs, ZdmPair *pair,
-						 const ZdmType *type, Relation index);
-static bool fits_type(Relation rel, List *pairs, const ZdmType *type, Node *expr,
-					  bool as_default, char **reason);
-static void try_expression(void *arg);
-static Node *index_tree(Relation index, AttrNumber which);
+static List *partition_limits(Relation rel, List *pairs, List *result);
 static List *constraint_limits(Relation rel, List *pairs, const ZdmType *type,
 							   List *result);
-static List *foreign_key_limits(List *pairs, List *result);
+static List *policy_limits(List *pairs, const ZdmType *type, List *result);
+static List *other_limits(List *pairs, List *result);
 
 /*
  * Whether something uses the column that keeps the server from changing its
- * type.
+ * type; but_views: something other than views and rules.
  */
 bool
-zdm_column_is_used(Oid relid, const char *column)
+zdm_column_is_used(Oid relid, const char *column, bool but_views)
 {
 	return zdm_query_strings("SELECT '' FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a"
 							 " ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 							 " WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 							 " AND d.refobjid = $1 AND a.attname = $2 AND d.classid NOT IN"
 							 " ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass,"
-							 " 'pg_catalog.pg_attrdef'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass) LIMIT 1",
-							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)), zdm_arg_name(column))) != NIL;
+							 " 'pg_catalog.pg_attrdef'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass)"
+							 " AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND $3) LIMIT 1",
+							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)), zdm_arg_name(column),
+									  ZDM_ARG(BOOLOID, BoolGetDatum(but_views)))) != NIL;
 }
 
 /*
@@ -151,25 +134,26 @@ zdm_foreign_key_tables(List *pairs)
  * Lines (char *) about what cannot be carried over to twins of that type.
  */
 List *
-zdm_promote_limits(List *pairs, const ZdmType *type, bool recreate_views)
+zdm_promote_limits(List *pairs, const ZdmType *type, const char *views)
 {
 	List	   *result = NIL;
-	ListCell   *lc;
+	ListCell   *lc,
+			   *part;
 
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
 		Relation	rel = table_open(pair->relation, AccessShareLock);
-		AttrNumber	attnum = get_attnum(pair->relation, pair->from);
-		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
-		char	   *reason;
 
-		result = other_dependents(pair, recreate_views, result);
-		result = index_limits(rel, pairs, pair, type, result);
-		if (attr->atthasdef &&
-			!fits_type(rel, pairs, type, build_column_default(rel, attnum), true, &reason))
-			result = zdm_add_line(result, psprintf("default of column %s of table %s: %s (ALTER COLUMN ... DROP DEFAULT first)",
-												   pair->from, RelationGetRelationName(rel), reason));
+		result = other_dependents(pair, views != NULL, result);
+		result = zdm_twin_index_limits(rel, pairs, pair, type, result);
+		foreach(part, zdm_table_and_partitions(pair->relation))
+		{
+			char	   *limit = zdm_twin_default_limit(lfirst_oid(part), pair, type);
+
+			if (limit != NULL)
+				result = zdm_add_line(result, limit);
+		}
 		table_close(rel, AccessShareLock);
 	}
 	foreach(lc, zdm_pair_tables(pairs))
@@ -179,7 +163,10 @@ zdm_promote_limits(List *pairs, const ZdmType *type, bool recreate_views)
 		result = constraint_limits(rel, pairs, type, result);
 		table_close(rel, AccessShareLock);
 	}
-	return zdm_key_operator_limits(pairs, type, foreign_key_limits(pairs, result));
+	result = policy_limits(pairs, type, result);
+	if (views != NULL)
+		result = zdm_user_view_limits(pairs, type, true, views, result);
+	return zdm_key_operator_limits(pairs, type, other_limits(pairs, result));
 }
 
 /*
@@ -189,19 +176,14 @@ static List *
 other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 {
 	static const char *const depend_sql =
-		"SELECT DISTINCT CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+		"SELECT DISTINCT CASE WHEN d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.rulename = '_RETURN'"
 		" THEN pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 0) || ' uses the column'"
-		" WHEN d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.contype = 'x'"
-		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': an exclusion constraint cannot be made from an index, so the table would be locked while it is built'"
-		" WHEN d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass"
-		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': is deferrable, and its twin could not be'"
 		" WHEN d.classid = 'pg_catalog.pg_publication_rel'::pg_catalog.regclass"
 		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': the publication is not yours'"
 		" ELSE pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ' uses the column' END"
 		" FROM pg_catalog.pg_depend d"
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 		" LEFT JOIN pg_catalog.pg_rewrite r ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = d.objid"
-		" LEFT JOIN pg_catalog.pg_class v ON v.oid = r.ev_class"
 		" LEFT JOIN pg_catalog.pg_constraint c ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_class o ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND o.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = d.objid"
@@ -213,12 +195,12 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 		" WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1 AND a.attname = $2"
 		" AND NOT coalesce(o.relkind IN ('i', 'I', 'S'), false)"
 		" AND NOT coalesce(f.adrelid = a.attrelid AND f.adnum = a.attnum, false)"
-		" AND NOT coalesce(c.contype IN ('c', 'f', 'n') OR (c.contype IN ('p', 'u') AND NOT c.condeferrable), false)"
+		" AND NOT coalesce(c.contype IN ('c', 'f', 'n', 'p', 'u', 'x'), false)"
 		" AND NOT coalesce(y.polrelid = a.attrelid, false)"
 		" AND NOT coalesce(t.tgrelid = a.attrelid, false)"
 		" AND NOT coalesce(pg_catalog.pg_has_role(b.pubowner, 'USAGE'), false)"
 		" AND e.oid IS NULL"
-		" AND NOT coalesce(v.relkind = 'v' AND r.rulename = '_RETURN' AND $3, false)"
+		" AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND $3)"
 		" ORDER BY 1";
 	static const char *const row_type_sql =
 		"SELECT pg_catalog.format('column %s of table %s has rows of the table in it', x.attname, x.attrelid::pg_catalog.regclass)"
@@ -252,147 +234,6 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 }
 
 static List *
-index_limits(Relation rel, List *pairs, ZdmPair *pair, const ZdmType *type,
-			 List *result)
-{
-	ListCell   *lc,
-			   *other;
-
-	foreach(lc, zdm_twin_index_sources(pair->relation, pair->from, pair->to))
-	{
-		Relation	index = relation_open(lfirst_oid(lc), AccessShareLock);
-		Relation	table = table_open(index->rd_index->indrelid, AccessShareLock);
-		char	   *limit = index_limit(table, pairs, pair, type, index);
-
-		foreach(other, pairs)
-		{
-			ZdmPair    *second = lfirst(other);
-
-			if (limit == NULL && second != pair && second->relation == pair->relation &&
-				list_member_oid(zdm_twin_index_sources(second->relation, second->from, second->to),
-								lfirst_oid(lc)))
-				limit = psprintf("has two of the columns that change, %s and %s", pair->from, second->from);
-		}
-		if (limit != NULL)
-			result = zdm_add_line(result, psprintf("index %s: %s", RelationGetRelationName(index), limit));
-		table_close(table, AccessShareLock);
-		relation_close(index, AccessShareLock);
-	}
-	return result;
-}
-
-/*
- * Why the twin cannot have an index like this, NULL where it can.
- */
-static char *
-index_limit(Relation rel, List *pairs, ZdmPair *pair, const ZdmType *type,
-			Relation index)
-{
-	Form_pg_index form = index->rd_index;
-	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), pair->from);
-	bool		isnull;
-	oidvector  *classes = (oidvector *) DatumGetPointer(SysCacheGetAttr(INDEXRELID, index->rd_indextuple,
-																		Anum_pg_index_indclass, &isnull));
-	char	   *reason;
-	Node	   *tree;
-
-	if (form->indisexclusion)
-		return NULL;			/* said of the constraint */
-	if (form->indisunique && !zdm_preloaded)
-		return pstrdup("a second unique index needs zdm in shared_preload_libraries, or ON CONFLICT could fail meanwhile");
-	if (form->indisunique && rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		return pstrdup("a unique index of a partitioned table cannot be made from those of its partitions without a lock on all of them");
-	for (int i = 0; i < form->indnkeyatts; i++)
-	{
-		Oid			own_default;
-
-		if (form->indkey.values[i] != attnum)
-			continue;
-		own_default = GetDefaultOpClass(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid,
-										index->rd_rel->relam);
-		if (own_default == classes->values[i])
-		{
-			if (!OidIsValid(GetDefaultOpClass(type->oid, index->rd_rel->relam)))
-				return psprintf("type %s has no default operator class for its access method",
-								zdm_type_text(type));
-		}
-		else if (!IsBinaryCoercible(type->oid, get_opclass_input_type(classes->values[i])))
-			return psprintf("its operator class does not accept type %s", zdm_type_text(type));
-	}
-	tree = index_tree(index, Anum_pg_index_indexprs);
-	if (tree != NULL && !fits_type(rel, pairs, type, tree, false, &reason))
-		return reason;
-	tree = index_tree(index, Anum_pg_index_indpred);
-	if (tree != NULL && !fits_type(rel, pairs, type, tree, false, &reason))
-		return reason;
-	return NULL;
-}
-
-static Node *
-index_tree(Relation index, AttrNumber which)
-{
-	bool		isnull;
-	Datum		tree = SysCacheGetAttr(INDEXRELID, index->rd_indextuple, which, &isnull);
-
-	return isnull ? NULL : stringToNode(TextDatumGetCString(tree));
-}
-
-/*
- * Whether an expression still makes sense over the new type, or the reason
- * why it does not.
- */
-static bool
-fits_type(Relation rel, List *pairs, const ZdmType *type, Node *expr,
-		  bool as_default, char **reason)
-{
-	Trial		trial = {.rel = rel,.pairs = pairs,.type = type};
-	ErrorData  *error;
-	ListCell   *lc;
-
-	if (expr == NULL)
-		return true;
-	if (IsA(expr, List))
-	{
-		foreach(lc, (List *) expr)
-		{
-			if (!fits_type(rel, pairs, type, lfirst(lc), as_default, reason))
-				return false;
-		}
-		return true;
-	}
-	trial.expr = expr;
-	trial.target = as_default ? 1 : 0;
-	if (zdm_attempt(try_expression, &trial, &error))
-		return true;
-	*reason = error->message;
-	return false;
-}
-
-static void
-try_expression(void *arg)
-{
-	Trial	   *trial = arg;
-	TupleDesc	desc = zdm_description_with(RelationGetDescr(trial->rel), NULL, NULL);
-	char	   *text = zdm_twin_text(trial->rel, trial->pairs, trial->type, trial->expr);
-	ZdmIdentity saved;
-	ListCell   *lc;
-	AttrNumber	target = 0;
-
-	foreach(lc, trial->pairs)
-	{
-		ZdmPair    *pair = lfirst(lc);
-
-		if (get_attnum(RelationGetRelid(trial->rel), pair->to) <= 0)
-			desc = zdm_description_with(desc, pair->to, trial->type);
-		target = (AttrNumber) desc->natts;
-	}
-	zdm_pin_path(&saved);
-	zdm_pin_style();
-	(void) zdm_expression_parse_as(desc, text, text, trial->target ? target : 0);
-	zdm_unbecome(&saved);
-}
-
-static List *
 constraint_limits(Relation rel, List *pairs, const ZdmType *type, List *result)
 {
 	static const char *const sql =
@@ -408,43 +249,106 @@ constraint_limits(Relation rel, List *pairs, const ZdmType *type, List *result)
 		Oid			constraint = (Oid) strtoul(lfirst(lc), NULL, 10);
 		char	   *reason;
 
-		if (!fits_type(rel, pairs, type, zdm_constraint_tree(constraint), false, &reason))
+		if (!zdm_twin_fits_type(rel, pairs, type, zdm_constraint_tree(constraint), &reason))
 			result = zdm_add_line(result, psprintf("constraint %s of table %s: %s", get_constraint_name(constraint),
 												   RelationGetRelationName(rel), reason));
 	}
-	foreach(lc, zdm_query_strings("SELECT pg_catalog.format('constraint %s of partition %s is not its parent''s', c.conname, i.inhrelid::pg_catalog.regclass)"
-								  " FROM pg_catalog.pg_partition_tree($4) t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.relid"
-								  " JOIN pg_catalog.pg_constraint c ON c.conrelid = i.inhrelid AND c.conislocal AND c.contype IN ('c', 'f', 'p', 'u')"
-								  " AND c.conparentid = 0 AND c.coninhcount = 0"
-								  " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)"
-								  " JOIN " ZDM_PAIRS_SQL " ON p.rel = $4 AND p.col = a.attname",
-								  ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(RelationGetRelid(rel))))))
+	return partition_limits(rel, pairs, result);
+}
+
+/*
+ * Constraints of a partition alone.
+ */
+static List *
+partition_limits(Relation rel, List *pairs, List *result)
+{
+	static const char *const sql =
+		"SELECT pg_catalog.format('constraint %s of partition %s is not its parent''s', c.conname, i.inhrelid::pg_catalog.regclass)"
+		" FROM pg_catalog.pg_partition_tree($4) t JOIN pg_catalog.pg_inherits i ON i.inhrelid = t.relid"
+		" JOIN pg_catalog.pg_constraint c ON c.conrelid = i.inhrelid AND c.conislocal AND c.contype IN ('c', 'f', 'p', 'u', 'x')"
+		" AND c.conparentid = 0 AND c.coninhcount = 0 AND c.conname !~ '^~zdm_[0-9]+_'"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)"
+		" JOIN " ZDM_PAIRS_SQL " ON p.rel = $4 AND p.col = a.attname";
+	ListCell   *lc;
+
+	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(RelationGetRelid(rel))))))
 		result = zdm_add_line(result, lfirst(lc));
 	return result;
 }
 
 /*
- * Foreign keys that have no twin: of partitioned tables, and with SET DEFAULT.
+ * Policies that would make no sense.
  */
 static List *
-foreign_key_limits(List *pairs, List *result)
+policy_limits(List *pairs, const ZdmType *type, List *result)
 {
 	static const char *const sql =
-		"SELECT pg_catalog.format('foreign key %s of table %s: %s', c.conname, c.conrelid::pg_catalog.regclass,"
-		" CASE WHEN c.confupdtype = 'd' OR c.confdeltype = 'd' THEN 'SET DEFAULT could set another column''s default'"
-		" ELSE 'one of a partitioned table cannot be added without a lock on the whole of it' END)"
+		"SELECT DISTINCT pg_catalog.concat(y.polname, E'\\x01', e.expr)"
+		" FROM pg_catalog.pg_policy y CROSS JOIN LATERAL (VALUES (pg_catalog.pg_get_expr(y.polqual, y.polrelid)),"
+		" (pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid))) e(expr)"
+		" JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND d.objid = y.oid"
+		" AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = y.polrelid"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+		" JOIN " ZDM_PAIRS_SQL " ON p.rel = a.attrelid AND p.col = a.attname"
+		" WHERE y.polrelid = $4 AND e.expr IS NOT NULL ORDER BY 1";
+	ListCell   *lc,
+			   *table;
+
+	foreach(table, zdm_pair_tables(pairs))
+	{
+		foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(table))))))
+		{
+			char	   *expr = strchr(lfirst(lc), '\x01');
+			char	   *reason;
+
+			*expr++ = '\0';
+			reason = zdm_expression_trial(pairs, type, lfirst_oid(table), expr);
+			if (reason != NULL)
+				result = zdm_add_line(result, psprintf("policy %s of table %s: %s", (char *) lfirst(lc),
+													   get_rel_name(lfirst_oid(table)), reason));
+		}
+	}
+	return result;
+}
+
+/*
+ * Constraints that have no twin: those that are not enforced, which only newer
+ * servers have, and those that another type change has a twin for.
+ */
+static List *
+other_limits(List *pairs, List *result)
+{
+	static const char *const sql =
+		"SELECT pg_catalog.format('constraint %s of table %s: is not enforced, and its twin would be', c.conname, c.conrelid::pg_catalog.regclass)"
 		" FROM pg_catalog.pg_constraint c"
-		" JOIN pg_catalog.pg_class k ON k.oid = c.conrelid JOIN pg_catalog.pg_class r ON r.oid = c.confrelid"
-		" WHERE c.contype = 'f' AND c.conparentid = 0"
-		" AND (c.confupdtype = 'd' OR c.confdeltype = 'd' OR k.relkind = 'p' OR r.relkind = 'p')"
+		" WHERE c.contype IN ('c', 'f') AND c.conparentid = 0 AND pg_catalog.pg_get_constraintdef(c.oid) LIKE '%NOT ENFORCED'"
 		" AND EXISTS (SELECT FROM " ZDM_PAIRS_SQL " JOIN pg_catalog.pg_attribute a"
 		" ON a.attrelid = p.rel AND a.attname = p.col"
 		" WHERE (c.conrelid = p.rel AND a.attnum = ANY (c.conkey))"
 		" OR (c.confrelid = p.rel AND a.attnum = ANY (c.confkey))) ORDER BY 1";
-	ListCell   *lc;
+	static const char *const shared_sql =
+		"SELECT DISTINCT pg_catalog.format('constraint %s of table %s: has column %s, which is in migration \"%s\" (contract that first)',"
+		" c.conname, c.conrelid::pg_catalog.regclass, $6, $5)"
+		" FROM pg_catalog.pg_constraint c JOIN " ZDM_PAIRS_SQL " ON true"
+		" JOIN pg_catalog.pg_attribute a ON a.attrelid = p.rel AND a.attname = p.col"
+		" JOIN pg_catalog.pg_attribute b ON b.attrelid = $4 AND b.attname = $6"
+		" WHERE c.contype IN ('c', 'f') AND c.conparentid = 0 AND c.conname !~ '^~zdm_[0-9]+_'"
+		" AND ((c.conrelid = p.rel AND a.attnum = ANY (c.conkey)) OR (c.confrelid = p.rel AND a.attnum = ANY (c.confkey)))"
+		" AND ((c.conrelid = $4 AND b.attnum = ANY (c.conkey)) OR (c.confrelid = $4 AND b.attnum = ANY (c.confkey))) ORDER BY 1";
+	ListCell   *lc,
+			   *line;
 
 	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs))))
 		result = zdm_add_line(result, lfirst(lc));
+	foreach(lc, zdm_retyped_columns(list_concat_unique_oid(zdm_pair_tables(pairs), zdm_foreign_key_tables(pairs))))
+	{
+		ZdmRetyped *other = lfirst(lc);
+
+		foreach(line, zdm_query_strings(shared_sql,
+										ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(other->relation)),
+												 zdm_arg_text(other->migration), zdm_arg_text(other->column))))
+			result = zdm_add_line(result, lfirst(line));
+	}
 	return result;
 }
 
@@ -453,13 +357,21 @@ foreign_key_limits(List *pairs, List *result)
  * since expand.
  */
 List *
-zdm_promote_losses(int64 migration, List *pairs, bool recreate_views)
+zdm_promote_losses(int64 migration, List *pairs, const char *views)
 {
 	List	   *result = NIL;
+	Relation	rel;
+	ZdmType		type;
 	ListCell   *lc;
 
 	foreach(lc, pairs)
-		result = other_dependents(lfirst(lc), recreate_views, result);
+		result = other_dependents(lfirst(lc), views != NULL, result);
+	rel = table_open(((ZdmPair *) linitial(pairs))->relation, AccessShareLock);
+	zdm_type_of(rel, ((ZdmPair *) linitial(pairs))->to, &type);
+	table_close(rel, AccessShareLock);
+	result = policy_limits(pairs, &type, result);
+	if (views != NULL)
+		result = zdm_user_view_limits(pairs, &type, true, views, result);
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
@@ -469,10 +381,17 @@ zdm_promote_losses(int64 migration, List *pairs, bool recreate_views)
 		{
 			ZdmIndexWork *work = lfirst(item);
 
-			if (work->kind != ZDM_INDEX_ATTACH)
+			/* A key of a partitioned table is none before all are attached. */
+			if (work->kind != ZDM_INDEX_ATTACH || zdm_index_is_unique(work->source))
 				result = zdm_add_line(result, psprintf("index %s, which the second column lacks",
 													   get_rel_name(work->source)));
 		}
+	}
+	foreach(lc, zdm_pair_tables(pairs))
+	{
+		rel = table_open(lfirst_oid(lc), AccessShareLock);
+		result = zdm_twin_demand_losses(migration, rel, pairs, partition_limits(rel, pairs, result));
+		table_close(rel, AccessShareLock);
 	}
 	foreach(lc, zdm_twin_constraint_steps(migration, pairs, true))
 		result = zdm_add_line(result, psprintf("still to be done: %s", ((ZdmStep *) lfirst(lc))->description));

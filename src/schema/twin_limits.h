@@ -11,13 +11,13 @@
 #include "schema/retype.h"
 #include "schema/twin_constraint.h"
 
-extern bool zdm_column_is_used(Oid relid, const char *column);
+extern bool zdm_column_is_used(Oid relid, const char *column, bool but_views);
 extern List *zdm_columns_with_referencing(Oid relid, const char *column,
 										  const ZdmType *type);
 extern List *zdm_promote_limits(List *pairs, const ZdmType *type,
-								bool recreate_views);
+								const char *views);
 extern List *zdm_promote_losses(int64 migration, List *pairs,
-								bool recreate_views);
+								const char *views);
 extern List *zdm_twin_strangers(int64 migration, List *pairs);
 
 #endif							/* ZDM_SCHEMA_TWIN_LIMITS_H */

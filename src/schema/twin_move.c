@@ -4,10 +4,11 @@
  *	  What a column has one of, for the twin that takes its place.
  *
  * Each is made into a step before the columns change names, another after, or
- * both.  A policy must protect the rows all the time, so it is altered, by the
- * column's number, before; triggers, statistics and the tables of publications
- * are dropped before and made after, by the text that the server gives for
- * them, all in one transaction under the table's lock.
+ * both.  A policy is altered, by the column's number, before.  One with a
+ * subquery, which may be over the same table, triggers, statistics and the tables
+ * of publications are dropped before and made after, by the text that the server
+ * gives for them, all in one transaction under the table's lock: nobody reads a
+ * row in between.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,6 +36,7 @@
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_constraint.h"
+#include "schema/twin_default.h"
 #include "schema/twin_move.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -47,6 +49,12 @@
 	" WHERE d.classid = '" class "'::pg_catalog.regclass AND d.objid = " object \
 	" AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $4)"
 
+/*
+ * Whether a policy y has a subquery, which may be over the table itself.
+ */
+#define HAS_SUBQUERY \
+	"(pg_catalog.concat(y.polqual, y.polwithcheck) LIKE '%{SUBLINK %')"
+
 typedef struct Move
 {
 	List	   *pairs;
@@ -55,7 +63,6 @@ typedef struct Move
 	List	   *after;
 } Move;
 
-static void move_defaults(Move *move, ZdmPair *pair, bool keep);
 static void move_sequences(Move *move, ZdmPair *pair);
 static void move_column_marks(Move *move, ZdmPair *pair);
 static void move_policies(Move *move);
@@ -73,7 +80,8 @@ void
 zdm_move_collect(List *pairs, Oid relid, bool keep, List **before, List **after)
 {
 	Move		move = {.pairs = pairs,.relid = relid};
-	ListCell   *lc;
+	ListCell   *lc,
+			   *part;
 
 	add_for(&move, &move.before, "drop a trigger that names the column",
 			"SELECT pg_catalog.format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::pg_catalog.regclass)"
@@ -115,6 +123,24 @@ zdm_move_collect(List *pairs, Oid relid, bool keep, List **before, List **after)
 			" e.stxname, pg_catalog.obj_description(e.oid, 'pg_statistic_ext')) END)) s(ord, sql)"
 			" WHERE e.stxrelid = $4 AND s.sql IS NOT NULL"
 			" AND" DEPENDS("pg_catalog.pg_statistic_ext", "e.oid") " ORDER BY e.stxname, s.ord");
+	add_for(&move, &move.before, "drop a policy whose subquery may read the table",
+			"SELECT pg_catalog.format('DROP POLICY %I ON %s', y.polname, y.polrelid::pg_catalog.regclass)"
+			" FROM pg_catalog.pg_policy y WHERE y.polrelid = $4 AND " HAS_SUBQUERY
+			" AND" DEPENDS("pg_catalog.pg_policy", "y.oid") " ORDER BY y.polname");
+	add_for(&move, &move.after, "create the policy again",
+			"SELECT s.sql FROM pg_catalog.pg_policy y, LATERAL (VALUES"
+			" (1, pg_catalog.format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', y.polname, y.polrelid::pg_catalog.regclass,"
+			" CASE WHEN y.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,"
+			" CASE y.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,"
+			" (SELECT pg_catalog.string_agg(CASE WHEN r.oid = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(r.oid)) END, ', ' ORDER BY r.place)"
+			" FROM pg_catalog.unnest(y.polroles) WITH ORDINALITY r(oid, place)),"
+			" ' USING (' || pg_catalog.pg_get_expr(y.polqual, y.polrelid) || ')',"
+			" ' WITH CHECK (' || pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid) || ')')),"
+			" (2, CASE WHEN pg_catalog.obj_description(y.oid, 'pg_policy') IS NOT NULL"
+			" THEN pg_catalog.format('COMMENT ON POLICY %I ON %s IS %L', y.polname, y.polrelid::pg_catalog.regclass,"
+			" pg_catalog.obj_description(y.oid, 'pg_policy')) END)) s(ord, sql)"
+			" WHERE y.polrelid = $4 AND s.sql IS NOT NULL AND " HAS_SUBQUERY
+			" AND" DEPENDS("pg_catalog.pg_policy", "y.oid") " ORDER BY y.polname, s.ord");
 	move_policies(&move);
 	foreach(lc, pairs)
 	{
@@ -123,7 +149,9 @@ zdm_move_collect(List *pairs, Oid relid, bool keep, List **before, List **after)
 		if (pair->relation != relid)
 			continue;
 		move_sequences(&move, pair);
-		move_defaults(&move, pair, keep);
+		foreach(part, zdm_table_and_partitions(relid))
+			move.before = list_concat(move.before,
+									  zdm_twin_default_steps(lfirst_oid(part), pair, keep));
 		move_column_marks(&move, pair);
 	}
 	*before = list_concat(*before, move.before);
@@ -148,36 +176,6 @@ add_for(Move *move, List **steps, const char *description, const char *sql)
 	add(steps, move->relid, description,
 		zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(move->pairs),
 										ZDM_ARG(OIDOID, ObjectIdGetDatum(move->relid)))));
-}
-
-/*
- * The default, made to the new type by the server as it does when a column's
- * type is changed.  A partition may have another one than its parent.  A column
- * that is kept loses a volatile one, which would be drawn twice for a row.
- */
-static void
-move_defaults(Move *move, ZdmPair *pair, bool keep)
-{
-	static const char *const sql =
-		"SELECT s.sql FROM pg_catalog.pg_attribute a"
-		" JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum,"
-		" LATERAL (VALUES"
-		" (pg_catalog.format('ALTER TABLE %s%s ALTER COLUMN %I SET DEFAULT %s', $4, a.attrelid::pg_catalog.regclass,"
-		" $3, pg_catalog.pg_get_expr(d.adbin, d.adrelid))),"
-		" (pg_catalog.format('ALTER TABLE %s%s ALTER COLUMN %I DROP DEFAULT', $4, a.attrelid::pg_catalog.regclass, a.attname))) s(sql)"
-		" WHERE a.attrelid = $1 AND a.attname = $2 AND a.attidentity = '' AND a.attgenerated = ''";
-	ListCell   *lc;
-
-	foreach(lc, zdm_table_and_partitions(pair->relation))
-	{
-		List	   *texts = zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))),
-															zdm_arg_name(pair->from), zdm_arg_name(pair->to),
-															zdm_arg_text(get_rel_relkind(lfirst_oid(lc)) == RELKIND_PARTITIONED_TABLE ? "ONLY " : "")));
-
-		if (keep && !zdm_default_is_volatile(lfirst_oid(lc), pair->from))
-			texts = list_truncate(texts, 1);
-		add(&move->before, lfirst_oid(lc), "move the default", texts);
-	}
 }
 
 /*
@@ -260,7 +258,7 @@ move_policies(Move *move)
 	Relation	rel = table_open(move->relid, AccessShareLock);
 	Relation	policies = table_open(PolicyRelationId, AccessShareLock);
 	List	   *named = zdm_query_strings("SELECT y.polname::pg_catalog.text FROM pg_catalog.pg_policy y"
-										  " WHERE y.polrelid = $4 AND" DEPENDS("pg_catalog.pg_policy", "y.oid") " ORDER BY 1",
+										  " WHERE y.polrelid = $4 AND NOT " HAS_SUBQUERY " AND" DEPENDS("pg_catalog.pg_policy", "y.oid") " ORDER BY 1",
 										  ZDM_ARGS(ZDM_PAIRS(move->pairs),
 												   ZDM_ARG(OIDOID, ObjectIdGetDatum(move->relid))));
 	ListCell   *lc;
@@ -290,8 +288,7 @@ move_policies(Move *move)
 }
 
 /*
- * One of its expressions.  It may have subqueries, in which the table's
- * columns are told from others by its name.
+ * One of its expressions.
  */
 static char *
 policy_clause(Relation rel, List *pairs, HeapTuple policy, Relation policies,

@@ -7,9 +7,10 @@
  * column's.  The promotion gives it the column's name, and them theirs; makes
  * constraints of what so far are plain indexes; and moves what there can be
  * only one of: default, sequence, NOT NULL, statistics target, comment, replica
- * identity, clustering, policies, publications, extended statistics, triggers
- * and views that name the column.  Each is read from the catalog, by the
- * column's number.  Nothing here reads a row of the table.
+ * identity, clustering, policies, publications, extended statistics, triggers,
+ * and, where that is wanted, views and rules that name the column.  Each is
+ * read from the catalog, by the column's number.  Nothing here reads a row of
+ * the table.
  *
  * Text that the server gives for an object before, names the column; when it
  * is run after, that name means the twin.  So no text is ever changed.
@@ -37,11 +38,14 @@
 
 #include "catalog/step.h"
 #include "schema/catalog_change.h"
+#include "schema/key_change.h"
+#include "schema/not_null.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_index.h"
 #include "schema/twin_move.h"
 #include "schema/twin_promote.h"
+#include "schema/user_view.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
@@ -51,19 +55,17 @@ typedef struct Promotion
 	int64		migration;
 	List	   *pairs;
 	bool		keep;
-	ZdmPair    *pair;			/* whose indexes are looked at */
 	List	   *steps;
 } Promotion;
 
 static void give_names(Promotion *work, ZdmPair *pair);
 static void give_not_null(Promotion *work, ZdmPair *pair);
-static void give_indexes(Promotion *work, ZdmPair *pair);
-static void give_index(Promotion *work, Oid table, Oid source, Oid twin);
-static void give_constraint(Promotion *work, Oid table, Oid source, Oid twin);
-static void give_index_marks(Promotion *work, Oid table, Oid source, Oid twin,
-							 char *name);
+static void give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name);
 static void give_constraints(Promotion *work, Oid relid);
+static void rename_constraint(Promotion *work, Oid relid, const char *name, const char *twin);
+static List *parts_of(Oid relid, Oid source, const char *twin);
 static void drop_foreign_keys(Promotion *work, Oid relid);
+static void exchange_keys(Promotion *work, Oid relid);
 static void ddl(Promotion *work, Oid relid, const char *description, char *sql);
 
 /*
@@ -88,20 +90,29 @@ zdm_retype_steps(Relation rel, const char *column, const ZdmType *type)
 
 /*
  * The steps that put the twins (the second of each pair) in the columns'
- * places, and drop the columns, or keep them as twins.
+ * places, and drop the columns, or keep them as twins.  views: of those over
+ * them, the texts that were kept (ZDM_NO_KEPT_VIEWS); NULL where there are to
+ * be no views.
  */
 List *
-zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
+zdm_promote_steps(int64 migration, List *pairs, bool keep, const char *views)
 {
 	Promotion	work = {.migration = migration,.pairs = pairs,.keep = keep};
+	List	   *last = views ? zdm_user_view_create_steps(pairs, views) : NIL;
 	List	   *tables = zdm_pair_tables(pairs);
 	List	   *keyed = list_concat_unique_oid(list_copy(tables), zdm_foreign_key_tables(pairs));
 	List	   *after = NIL;
 	List	   *named = NIL;
 	ListCell   *lc;
 
+	if (views != NULL)
+		work.steps = zdm_user_view_drop_steps(pairs);
+	if (views != NULL && keep)
+		last = lappend(last, zdm_user_view_keep_step(pairs));
 	foreach(lc, tables)
 		zdm_move_collect(pairs, lfirst_oid(lc), keep, &work.steps, &after);
+	foreach(lc, keyed)
+		exchange_keys(&work, lfirst_oid(lc));
 	if (!keep)
 	{
 		foreach(lc, keyed)
@@ -111,11 +122,10 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, bool recreate_views)
 		give_names(&work, lfirst(lc));
 	foreach(lc, pairs)
 		give_not_null(&work, lfirst(lc));
-	foreach(lc, pairs)
-		give_indexes(&work, lfirst(lc));
+	work.steps = list_concat(work.steps, zdm_promote_index_steps(migration, pairs, keep));
 	foreach(lc, keyed)
 		give_constraints(&work, lfirst_oid(lc));
-	work.steps = list_concat(work.steps, after);
+	work.steps = list_concat(list_concat(work.steps, after), last);
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
@@ -139,10 +149,14 @@ zdm_twin_drop_steps(int64 migration, List *pairs)
 		"SELECT c.conname::text FROM pg_catalog.pg_constraint c"
 		" WHERE c.conrelid = $1 AND c.contype = 'f' AND c.conparentid = 0 ORDER BY 1";
 	Promotion	work = {.migration = migration,.pairs = pairs};
+	List	   *tables = NIL;
 	ListCell   *lc,
 			   *name;
 
+	/* A partition may have one that its parent has not taken over yet. */
 	foreach(lc, list_concat_unique_oid(zdm_pair_tables(pairs), zdm_foreign_key_tables(pairs)))
+		tables = list_concat_unique_oid(tables, zdm_table_and_partitions(lfirst_oid(lc)));
+	foreach(lc, tables)
 	{
 		foreach(name, zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))))))
 		{
@@ -206,6 +220,7 @@ give_not_null(Promotion *work, ZdmPair *pair)
 {
 	char	   *name = zdm_twin_not_null_name(work->migration, pair->from);
 	HeapTuple	tuple = SearchSysCacheAttName(pair->relation, pair->from);
+	char	   *constraint;
 	bool		notnull;
 
 	if (!HeapTupleIsValid(tuple))
@@ -214,9 +229,13 @@ give_not_null(Promotion *work, ZdmPair *pair)
 	ReleaseSysCache(tuple);
 	if (!notnull)
 		return;
-	ddl(work, pair->relation, "make it NOT NULL",
-		psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
-				 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
+	constraint = zdm_not_null_constraint(pair->relation, pair->from);
+	if (constraint != NULL)
+		give_not_null_constraint(work, pair, constraint);
+	else
+		ddl(work, pair->relation, "make it NOT NULL",
+			psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
+					 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
 	if (work->migration == 0 ||
 		OidIsValid(get_relation_constraint_oid(pair->relation, name, true)))
 		ddl(work, pair->relation, "drop the CHECK that stood for it",
@@ -224,156 +243,46 @@ give_not_null(Promotion *work, ZdmPair *pair)
 					 zdm_quote_relation(pair->relation), quote_identifier(name)));
 }
 
-static void
-give_indexes(Promotion *work, ZdmPair *pair)
-{
-	ListCell   *lc;
-
-	work->pair = pair;
-	foreach(lc, zdm_twin_index_sources(pair->relation, pair->from, pair->to))
-	{
-		Oid			table = IndexGetRelation(lfirst_oid(lc), false);
-		char	   *name = zdm_twin_index_name(work->migration, get_rel_name(lfirst_oid(lc)));
-
-		give_index(work, table, lfirst_oid(lc), zdm_twin_index_named(table, name));
-	}
-}
-
 /*
- * The twin's index, which does not exist in a dry run, takes the source's
- * name and its marks; so do those of the partitions.
+ * Since 18 a NOT NULL has a name, a comment, and may be NOT VALID.  On the way
+ * back from a quarantine the other column has one already.
  */
 static void
-give_index(Promotion *work, Oid table, Oid source, Oid twin)
+give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name)
 {
-	char	   *name = get_rel_name(source);
-	char	   *schema = get_namespace_name(get_rel_namespace(source));
-	char	   *twin_name = OidIsValid(twin) ? get_rel_name(twin) :
-		zdm_twin_index_name(work->migration, name);
-	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
-	ListCell   *lc,
-			   *item;
+	char	   *table = zdm_quote_relation(pair->relation);
+	char	   *aside = zdm_twin_index_name(work->migration, name);
+	char	   *own = get_attnum(pair->relation, pair->to) > 0 ?
+		zdm_not_null_constraint(pair->relation, pair->to) : NULL;
+	Oid			constraint = get_relation_constraint_oid(pair->relation, name, false);
+	char	   *comment = GetComment(constraint, ConstraintRelationId, 0);
 
-	if (OidIsValid(get_index_constraint(source)))
+	if (own != NULL)
 	{
-		give_constraint(work, table, source, twin);
+		ddl(work, pair->relation, "give its NOT NULL the name",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(own),
+					 quote_identifier(name)));
 		return;
 	}
 	if (work->keep)
-		ddl(work, table, "set the column's index aside",
-			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, name),
+		ddl(work, pair->relation, "set the column's NOT NULL aside",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
 					 quote_identifier(aside)));
-	ddl(work, table, "give the second column's index its name",
-		psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, twin_name),
-				 quote_identifier(name)));
-	if (work->keep)
-		ddl(work, table, "keep the column's index for a rollback",
-			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, aside),
-					 quote_identifier(twin_name)));
-	give_index_marks(work, table, source, twin, name);
-	if (!OidIsValid(twin))
-		return;
-	foreach(lc, find_inheritance_children(source, NoLock))
-	{
-		Oid			part = IndexGetRelation(lfirst_oid(lc), false);
-
-		foreach(item, find_inheritance_children(twin, NoLock))
-		{
-			if (IndexGetRelation(lfirst_oid(item), false) == part)
-				give_index(work, part, lfirst_oid(lc), lfirst_oid(item));
-		}
-	}
-}
-
-/*
- * A primary key, or a unique constraint: the twin has so far only the index
- * of it, or, on the way back from a quarantine, the constraint.
- */
-static void
-give_constraint(Promotion *work, Oid table, Oid source, Oid twin)
-{
-	char	   *quoted = zdm_quote_relation(table);
-	char	   *name = get_rel_name(source);
-	char	   *twin_name = OidIsValid(twin) ? get_rel_name(twin) :
-		zdm_twin_index_name(work->migration, name);
-	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
-	bool		bare = !OidIsValid(twin) || !OidIsValid(get_index_constraint(twin));
-	bool		primary = zdm_index_is_primary(source);
-
-	if (work->keep && primary)
-		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, false));
-	if (work->keep)
-		ddl(work, table, "set the column's constraint aside",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(name),
-					 quote_identifier(aside)));
-	if (bare)
-		ddl(work, table, "make the second column's index its constraint",
-			psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s USING INDEX %s", quoted, quote_identifier(name),
-					 primary ? "PRIMARY KEY" : "UNIQUE", quote_identifier(twin_name)));
-	else
-		ddl(work, table, "give the second column's constraint its name",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(twin_name),
-					 quote_identifier(name)));
-	if (!bare && primary)
-		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, true));
-	if (work->keep)
-		ddl(work, table, "keep the column's constraint for a rollback",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(aside),
-					 quote_identifier(twin_name)));
-	give_index_marks(work, table, source, twin, name);
-}
-
-/*
- * The names of its columns, comments, statistics targets, clustering, replica
- * identity.
- */
-static void
-give_index_marks(Promotion *work, Oid table, Oid source, Oid twin, char *name)
-{
-	char	   *index = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)), name);
-	Oid			constraint = get_index_constraint(source);
-	char	   *comment = GetComment(source, RelationRelationId, 0);
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(source));
-	FormData_pg_index form;
-	ListCell   *lc;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for index %u", source);
-	memcpy(&form, GETSTRUCT(tuple), offsetof(FormData_pg_index, indkey));
-	ReleaseSysCache(tuple);
-	/* Those of a partition follow their parent's. */
-	if (get_attnum(twin, work->pair->to) > 0 && !get_rel_relispartition(twin))
-		ddl(work, table, "give the index's column its name",
-			psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", index, quote_identifier(work->pair->to),
-					 quote_identifier(work->pair->from)));
+	ddl(work, pair->relation, "make it NOT NULL",
+		psprintf("ALTER TABLE %s ADD CONSTRAINT %s NOT NULL %s%s", table, quote_identifier(name),
+				 quote_identifier(pair->from),
+				 zdm_not_null_unproved(pair->relation, pair->from) ? " NOT VALID" : ""));
 	if (comment != NULL)
-		ddl(work, table, "copy an index's comment",
-			psprintf("COMMENT ON INDEX %s IS %s", index, quote_literal_cstr(comment)));
-	comment = OidIsValid(constraint) ? GetComment(constraint, ConstraintRelationId, 0) : NULL;
-	if (comment != NULL)
-		ddl(work, table, "copy a constraint's comment",
-			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
-					 zdm_quote_relation(table), quote_literal_cstr(comment)));
-	foreach(lc, zdm_query_strings("SELECT pg_catalog.format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget)"
-								  " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attstattarget >= 0",
-								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(source)))))
-		ddl(work, table, "copy an index's statistics target",
-			psprintf("ALTER INDEX %s %s", index, (char *) lfirst(lc)));
-	if (form.indisclustered)
-		ddl(work, table, "mark the index for CLUSTER",
-			psprintf("ALTER TABLE %s CLUSTER ON %s", zdm_quote_relation(table), quote_identifier(name)));
-	if (form.indisreplident)
-		ddl(work, table, "make the index the replica identity",
-			psprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", zdm_quote_relation(table),
-					 quote_identifier(name)));
+		ddl(work, pair->relation, "copy a constraint's comment",
+			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name), table,
+					 quote_literal_cstr(comment)));
 }
 
 /*
- * CHECK constraints and foreign keys of a table: the twin's take the names.
- * With keep, the others take theirs; without, they have gone already.
+ * The CHECK constraints and foreign keys of a table that a column is in.
  */
-static void
-give_constraints(Promotion *work, Oid relid)
+static List *
+constraints_of(Promotion *work, Oid relid)
 {
 	static const char *const sql =
 		"SELECT DISTINCT c.conname::text FROM pg_catalog.pg_constraint c"
@@ -382,35 +291,85 @@ give_constraints(Promotion *work, Oid relid)
 		" ON a.attrelid = p.rel AND a.attname = p.col"
 		" WHERE (c.conrelid = p.rel AND a.attnum = ANY (c.conkey))"
 		" OR (c.confrelid = p.rel AND a.attnum = ANY (c.confkey))) ORDER BY 1";
-	char	   *table = zdm_quote_relation(relid);
-	ListCell   *lc;
 
-	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(work->pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)))))
+	return zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(work->pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(relid))));
+}
+
+/*
+ * The twin's take the names.  With keep, the others take theirs; without, they
+ * have gone already.
+ */
+static void
+give_constraints(Promotion *work, Oid relid)
+{
+	ListCell   *lc,
+			   *part;
+
+	foreach(lc, constraints_of(work, relid))
 	{
 		char	   *name = lfirst(lc);
-		char	   *twin = zdm_twin_index_name(work->migration, name);
-		char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
 		Oid			source = get_relation_constraint_oid(relid, name, false);
 		char	   *comment = GetComment(source, ConstraintRelationId, 0);
 
 		if (zdm_is_twin_name(name, 0))
 			continue;
-		if (work->keep)
-			ddl(work, relid, "set the column's constraint aside",
-				psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
-						 quote_identifier(aside)));
-		ddl(work, relid, "give the second column's constraint its name",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(twin),
-					 quote_identifier(name)));
-		if (work->keep)
-			ddl(work, relid, "keep the column's constraint for a rollback",
-				psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(aside),
-						 quote_identifier(twin)));
+		rename_constraint(work, relid, name, zdm_twin_index_name(work->migration, name));
+		foreach(part, parts_of(relid, source, zdm_twin_index_name(work->migration, name)))
+		{
+			char	   *table = lfirst(part);
+			char	   *of_source = strchr(table, '\x01');
+			char	   *of_twin;
+
+			*of_source++ = '\0';
+			of_twin = strchr(of_source, '\x01');
+			*of_twin++ = '\0';
+			rename_constraint(work, (Oid) strtoul(table, NULL, 10), of_source, of_twin);
+		}
 		if (comment != NULL)
 			ddl(work, relid, "copy a constraint's comment",
-				psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name), table,
-						 quote_literal_cstr(comment)));
+				psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
+						 zdm_quote_relation(relid), quote_literal_cstr(comment)));
 	}
+}
+
+static void
+rename_constraint(Promotion *work, Oid relid, const char *name, const char *twin)
+{
+	char	   *table = zdm_quote_relation(relid);
+	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
+
+	if (work->keep)
+		ddl(work, relid, "set the column's constraint aside",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
+					 quote_identifier(aside)));
+	ddl(work, relid, "give the second column's constraint its name",
+		psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(twin),
+				 quote_identifier(name)));
+	if (work->keep)
+		ddl(work, relid, "keep the column's constraint for a rollback",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(aside),
+					 quote_identifier(twin)));
+}
+
+/*
+ * What a foreign key has for partitions, on either side: table (oid), name and
+ * the name of what the twin has there.  In a dry run there is no twin.
+ */
+static List *
+parts_of(Oid relid, Oid source, const char *twin)
+{
+	static const char *const sql =
+		"WITH RECURSIVE k(source, twin) AS (SELECT $2, t.oid FROM pg_catalog.pg_constraint t"
+		" WHERE t.conrelid = $1 AND t.conname = $3 AND t.contype = 'f'"
+		" UNION ALL SELECT s.oid, t.oid FROM k JOIN pg_catalog.pg_constraint s ON s.conparentid = k.source"
+		" JOIN pg_catalog.pg_constraint t ON t.conparentid = k.twin"
+		" AND t.conrelid = s.conrelid AND t.confrelid = s.confrelid)"
+		" SELECT pg_catalog.concat_ws(E'\x01', s.conrelid::pg_catalog.oid, s.conname, t.conname) FROM k"
+		" JOIN pg_catalog.pg_constraint s ON s.oid = k.source JOIN pg_catalog.pg_constraint t ON t.oid = k.twin"
+		" WHERE k.source <> $2 ORDER BY s.conrelid, s.conname";
+
+	return zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
+										   ZDM_ARG(OIDOID, ObjectIdGetDatum(source)), zdm_arg_name(twin)));
 }
 
 /*
@@ -420,17 +379,30 @@ give_constraints(Promotion *work, Oid relid)
 static void
 drop_foreign_keys(Promotion *work, Oid relid)
 {
-	static const char *const sql =
-		"SELECT DISTINCT c.conname::text FROM pg_catalog.pg_constraint c"
-		" WHERE c.conrelid = $4 AND c.contype IN ('c', 'f') AND c.conparentid = 0 AND c.conislocal"
-		" AND EXISTS (SELECT FROM " ZDM_PAIRS_SQL " JOIN pg_catalog.pg_attribute a"
-		" ON a.attrelid = p.rel AND a.attname = p.col"
-		" WHERE (c.conrelid = p.rel AND a.attnum = ANY (c.conkey))"
-		" OR (c.confrelid = p.rel AND a.attnum = ANY (c.confkey))) ORDER BY 1";
 	ListCell   *lc;
 
-	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(work->pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)))))
+	foreach(lc, constraints_of(work, relid))
 		ddl(work, relid, "drop the column's constraint",
 			psprintf("ALTER TABLE %s DROP CONSTRAINT %s", zdm_quote_relation(relid),
 					 quote_identifier(lfirst(lc))));
+}
+
+/*
+ * While both are there: the twins' foreign keys do from now on what those of
+ * the columns do.
+ */
+static void
+exchange_keys(Promotion *work, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, constraints_of(work, relid))
+	{
+		Oid			source = get_relation_constraint_oid(relid, lfirst(lc), false);
+
+		if (!zdm_is_twin_name(lfirst(lc), 0) && zdm_key_differs(source))
+			work->steps = lappend(work->steps,
+								  zdm_key_exchange_step(relid, lfirst(lc),
+														zdm_twin_index_name(work->migration, lfirst(lc))));
+	}
 }

@@ -14,7 +14,8 @@
 extern List *zdm_retype_steps(Relation rel, const char *column,
 							  const ZdmType *type);
 extern List *zdm_promote_steps(int64 migration, List *pairs, bool keep,
-							   bool recreate_views);
+							   const char *views);
+extern List *zdm_promote_index_steps(int64 migration, List *pairs, bool keep);
 extern List *zdm_twin_drop_steps(int64 migration, List *pairs);
 
 #endif							/* ZDM_SCHEMA_TWIN_PROMOTE_H */

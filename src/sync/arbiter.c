@@ -29,6 +29,7 @@
  */
 #include "postgres.h"
 
+#include "access/attmap.h"
 #include "executor/execdesc.h"
 #include "nodes/execnodes.h"
 #include "optimizer/optimizer.h"
@@ -43,16 +44,17 @@
 
 static bool has_arbiters(EState *estate);
 static bool widen(EState *estate, ResultRelInfo *info);
-static bool widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule);
+static bool widen_once(EState *estate, ResultRelInfo *info, ZdmRuleSet *set,
+					   const ZdmRule *rule);
+static AttrMap *twins_of(ZdmRuleSet *set, const ZdmRule *rule, TupleDesc desc);
 static bool is_rename(const ZdmRule *rule);
 static bool is_pair(const ZdmRule *rule);
 static bool are_counterparts(ResultRelInfo *info, int i, int j, const ZdmRule *rule,
-							 AttrNumber column, AttrNumber twin);
+							 const AttrMap *twins);
 static bool demands_unique(ResultRelInfo *info, int number);
-static bool mirrors(ResultRelInfo *info, int first, int second,
-					AttrNumber column, AttrNumber twin);
+static bool mirrors(ResultRelInfo *info, int first, int second, const AttrMap *twins);
 static bool mirrors_tree(List *first, List *second, TupleDesc desc,
-						 AttrNumber column, AttrNumber twin);
+						 const AttrMap *twins);
 
 /*
  * Called for each row that is inserted into the table, in the memory context
@@ -134,7 +136,7 @@ widen(EState *estate, ResultRelInfo *info)
 		for (int i = 0; i < set->count; i++)
 		{
 			if (is_pair(&set->rules[i]) &&
-				widen_once(estate, info, &set->rules[i]))
+				widen_once(estate, info, set, &set->rules[i]))
 				more = true;
 		}
 	} while (more);
@@ -146,12 +148,9 @@ widen(EState *estate, ResultRelInfo *info)
  * Add the counterparts, by one rule, of the arbiters that there are.
  */
 static bool
-widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule)
+widen_once(EState *estate, ResultRelInfo *info, ZdmRuleSet *set, const ZdmRule *rule)
 {
-	const ZdmSide *original = rule->new_leads ? &rule->new : &rule->old;
-	const ZdmSide *copy = rule->new_leads ? &rule->old : &rule->new;
-	AttrNumber	column = original->columns[0].attnum;
-	AttrNumber	twin = copy->columns[0].attnum;
+	AttrMap    *twins = twins_of(set, rule, RelationGetDescr(info->ri_RelationDesc));
 	List	   *arbiters = info->ri_onConflictArbiterIndexes;
 	List	   *added = NIL;
 	MemoryContext old;
@@ -165,7 +164,7 @@ widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule)
 		{
 			if (demands_unique(info, j) &&
 				list_member_oid(arbiters, RelationGetRelid(info->ri_IndexRelationDescs[j])) &&
-				are_counterparts(info, i, j, rule, column, twin))
+				are_counterparts(info, i, j, rule, twins))
 			{
 				added = lappend_oid(added, RelationGetRelid(info->ri_IndexRelationDescs[i]));
 				break;
@@ -179,6 +178,29 @@ widen_once(EState *estate, ResultRelInfo *info, const ZdmRule *rule)
 	info->ri_onConflictArbiterIndexes = list_concat_copy(arbiters, added);
 	MemoryContextSwitchTo(old);
 	return true;
+}
+
+/*
+ * For each column the one that stands for it in an index by the rules of the
+ * rule's migration, which is the column itself for most.
+ */
+static AttrMap *
+twins_of(ZdmRuleSet *set, const ZdmRule *rule, TupleDesc desc)
+{
+	AttrMap    *twins = make_attrmap(desc->natts);
+
+	for (int i = 0; i < desc->natts; i++)
+		twins->attnums[i] = (AttrNumber) (i + 1);
+	for (int i = 0; i < set->count; i++)
+	{
+		const ZdmRule *other = &set->rules[i];
+		const ZdmSide *original = other->new_leads ? &other->new : &other->old;
+		const ZdmSide *copy = other->new_leads ? &other->old : &other->new;
+
+		if (is_pair(other) && other->migration_id == rule->migration_id)
+			twins->attnums[original->columns[0].attnum - 1] = copy->columns[0].attnum;
+	}
+	return twins;
 }
 
 /*
@@ -205,13 +227,13 @@ is_pair(const ZdmRule *rule)
  */
 static bool
 are_counterparts(ResultRelInfo *info, int i, int j, const ZdmRule *rule,
-				 AttrNumber column, AttrNumber twin)
+				 const AttrMap *twins)
 {
 	if (!is_rename(rule) &&
 		!zdm_is_twin_index(RelationGetRelid(info->ri_IndexRelationDescs[i]), 0) &&
 		!zdm_is_twin_index(RelationGetRelid(info->ri_IndexRelationDescs[j]), 0))
 		return false;
-	return mirrors(info, i, j, column, twin) || mirrors(info, j, i, column, twin);
+	return mirrors(info, i, j, twins) || mirrors(info, j, i, twins);
 }
 
 /*
@@ -229,11 +251,11 @@ demands_unique(ResultRelInfo *info, int number)
 }
 
 /*
- * Whether the second index is the first, with the twin in the column's place.
+ * Whether the second index is the first, with the twins in their columns'
+ * places.
  */
 static bool
-mirrors(ResultRelInfo *info, int first, int second, AttrNumber column,
-		AttrNumber twin)
+mirrors(ResultRelInfo *info, int first, int second, const AttrMap *twins)
 {
 	TupleDesc	desc = RelationGetDescr(info->ri_RelationDesc);
 	IndexInfo  *a = info->ri_IndexRelationInfo[first];
@@ -248,7 +270,7 @@ mirrors(ResultRelInfo *info, int first, int second, AttrNumber column,
 	{
 		AttrNumber	attnum = a->ii_IndexAttrNumbers[i];
 
-		if ((attnum == column ? twin : attnum) != b->ii_IndexAttrNumbers[i])
+		if ((attnum > 0 ? twins->attnums[attnum - 1] : attnum) != b->ii_IndexAttrNumbers[i])
 			return false;
 		/* Another type has operators of its own. */
 		if (a_rel->rd_opcintype[i] == b_rel->rd_opcintype[i] &&
@@ -256,21 +278,24 @@ mirrors(ResultRelInfo *info, int first, int second, AttrNumber column,
 			 a_rel->rd_indcollation[i] != b_rel->rd_indcollation[i]))
 			return false;
 	}
-	return mirrors_tree(a->ii_Expressions, b->ii_Expressions, desc, column, twin) &&
-		mirrors_tree(a->ii_Predicate, b->ii_Predicate, desc, column, twin);
+	return mirrors_tree(a->ii_Expressions, b->ii_Expressions, desc, twins) &&
+		mirrors_tree(a->ii_Predicate, b->ii_Predicate, desc, twins);
 }
 
 static bool
-mirrors_tree(List *first, List *second, TupleDesc desc, AttrNumber column,
-			 AttrNumber twin)
+mirrors_tree(List *first, List *second, TupleDesc desc, const AttrMap *twins)
 {
-	Node	   *mapped;
+	Node	   *mapped = (Node *) first;
 
 	if (list_length(first) != list_length(second))
 		return false;
 	if (first == NIL)
 		return true;
-	mapped = zdm_twin_expression((Node *) first, desc, column, twin);
+	for (int i = 0; mapped != NULL && i < twins->maplen; i++)
+	{
+		if (twins->attnums[i] != i + 1)
+			mapped = zdm_twin_expression(mapped, desc, (AttrNumber) (i + 1), twins->attnums[i]);
+	}
 
 	/* The server has simplified the second, which may have gone further. */
 	return mapped != NULL &&

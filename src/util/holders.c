@@ -13,6 +13,7 @@
 
 #include "util/compat.h"
 #include "util/holders.h"
+#include "util/ident.h"
 #include "util/spi.h"
 
 /*
@@ -67,6 +68,30 @@ query_holders(const char *sql, int nargs, ZdmArg *args)
 }
 
 /*
+ * A line (char *) about each who holds it against that mode: a relation or an
+ * object.
+ */
+static List *
+holder_lines(const LOCKTAG *tag, LOCKMODE mode)
+{
+	bool		object = tag->locktag_type == LOCKTAG_OBJECT;
+	List	   *modes = NIL;
+
+	for (LOCKMODE other = AccessShareLock; other <= AccessExclusiveLock; other++)
+		if (DoLockModesConflict(other, mode))
+			modes = lappend(modes, unconstify(char *, GetLockmodeName(DEFAULT_LOCKMETHOD, other)));
+	return query_holders(HOLDERS_WHERE("l.database OPERATOR(pg_catalog.=) $1"
+									   " AND (l.relation OPERATOR(pg_catalog.=) $2"
+									   " OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
+									   " AND l.mode OPERATOR(pg_catalog.=) ANY ($5)"),
+						 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(tag->locktag_field1)),
+								  ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? InvalidOid : tag->locktag_field2)),
+								  ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field2 : InvalidOid)),
+								  ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field3 : InvalidOid)),
+								  zdm_arg_texts(modes)));
+}
+
+/*
  * Who holds these locks against such modes.
  */
 char *
@@ -77,26 +102,9 @@ zdm_describe_holders(const LOCKTAG *tags, const LOCKMODE *modes, int count)
 	initStringInfo(&buf);
 	for (int i = 0; i < count; i++)
 	{
-		const LOCKTAG *tag = &tags[i];
-		bool		object = tag->locktag_type == LOCKTAG_OBJECT;
-		List	   *conflicting = NIL;
-		List	   *lines;
 		ListCell   *lc;
 
-		for (LOCKMODE mode = AccessShareLock; mode <= AccessExclusiveLock; mode++)
-			if (DoLockModesConflict(mode, modes[i]))
-				conflicting = lappend(conflicting,
-									  unconstify(char *, GetLockmodeName(DEFAULT_LOCKMETHOD, mode)));
-		lines = query_holders(HOLDERS_WHERE("l.database OPERATOR(pg_catalog.=) $1"
-											" AND (l.relation OPERATOR(pg_catalog.=) $2"
-											" OR (l.classid OPERATOR(pg_catalog.=) $3 AND l.objid OPERATOR(pg_catalog.=) $4))"
-											" AND l.mode OPERATOR(pg_catalog.=) ANY ($5)"),
-							  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(tag->locktag_field1)),
-									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? InvalidOid : tag->locktag_field2)),
-									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field2 : InvalidOid)),
-									   ZDM_ARG(OIDOID, ObjectIdGetDatum(object ? tag->locktag_field3 : InvalidOid)),
-									   zdm_arg_texts(conflicting)));
-		foreach(lc, lines)
+		foreach(lc, holder_lines(&tags[i], modes[i]))
 			appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
 	}
 	return buf.len ? buf.data : pstrdup("ever new sessions, none of which holds it now");
@@ -112,6 +120,33 @@ zdm_describe_table_holders(Oid relid, LOCKMODE mode)
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
 	return zdm_describe_holders(&tag, &mode, 1);
+}
+
+/*
+ * The same for any lock; of a row that is the transaction of who has written
+ * it.
+ */
+char *
+zdm_describe_lock_holders(const LOCKTAG *tag, LOCKMODE mode)
+{
+	List	   *lines;
+
+	switch ((LockTagType) tag->locktag_type)
+	{
+		case LOCKTAG_RELATION:
+			return psprintf("a lock on \"%s\", held by %s", zdm_relation_label(tag->locktag_field2),
+							zdm_describe_table_holders(tag->locktag_field2, mode));
+		case LOCKTAG_TRANSACTION:
+			return zdm_describe_transaction(tag->locktag_field1);
+		case LOCKTAG_VIRTUALTRANSACTION:
+			lines = query_holders(HOLDERS_WHERE("l.locktype OPERATOR(pg_catalog.=) 'virtualxid'"
+												" AND l.virtualxid OPERATOR(pg_catalog.=) $1"),
+								  ZDM_ARGS(zdm_arg_text(psprintf("%u/%u", tag->locktag_field1, tag->locktag_field2))));
+			return lines ? linitial(lines) : pstrdup("a transaction that has ended since");
+		default:
+			lines = holder_lines(tag, mode);
+			return lines ? linitial(lines) : pstrdup("a transaction that has ended since");
+	}
 }
 
 /*

@@ -112,6 +112,18 @@ zdm_lock_relations(List *relids, LOCKMODE mode)
 }
 
 /*
+ * The same for locks (ZdmLock *) of several kinds.
+ */
+int64
+zdm_lock_each(List *locks)
+{
+	LockSet		set = set_of(locks);
+
+	set.what = relation_text(((ZdmLock *) linitial(locks))->relation);
+	return lock_politely(&set);
+}
+
+/*
  * The same for locks (ZdmLock *) that everybody takes in this order.
  */
 int64

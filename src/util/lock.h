@@ -21,6 +21,7 @@ typedef struct ZdmLock
 
 extern ZdmLock *zdm_lock(Oid relation, LOCKMODE mode);
 extern int64 zdm_lock_in_order(List *locks);
+extern int64 zdm_lock_each(List *locks);
 extern void zdm_lock_briefly(Oid relid);
 extern int64 zdm_lock_relations(List *relids, LOCKMODE mode);
 extern void zdm_unlock_relations(List *relids, LOCKMODE mode);

@@ -350,8 +350,22 @@ zdm_execute_ddl(const char *sql)
 }
 
 /*
- * Run a query as the caller, under a pinned path; the first column of its
- * result as C strings.
+ * The same as the owner of what it is about, who may be somebody else: what the
+ * caller owns, he owns through a role perhaps.
+ */
+void
+zdm_execute_ddl_as(Oid role, const char *sql)
+{
+	ZdmIdentity saved;
+
+	zdm_become(role, &saved);
+	zdm_execute_ddl(sql);
+	zdm_unbecome(&saved);
+}
+
+/*
+ * Run a query as the caller, under a pinned path and style, as what it returns
+ * may be SQL that is run so; the first column of its result as C strings.
  */
 List *
 zdm_query_strings(const char *sql, int nargs, ZdmArg *args)
@@ -364,6 +378,7 @@ zdm_query_strings(const char *sql, int nargs, ZdmArg *args)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	zdm_pin_path(&saved);
+	zdm_pin_style();
 	rows = zdm_execute(SPI_OK_SELECT, sql, nargs, args);
 	for (uint64 row = 0; row < rows; row++)
 	{
@@ -396,14 +411,9 @@ zdm_result_text(MemoryContext cxt, uint64 row, int column)
 	return value ? MemoryContextStrdup(cxt, value) : NULL;
 }
 
-/*
- * Call a function in a subtransaction of its own.  Returns false, with the
- * error in the caller's context, where it raised one; what it did is then
- * undone.  A cancel, a shutdown, or anything else that is not the attempt's
- * own fault is passed on.
- */
-bool
-zdm_attempt(ZdmAttempt attempt, void *arg, ErrorData **error)
+static bool
+attempt_in_subtransaction(ZdmAttempt attempt, void *arg, bool keep,
+						  ErrorData **error)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -414,7 +424,10 @@ zdm_attempt(ZdmAttempt attempt, void *arg, ErrorData **error)
 	PG_TRY();
 	{
 		attempt(arg);
-		ReleaseCurrentSubTransaction();
+		if (keep)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
@@ -437,4 +450,25 @@ zdm_attempt(ZdmAttempt attempt, void *arg, ErrorData **error)
 	MemoryContextSwitchTo(cxt);
 	CurrentResourceOwner = owner;
 	return ok;
+}
+
+/*
+ * Call a function in a subtransaction of its own.  Returns false, with the
+ * error in the caller's context, where it raised one; what it did is then
+ * undone.  A cancel, a shutdown, or anything else that is not the attempt's
+ * own fault is passed on.
+ */
+bool
+zdm_attempt(ZdmAttempt attempt, void *arg, ErrorData **error)
+{
+	return attempt_in_subtransaction(attempt, arg, true, error);
+}
+
+/*
+ * The same for one that only looks: the locks that it took are given back.
+ */
+bool
+zdm_question(ZdmAttempt attempt, void *arg, ErrorData **error)
+{
+	return attempt_in_subtransaction(attempt, arg, false, error);
 }

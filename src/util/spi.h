@@ -56,6 +56,7 @@ extern uint64 zdm_execute_kept(SPIPlanPtr *plan, int expected,
 							   const char *sql, int nargs, ZdmArg *args);
 extern void zdm_set_constraints_immediate(void);
 extern void zdm_execute_ddl(const char *sql);
+extern void zdm_execute_ddl_as(Oid role, const char *sql);
 
 extern List *zdm_query_strings(const char *sql, int nargs, ZdmArg *args);
 
@@ -64,5 +65,6 @@ extern char *zdm_result_text(MemoryContext cxt, uint64 row, int column);
 
 typedef void (*ZdmAttempt) (void *arg);
 extern bool zdm_attempt(ZdmAttempt attempt, void *arg, ErrorData **error);
+extern bool zdm_question(ZdmAttempt attempt, void *arg, ErrorData **error);
 
 #endif							/* ZDM_SPI_H */

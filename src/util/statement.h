@@ -27,6 +27,10 @@ typedef struct ZdmStatement
 	Oid			altered;		/* DDL, in one transaction: the table ... */
 	List	   *with;			/* ... further ones (oids) ... */
 	LOCKMODE	lock;			/* ... and the lock on them */
+	List	   *with_read;		/* others (oids), which it only reads */
+	void		(*then) (void *arg);	/* what else is done in it, or NULL
+										 * ... */
+	void	   *then_arg;
 	char	   *sql;			/* what others see in pg_stat_activity */
 	CommandTag	tag;
 } ZdmStatement;

@@ -1,11 +1,8 @@
 # shellcheck shell=bash
 # How long a change of a column keeps a strong lock on a large table: zdm's
 # calls, whole migrations, beside the plain ALTER TABLE.  Sourced.
-#
-# Another session samples pg_locks every millisecond for locks on the table
-# stronger than SHARE UPDATE EXCLUSIVE, those that keep out writers.  The figure
-# of a change is the longest time for which one transaction was seen with such a
-# lock; nobody else uses the table.
+# The figure of a change is what locks.sh samples on the table; nobody else uses
+# it.
 
 read -ra COLUMNS_CHANGES <<< "${COLUMNS_CHANGES:-default volatile mandatory set_not_null drop_not_null drop_column drop_table}"
 
@@ -39,8 +36,6 @@ columns_prepare()
 		CREATE INDEX ON columns.users (old1);
 		CREATE INDEX ON columns.users (old2);
 		VACUUM ANALYZE columns.users;
-		CREATE UNLOGGED TABLE columns.samples (at timestamptz, transaction text);
-		CREATE UNLOGGED TABLE columns.stop (now boolean);
 	END
 }
 
@@ -112,36 +107,6 @@ columns_plain()
 	esac
 }
 
-# By its oid: a dropped table has no name to ask for.
-columns_start_sampler()
-{
-	bench_psql columns -c "TRUNCATE samples, stop"
-	PGAPPNAME=sampler bench_psql columns -o /dev/null -v table="$COLUMNS_TABLE" <<-'END' &
-		SELECT set_config('bench.relation', :'table'::regclass::oid::text, false);
-		DO $$
-		BEGIN
-			WHILE NOT EXISTS (SELECT FROM columns.stop) LOOP
-				INSERT INTO columns.samples
-				SELECT clock_timestamp(), l.virtualtransaction FROM pg_locks l
-				 WHERE l.relation = current_setting('bench.relation')::oid AND l.granted
-				   AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
-				PERFORM pg_sleep(0.001);
-			END LOOP;
-		END $$;
-	END
-	COLUMNS_SAMPLER=$!
-	sleep 0.5
-}
-
-# Prints the milliseconds.
-columns_stop_sampler()
-{
-	bench_psql columns -c "INSERT INTO stop VALUES (true)"
-	wait "$COLUMNS_SAMPLER"
-	bench_psql columns -At -c "SELECT coalesce(round(extract(epoch FROM max(longest)) * 1000, 1), 0) FROM (
-		SELECT max(at) - min(at) AS longest FROM samples GROUP BY transaction) s"
-}
-
 columns_run()
 {
 	local change=$1 side=$2 from to COLUMNS_TABLE=users
@@ -149,11 +114,11 @@ columns_run()
 		COLUMNS_TABLE=copy
 		bench_psql columns -c "CREATE TABLE copy AS TABLE users"
 	fi
-	columns_start_sampler
+	locks_start "'columns.$COLUMNS_TABLE'::regclass"
 	from=$(stats_now)
 	"columns_$side" "$change"
 	to=$(stats_now)
-	bench_record "columns_lock_$change" "$side" "$(columns_stop_sampler)"
+	bench_record "columns_lock_$change" "$side" "$(locks_stop)"
 	bench_record "columns_duration_$change" "$side" "$(stats_elapsed_ms "$from" "$to")"
 	bench_psql columns -c "VACUUM users"
 }

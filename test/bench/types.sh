@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Type changes.  The key of a table to which 20 others refer, int to bigint: how
-# long contract keeps the strong locks on all of them; and the dual write of a
+# long contract keeps strong locks on them, as locks.sh samples them; and the dual write of a
 # column whose type changes by an expression.  Sourced.
 
 TYPES_TABLES=20
@@ -23,7 +23,8 @@ types_prepare_keys()
 	done
 }
 
-# The time of the whole call, connection included: the locks are held for less.
+# The time of the strong locks on any of the tables, and that of the whole call,
+# connection included.
 types_contract()
 {
 	local from to
@@ -32,9 +33,11 @@ types_contract()
 	bench_psql types -o /dev/null -c "CALL zdm.backfill('key')"
 	to=$(stats_now)
 	bench_record types_backfill zdm "$(stats_elapsed_ms "$from" "$to")"
+	locks_start "oid FROM pg_class WHERE relnamespace = 'types'::regnamespace AND relkind = 'r'"
 	from=$(stats_now)
 	bench_psql types -o /dev/null -c "SELECT zdm.contract('key', '$1')"
 	to=$(stats_now)
+	bench_record types_locks "$2" "$(locks_stop)"
 	bench_record types_contract "$2" "$(stats_elapsed_ms "$from" "$to")"
 }
 

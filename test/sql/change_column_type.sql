@@ -122,6 +122,76 @@ SELECT * FROM prices ORDER BY id;
 SELECT zdm.contract('cents', '0');
 SELECT * FROM prices ORDER BY id;
 
+-- the default is what up makes of it; the way back finds the old one, or what down
+-- makes of one that came since
+CREATE SEQUENCE tickets;
+CREATE TABLE fees (
+    id int, euro numeric(10,2) DEFAULT 1.50, tags text DEFAULT '{}', n text DEFAULT '12',
+    at timestamp DEFAULT now(), ticket int DEFAULT nextval('tickets'), rate int DEFAULT 2);
+SELECT zdm.change_column_type('fees', 'euro', 'int', '(euro * 100)::int', 'euro / 100.0', migration => 'euro');
+SELECT zdm.change_column_type('fees', 'tags', 'jsonb', 'tags::jsonb', 'tags::text', migration => 'tags');
+SELECT zdm.change_column_type('fees', 'n', 'int', migration => 'n');
+SELECT zdm.change_column_type('fees', 'at', 'timestamptz', $$at AT TIME ZONE 'UTC'$$, $$at AT TIME ZONE 'UTC'$$, migration => 'at');
+SELECT zdm.change_column_type('fees', 'ticket', 'text', 'ticket::text', 'ticket::int', migration => 'ticket');
+-- cannot be carried over
+SELECT zdm.change_column_type('fees', 'rate', 'numeric', 'rate * id', 'rate / id');
+SELECT zdm.change_column_type('fees', 'ticket', 'numeric', 'ticket + ticket', 'ticket / 2', migration => 'again');
+ALTER TABLE fees ADD bad text DEFAULT 'x';
+SELECT zdm.change_column_type('fees', 'bad', 'int', 'bad::int', 'bad::text');
+\set defaults 'SELECT attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid) AS "default" FROM pg_attribute JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = ''fees''::regclass ORDER BY 1'
+CALL zdm.backfill('euro');
+CALL zdm.backfill('tags');
+CALL zdm.backfill('n');
+CALL zdm.backfill('at');
+CALL zdm.backfill('ticket');
+INSERT INTO fees DEFAULT VALUES;
+SELECT zdm.contract(migration, '1 day') FROM zdm.status;
+:defaults;
+INSERT INTO fees DEFAULT VALUES;
+SELECT euro, "~zdm_euro", tags, "~zdm_tags", n, "~zdm_n", at = "~zdm_at" AT TIME ZONE 'UTC' AS at, ticket, "~zdm_ticket" FROM fees;
+ALTER TABLE fees ALTER n SET DEFAULT 13;
+SELECT zdm.rollback(migration) FROM zdm.status WHERE migration <> 'tags';
+SELECT zdm.contract('tags', '0');
+:defaults;
+
+-- policies with subqueries, over the table itself and another
+CREATE TABLE docs (id int, level int, owner name DEFAULT current_user);
+CREATE TABLE levels (who name, least int);
+INSERT INTO docs SELECT i, i FROM generate_series(1, 4) i;
+INSERT INTO levels VALUES ('regress_zdm_change_reader', 2);
+ALTER TABLE docs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON docs TO regress_zdm_change_type, pg_monitor
+    USING (level >= (SELECT min(d.level) + 1 FROM docs d WHERE d.owner = docs.owner));
+CREATE POLICY positive ON docs FOR SELECT TO PUBLIC USING (level > 0);
+CREATE POLICY enough ON docs AS RESTRICTIVE FOR SELECT
+    USING (EXISTS (SELECT FROM levels l WHERE l.who = current_user AND l.least < docs.level));
+CREATE POLICY write ON docs FOR UPDATE USING (true) WITH CHECK (level < 100);
+COMMENT ON POLICY own ON docs IS 'not the lowest';
+CREATE POLICY places ON docs USING ((SELECT x.b FROM docs x (a, b, c) LIMIT 1) > 0);
+CREATE POLICY no_sense ON docs USING (level % 2 = 0);
+\set policies 'SELECT polname, polpermissive, polcmd, polroles::regrole[], pg_get_expr(polqual, polrelid) AS qual, pg_get_expr(polwithcheck, polrelid) AS with_check, obj_description(oid) FROM pg_policy WHERE polrelid = ''docs''::regclass ORDER BY 1'
+GRANT USAGE ON SCHEMA zdm_change_type TO regress_zdm_change_reader;
+GRANT SELECT ON docs, levels TO regress_zdm_change_reader;
+SELECT zdm.change_column_type('docs', 'level', 'bigint');
+SELECT zdm.change_column_type('docs', 'level', 'text');
+DROP POLICY places ON docs;
+DROP POLICY no_sense ON docs;
+CREATE TEMP TABLE before AS :policies;
+SELECT polname FROM before;
+SELECT zdm.change_column_type('docs', 'level', 'bigint', migration => 'docs');
+CALL zdm.backfill('docs');
+SELECT zdm.contract('docs', '1 day');
+TABLE before EXCEPT (:policies);
+SET ROLE regress_zdm_change_reader;
+SELECT level FROM docs ORDER BY 1;
+RESET ROLE;
+SELECT zdm.rollback('docs');
+TABLE before EXCEPT (:policies);
+SELECT zdm.change_column_type('docs', 'level', 'bigint', migration => 'docs');
+CALL zdm.backfill('docs');
+SELECT zdm.contract('docs');
+TABLE before EXCEPT (:policies);
+
 -- what the server does without reading the table is done at once
 RESET client_min_messages;
 CREATE TABLE short (id int, name varchar(5), size numeric(6,2));

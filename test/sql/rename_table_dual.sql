@@ -98,7 +98,7 @@ SELECT state, progress, next_command FROM zdm.status;
 SELECT * FROM zdm.verify('rename_events_to_happenings');
 SELECT count(*) FROM happenings;
 SELECT conname, conrelid::regclass, confrelid::regclass, convalidated, condeferred, confdeltype, confupdtype FROM pg_constraint
- WHERE contype = 'f' AND connamespace = 'zdm_dual'::regnamespace ORDER BY conname COLLATE "C", confrelid::regclass::text COLLATE "C";
+ WHERE contype = 'f' AND connamespace = 'zdm_dual'::regnamespace ORDER BY conname COLLATE "C", confrelid::regclass::text COLLATE "C", conrelid::regclass::text COLLATE "C";
 SELECT * FROM log ORDER BY body, what;
 TRUNCATE log;
 

@@ -185,6 +185,26 @@ SELECT zdm.rollback('split_defaults_pair');
 SELECT zdm.contract('split_defaults_pair');
 \d defaults
 
+-- NOT NULL for the new columns, once the old one is gone, as the page has it
+SELECT zdm.split_column('defaults', 'l',
+    '{"first": {"type": "text", "up": "nullif(split_part(l, '' '', 1), '''')"}, "rest": {"type": "text", "up": "nullif(split_part(l, '' '', 2), '''')"}}',
+    $$concat_ws(' ', first, rest)$$, migration => 'again');
+CALL zdm.backfill('again');
+DROP INDEX defaults_l;
+SELECT zdm.contract('again');
+ALTER TABLE defaults ALTER COLUMN first SET DEFAULT '';
+SELECT zdm.set_not_null('defaults', 'first', fill => $$''$$);
+SELECT zdm.set_not_null('defaults', 'rest', fill => $$'-'$$);
+INSERT INTO defaults (id) VALUES (20);
+INSERT INTO defaults (id, rest) VALUES (21, NULL);
+CALL zdm.backfill('set_defaults_first_not_null');
+CALL zdm.backfill('set_defaults_rest_not_null');
+SELECT zdm.contract('set_defaults_first_not_null');
+SELECT zdm.contract('set_defaults_rest_not_null');
+SELECT id, first, rest FROM defaults WHERE id > 7 ORDER BY id;
+INSERT INTO defaults (id) VALUES (22);
+SELECT attname, attnotnull FROM pg_attribute WHERE attrelid = 'defaults'::regclass AND attname IN ('first', 'rest') ORDER BY 1;
+
 -- expressions and types of the user's, under his path; quoted names; partitions
 CREATE DOMAIN word AS text;
 CREATE FUNCTION head(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT split_part($1, '/', 1) $$;

@@ -1,6 +1,6 @@
 # Every phase of change_column_type under the statements of an old and a new
 # version of an application, which are the same ones, plain and prepared: no
-# statement fails, no write is lost, both columns agree.
+# statement fails, nor through a view, no write is lost, both columns agree.
 
 use strict;
 use warnings;
@@ -33,6 +33,8 @@ $node->safe_psql(
 		hits int NOT NULL DEFAULT 0,
 		seconds int NOT NULL DEFAULT 7 CHECK (seconds > 0));
 	CREATE INDEX ON visits (seconds);
+	CREATE VIEW long AS SELECT id, seconds FROM visits WHERE seconds > 0 WITH CHECK OPTION;
+	CREATE VIEW longest AS SELECT max(seconds) AS seconds FROM long;
 	CREATE FUNCTION longer(int) RETURNS int LANGUAGE plpgsql AS
 		'BEGIN UPDATE visits SET seconds = seconds + 1 WHERE id = \$1 RETURNING seconds INTO \$1; RETURN \$1; END';
 	INSERT INTO visits (id, seconds) SELECT i, i FROM generate_series(100001, 100000 + $rows) i;
@@ -45,6 +47,8 @@ UPDATE visits SET seconds = :n WHERE id = :id;
 UPDATE visits SET seconds = seconds + 1 WHERE id = :id;
 SELECT longer(:id);
 SELECT seconds::text FROM visits WHERE id = :id;
+SELECT seconds::text FROM long WHERE id = :id;
+UPDATE long SET seconds = :n WHERE id = :id;
 INSERT INTO visits (id) VALUES (:new_id) ON CONFLICT (id) DO NOTHING;
 INSERT INTO visits (id, seconds) VALUES (:new_id, :n) ON CONFLICT (id) DO UPDATE SET seconds = EXCLUDED.seconds;
 UPDATE visits SET hits = hits + 1 WHERE id = :id;
@@ -86,7 +90,7 @@ my @run = (
 $load->progress(50);
 for my $attempt (1, 2)
 {
-	call("SELECT zdm.change_column_type('visits', 'seconds', 'bigint')", $m);
+	call("SELECT zdm.change_column_type('visits', 'seconds', 'bigint', views => 'recreate')", $m);
 	$load->progress(50);
 	call("CALL zdm.backfill('$m')");
 	$load->progress(50);
@@ -111,6 +115,9 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_trigger WHERE tgrelid =
 is($node->safe_psql('postgres', "SELECT string_agg(attname || ' ' || atttypid::regtype, ', ' ORDER BY attnum) FROM pg_attribute"
 	  . " WHERE attrelid = 'visits'::regclass AND attnum > 0 AND NOT attisdropped"),
 	'id integer, hits integer, seconds bigint', 'the column has the new type');
+is($node->safe_psql('postgres', "SELECT string_agg(attrelid::regclass || ' ' || atttypid::regtype, ', ' ORDER BY attrelid::regclass::text) FROM pg_attribute"
+	  . " WHERE attrelid IN ('long'::regclass, 'longest'::regclass) AND attname = 'seconds'"),
+	'long bigint, longest bigint', 'and so have the views over it');
 
 $node->stop;
 done_testing();

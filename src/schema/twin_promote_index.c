@@ -1,0 +1,307 @@
+/*-------------------------------------------------------------------------
+ *
+ * twin_promote_index.c
+ *	  The indexes of a twin column take the places of its column's.
+ *
+ * Each takes the name and the marks of the column's, and what constraint that
+ * has: by the statement for it where there is one, or else in the catalog
+ * (constraint_change.c).  An index that so far demands nothing of the twin is
+ * made to only where the twin tells values apart as the column does, so that
+ * what holds for the one holds for the other (ZdmPair.exact).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/index.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "commands/comment.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "catalog/step.h"
+#include "schema/constraint_change.h"
+#include "schema/table.h"
+#include "schema/twin_index.h"
+#include "schema/twin_promote.h"
+#include "util/ident.h"
+#include "util/spi.h"
+
+typedef struct Promotion
+{
+	int64		migration;
+	List	   *pairs;
+	bool		keep;
+	List	   *steps;
+} Promotion;
+
+static void give_index(Promotion *work, Oid table, Oid source, Oid twin);
+static bool has_statement(const ZdmDemand *demand, Oid source, Oid twin);
+typedef void (*Give) (Promotion *work, Oid table, Oid source, Oid twin);
+static void give_name(Promotion *work, Oid table, Oid source, Oid twin);
+static void give_marks(Promotion *work, Oid table, Oid source, Oid twin);
+static void give_each(Promotion *work, Give give, Oid table, Oid source, Oid twin);
+static void give_demand(Promotion *work, Oid table, Oid source, Oid twin,
+						const ZdmDemand *demand);
+static void give_constraint(Promotion *work, Oid table, Oid source, Oid twin,
+							const ZdmDemand *demand);
+static void ddl(Promotion *work, Oid relid, const char *description, char *sql);
+
+/*
+ * The steps for the indexes of all the columns, once these have the twins'
+ * names; with keep, the columns' own go on under the names of the twins'.
+ */
+List *
+zdm_promote_index_steps(int64 migration, List *pairs, bool keep)
+{
+	Promotion	work = {.migration = migration,.pairs = pairs,.keep = keep};
+	List	   *done = NIL;
+	ListCell   *lc,
+			   *item;
+
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		foreach(item, zdm_twin_index_sources(pair->relation, pair->from, pair->to))
+		{
+			Oid			source = lfirst_oid(item);
+			Oid			table = IndexGetRelation(source, false);
+			char	   *name = zdm_twin_index_name(migration, get_rel_name(source));
+
+			/* It may have several of the columns. */
+			if (list_member_oid(done, source))
+				continue;
+			done = lappend_oid(done, source);
+			give_index(&work, table, source, zdm_twin_index_named(table, name));
+		}
+	}
+	return work.steps;
+}
+
+static void
+ddl(Promotion *work, Oid relid, const char *description, char *sql)
+{
+	work->steps = lappend(work->steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
+												   description, sql));
+}
+
+/*
+ * The twin's index, which does not exist in a dry run, takes the source's
+ * place.
+ */
+static void
+give_index(Promotion *work, Oid table, Oid source, Oid twin)
+{
+	ZdmDemand	demand;
+
+	zdm_index_demand(source, &demand);
+	if (has_statement(&demand, source, twin))
+		give_constraint(work, table, source, twin, &demand);
+	else
+	{
+		if (work->keep && demand.type == CONSTRAINT_PRIMARY)
+			work->steps = lappend(work->steps, zdm_primary_key_step(table, get_rel_name(source), false));
+		give_each(work, give_name, table, source, twin);
+		give_demand(work, table, source, twin, &demand);
+		give_each(work, give_marks, table, source, twin);
+	}
+}
+
+/*
+ * Whether the server makes such a constraint of the twin's index: not for
+ * partitioned tables, and not of an index that does not demand it yet.
+ */
+static bool
+has_statement(const ZdmDemand *demand, Oid source, Oid twin)
+{
+	return (demand->type == CONSTRAINT_PRIMARY || demand->type == CONSTRAINT_UNIQUE) &&
+		!demand->deferrable && get_rel_relkind(source) == RELKIND_INDEX &&
+		(!OidIsValid(twin) || zdm_index_is_unique(twin));
+}
+
+/*
+ * What the column's index demands the twin's demands from now on, by itself or
+ * by a constraint; on the way back from a quarantine it has one.
+ */
+static void
+give_demand(Promotion *work, Oid table, Oid source, Oid twin, const ZdmDemand *demand)
+{
+	char	   *name = get_rel_name(source);
+	char	   *twin_name = zdm_twin_index_name(work->migration, name);
+	bool		bare = !OidIsValid(twin) || !OidIsValid(get_index_constraint(twin));
+	Oid			constraint = get_index_constraint(source);
+	char	   *comment = OidIsValid(constraint) ? GetComment(constraint, ConstraintRelationId, 0) : NULL;
+
+	if (demand->type == '\0')
+	{
+		if (demand->unique && OidIsValid(twin) && !zdm_index_is_unique(twin))
+			work->steps = lappend(work->steps, zdm_demand_step(table, name, demand));
+		return;
+	}
+	if (bare)
+		work->steps = lappend(work->steps, zdm_demand_step(table, name, demand));
+	else if (demand->type == CONSTRAINT_PRIMARY)
+		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, true));
+	if (comment != NULL)
+		ddl(work, table, "copy a constraint's comment",
+			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
+					 zdm_quote_relation(table), quote_literal_cstr(comment)));
+	if (!demand->deferrable || demand->deferred)
+		return;
+
+	/*
+	 * A session defers the one that has the name: the other must not fail
+	 * before it.
+	 */
+	if (!bare)
+		work->steps = lappend(work->steps, zdm_defer_step(table, name, false));
+	if (work->keep)
+		work->steps = lappend(work->steps, zdm_defer_step(table, twin_name, true));
+}
+
+/*
+ * The same for the indexes of the partitions.
+ */
+static void
+give_each(Promotion *work, Give give, Oid table, Oid source, Oid twin)
+{
+	ListCell   *lc,
+			   *item;
+
+	give(work, table, source, twin);
+	if (!OidIsValid(twin))
+		return;
+	foreach(lc, find_inheritance_children(source, NoLock))
+	{
+		Oid			part = IndexGetRelation(lfirst_oid(lc), false);
+
+		foreach(item, find_inheritance_children(twin, NoLock))
+		{
+			if (IndexGetRelation(lfirst_oid(item), false) == part)
+				give_each(work, give, part, lfirst_oid(lc), lfirst_oid(item));
+		}
+	}
+}
+
+/*
+ * An index and its constraint have one name.
+ */
+static void
+give_name(Promotion *work, Oid table, Oid source, Oid twin)
+{
+	char	   *name = get_rel_name(source);
+	char	   *schema = get_namespace_name(get_rel_namespace(source));
+	char	   *twin_name = OidIsValid(twin) ? get_rel_name(twin) :
+		zdm_twin_index_name(work->migration, name);
+	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
+
+	if (work->keep)
+		ddl(work, table, "set the column's index aside",
+			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, name),
+					 quote_identifier(aside)));
+	ddl(work, table, "give the second column's index its name",
+		psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, twin_name),
+				 quote_identifier(name)));
+	if (work->keep)
+		ddl(work, table, "keep the column's index for a rollback",
+			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, aside),
+					 quote_identifier(twin_name)));
+}
+
+/*
+ * A primary key, or a unique constraint: the twin has so far only the index
+ * of it, or, on the way back from a quarantine, the constraint.
+ */
+static void
+give_constraint(Promotion *work, Oid table, Oid source, Oid twin,
+				const ZdmDemand *demand)
+{
+	char	   *quoted = zdm_quote_relation(table);
+	char	   *name = get_rel_name(source);
+	char	   *twin_name = OidIsValid(twin) ? get_rel_name(twin) :
+		zdm_twin_index_name(work->migration, name);
+	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
+	bool		bare = !OidIsValid(twin) || !OidIsValid(get_index_constraint(twin));
+	bool		primary = demand->type == CONSTRAINT_PRIMARY;
+	Oid			constraint = get_index_constraint(source);
+	char	   *comment = GetComment(constraint, ConstraintRelationId, 0);
+
+	if (work->keep && primary)
+		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, false));
+	if (work->keep)
+		ddl(work, table, "set the column's constraint aside",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(name),
+					 quote_identifier(aside)));
+	if (bare)
+		ddl(work, table, "make the second column's index its constraint",
+			psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s USING INDEX %s", quoted, quote_identifier(name),
+					 primary ? "PRIMARY KEY" : "UNIQUE", quote_identifier(twin_name)));
+	else
+		ddl(work, table, "give the second column's constraint its name",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(twin_name),
+					 quote_identifier(name)));
+	if (!bare && primary)
+		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, true));
+	if (work->keep)
+		ddl(work, table, "keep the column's constraint for a rollback",
+			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(aside),
+					 quote_identifier(twin_name)));
+	if (comment != NULL)
+		ddl(work, table, "copy a constraint's comment",
+			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
+					 quoted, quote_literal_cstr(comment)));
+	give_marks(work, table, source, twin);
+}
+
+/*
+ * The names of its columns, comments, statistics targets, clustering, replica
+ * identity.
+ */
+static void
+give_marks(Promotion *work, Oid table, Oid source, Oid twin)
+{
+	char	   *name = get_rel_name(source);
+	char	   *index = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)), name);
+	char	   *comment = GetComment(source, RelationRelationId, 0);
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(source));
+	FormData_pg_index form;
+	ListCell   *lc;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for index %u", source);
+	memcpy(&form, GETSTRUCT(tuple), offsetof(FormData_pg_index, indkey));
+	ReleaseSysCache(tuple);
+	/* Those of a partition follow their parent's. */
+	foreach(lc, get_rel_relispartition(twin) ? NIL : work->pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		if (get_attnum(twin, pair->to) > 0 &&
+			list_member_oid(zdm_table_and_partitions(pair->relation), table))
+			ddl(work, table, "give the index's column its name",
+				psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", index, quote_identifier(pair->to),
+						 quote_identifier(pair->from)));
+	}
+	if (comment != NULL)
+		ddl(work, table, "copy an index's comment",
+			psprintf("COMMENT ON INDEX %s IS %s", index, quote_literal_cstr(comment)));
+	foreach(lc, zdm_query_strings("SELECT pg_catalog.format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget)"
+								  " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attstattarget >= 0",
+								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(source)))))
+		ddl(work, table, "copy an index's statistics target",
+			psprintf("ALTER INDEX %s %s", index, (char *) lfirst(lc)));
+	if (form.indisclustered)
+		ddl(work, table, "mark the index for CLUSTER",
+			psprintf("ALTER TABLE %s CLUSTER ON %s", zdm_quote_relation(table), quote_identifier(name)));
+	if (form.indisreplident)
+		ddl(work, table, "make the index the replica identity",
+			psprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", zdm_quote_relation(table),
+					 quote_identifier(name)));
+}
