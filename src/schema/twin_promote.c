@@ -60,6 +60,7 @@ typedef struct Promotion
 
 static void give_names(Promotion *work, ZdmPair *pair);
 static void give_not_null(Promotion *work, ZdmPair *pair);
+static bool has_one_name(Oid relid, const char *column, const char *name);
 static void give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name);
 static void give_constraints(Promotion *work, Oid relid);
 static void rename_constraint(Promotion *work, Oid relid, const char *name, const char *twin);
@@ -230,9 +231,9 @@ give_not_null(Promotion *work, ZdmPair *pair)
 	if (!notnull)
 		return;
 	constraint = zdm_not_null_constraint(pair->relation, pair->from);
-	if (constraint != NULL)
+	if (constraint != NULL && has_one_name(pair->relation, pair->from, constraint))
 		give_not_null_constraint(work, pair, constraint);
-	else
+	else if (constraint == NULL || !zdm_column_is_not_null(pair->relation, pair->to))
 		ddl(work, pair->relation, "make it NOT NULL",
 			psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
 					 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
@@ -241,6 +242,26 @@ give_not_null(Promotion *work, ZdmPair *pair)
 		ddl(work, pair->relation, "drop the CHECK that stood for it",
 			psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
 					 zdm_quote_relation(pair->relation), quote_identifier(name)));
+}
+
+/*
+ * Whether the NOT NULL of a column has that name in all partitions.  Where one
+ * has its own, the server renames none of them: the second column's gets a
+ * name that the server chooses.
+ */
+static bool
+has_one_name(Oid relid, const char *column, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(relid))
+	{
+		char	   *own = zdm_not_null_constraint(lfirst_oid(lc), column);
+
+		if (own != NULL && strcmp(own, name) != 0)
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -259,9 +280,10 @@ give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name)
 
 	if (own != NULL)
 	{
-		ddl(work, pair->relation, "give its NOT NULL the name",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(own),
-					 quote_identifier(name)));
+		if (has_one_name(pair->relation, pair->to, own))
+			ddl(work, pair->relation, "give its NOT NULL the name",
+				psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(own),
+						 quote_identifier(name)));
 		return;
 	}
 	if (work->keep)

@@ -73,7 +73,11 @@ SELECT description FROM zdm.explain($$zdm.rename_table('events', 'happenings', '
 SELECT to_regclass('happenings');
 SELECT zdm.rename_table('events', 'happenings', 'dual_write', definition => 'WITH (fillfactor = 70)');
 SELECT zdm.rename_table('events', 'happenings', 'dual_write', definition => 'WITH (fillfactor = 70)');
-\d+ happenings
+\d happenings
+SELECT attname, attstorage, nullif(attstattarget::integer, -1) AS target, col_description(attrelid, attnum)
+    FROM pg_attribute WHERE attrelid = 'happenings'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
+SELECT relreplident, reloptions, (SELECT array_agg(inhrelid::regclass::text ORDER BY 1) FROM pg_inherits WHERE inhparent = c.oid) AS parts
+    FROM pg_class c WHERE oid = 'happenings'::regclass;
 SELECT grantee::regrole, privilege_type, is_grantable
   FROM pg_class, aclexplode(relacl)
  WHERE pg_class.oid = 'happenings'::regclass AND grantee <> relowner ORDER BY 1, 2;
@@ -184,7 +188,11 @@ CALL zdm.backfill('rename_events_to_happenings');
 SET client_min_messages = notice;
 SELECT zdm.contract('rename_events_to_happenings');
 SET client_min_messages = warning;
-\d+ happenings
+\d happenings
+SELECT attname, attstorage, nullif(attstattarget::integer, -1) AS target, col_description(attrelid, attnum)
+    FROM pg_attribute WHERE attrelid = 'happenings'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
+SELECT relreplident, reloptions, (SELECT array_agg(inhrelid::regclass::text ORDER BY 1) FROM pg_inherits WHERE inhparent = c.oid) AS parts
+    FROM pg_class c WHERE oid = 'happenings'::regclass;
 \d comments
 INSERT INTO happenings (body) VALUES ('the next') RETURNING id, number;
 SELECT relname FROM pg_class WHERE relnamespace = 'zdm_dual'::regnamespace AND relkind IN ('r', 'S', 'i') ORDER BY 1;

@@ -133,7 +133,11 @@ CREATE INDEX late ON events (kind);
 SELECT zdm.contract('m', '0');
 DROP INDEX late;
 SELECT zdm.contract('m', '0');
-\d+ happenings
+\d happenings
+SELECT attname, attstorage, nullif(attstattarget::integer, -1) AS target, col_description(attrelid, attnum)
+    FROM pg_attribute WHERE attrelid = 'happenings'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
+SELECT relreplident, reloptions, (SELECT array_agg(inhrelid::regclass::text ORDER BY 1) FROM pg_inherits WHERE inhparent = c.oid) AS parts
+    FROM pg_class c WHERE oid = 'happenings'::regclass;
 
 -- what a table of the caller's has not got from the beginning is his choice
 CREATE TABLE plain (id int PRIMARY KEY, a int, b int CHECK (b > 0) DEFAULT 1);

@@ -26,7 +26,11 @@ CREATE TABLE january PARTITION OF events_by_month FOR VALUES FROM ('2026-01-01')
 CREATE TABLE february (LIKE events_by_month);
 ALTER TABLE events_by_month ATTACH PARTITION february FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
 COMMIT;
-\d+ events_by_month
+\d events_by_month
+SELECT attname, attstorage, nullif(attstattarget::integer, -1) AS target, col_description(attrelid, attnum)
+    FROM pg_attribute WHERE attrelid = 'events_by_month'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
+SELECT relreplident, reloptions, (SELECT array_agg(inhrelid::regclass::text ORDER BY 1) FROM pg_inherits WHERE inhparent = c.oid) AS parts
+    FROM pg_class c WHERE oid = 'events_by_month'::regclass;
 SELECT tgrelid::regclass, tgname, tgtype FROM pg_trigger WHERE tgrelid IN ('january'::regclass, 'february'::regclass) ORDER BY 1, 2;
 -- moved before the backfill
 UPDATE events SET day = '2026-02-28' WHERE id = 1;
@@ -62,7 +66,11 @@ UPDATE events_by_month SET day = '2026-01-07' WHERE id = 3;
 UPDATE events SET day = '2026-01-08' WHERE id = 2;
 SELECT * FROM places(2, 3);
 SELECT zdm.contract('rename_events_to_events_by_month', '0');
-\d+ events_by_month
+\d events_by_month
+SELECT attname, attstorage, nullif(attstattarget::integer, -1) AS target, col_description(attrelid, attnum)
+    FROM pg_attribute WHERE attrelid = 'events_by_month'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
+SELECT relreplident, reloptions, (SELECT array_agg(inhrelid::regclass::text ORDER BY 1) FROM pg_inherits WHERE inhparent = c.oid) AS parts
+    FROM pg_class c WHERE oid = 'events_by_month'::regclass;
 \d january
 SELECT count(*) FROM events_by_month;
 
