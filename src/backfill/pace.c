@@ -46,7 +46,7 @@
 
 /* A batch beside others, and the pause after it, as a share of its time. */
 #define GENTLE_BATCH_MS		0.5
-#define GENTLE_PAUSE		9
+#define GENTLE_PAUSE		24
 
 /* After so long without anybody, a stretch of work beside others has ended. */
 #define BREAK_MS			100

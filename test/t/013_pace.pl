@@ -1,5 +1,5 @@
 # While other sessions run statements a backfill goes gently: short batches,
-# with pauses in between that leave it a tenth of the time; and it says so.
+# with pauses in between that leave it a small part of the time; and it says so.
 # While nobody does, or where zdm.backfill_pause says otherwise, it does not.
 
 use strict;
@@ -121,7 +121,7 @@ my $others = start_others();
 query(q(SELECT zdm.start('gentle', workers => 1)));
 poll_waiting_for('gentle', qr/^statements of other sessions: short batches.*zdm\.backfill_pause/, 'beside others: says so');
 my ($gently, $gentle_blocks) = busy('gentle', 2);
-cmp_ok($gently, '<', 0.2, 'beside others: works a tenth of the time');
+cmp_ok($gently, '<', 0.2, 'beside others: works a small part of the time');
 
 # The user wants it fast: at the next batch.
 $node->append_conf('postgresql.conf', "zdm.backfill_pause = 0\n");
@@ -159,7 +159,7 @@ $foreground->connect;
 $foreground->send(q(CALL zdm.backfill('foreground')));
 ok($node->poll_query_until('postgres', "SELECT rows_done > 0 FROM zdm.progress WHERE migration = 'foreground'"), 'in the foreground: begins');
 ($gently) = busy('foreground', 0.5);
-cmp_ok($gently, '<', 0.2, 'in the foreground: works a tenth of the time');
+cmp_ok($gently, '<', 0.2, 'in the foreground: works a small part of the time');
 stop_others($others);
 my (undef, $state) = $foreground->receive;
 is($state, '00000', 'in the foreground: comes to its end');
