@@ -53,7 +53,6 @@ static void check_arguments(ZdmMigration *migration);
 static void check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type);
 static void check_referring(ZdmMigration *migration);
 static void refuse(ZdmMigration *migration, List *objects);
-static char *lines(List *objects);
 static bool recreates_views(ZdmMigration *migration);
 static const char *views_of(ZdmMigration *migration);
 static bool makes_views(ZdmMigration *migration, ZdmPhase phase);
@@ -281,20 +280,8 @@ check_referring(ZdmMigration *migration)
 			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			errmsg("up and down cannot be given for column \"%s\" of table \"%s\", to which foreign keys refer",
 				   column_name(migration), zdm_relation_label(migration->relation)),
-			errdetail("%s", lines(keys)),
+			errdetail("%s", zdm_lines(keys)),
 			errhint("Leave both out, so that all columns are converted by the cast, or drop the foreign keys for the time of the migration."));
-}
-
-static char *
-lines(List *objects)
-{
-	StringInfoData list;
-	ListCell   *lc;
-
-	initStringInfo(&list);
-	foreach(lc, objects)
-		appendStringInfo(&list, "%s%s", list.len ? "\n" : "", (char *) lfirst(lc));
-	return list.data;
 }
 
 static void
@@ -306,7 +293,7 @@ refuse(ZdmMigration *migration, List *objects)
 			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			errmsg("the type of column \"%s\" of table \"%s\" cannot be changed with what hangs on it",
 				   column_name(migration), zdm_relation_label(migration->relation)),
-			errdetail("%s", lines(objects)),
+			errdetail("%s", zdm_lines(objects)),
 			recreates_views(migration) || zdm_user_views_text(pairs(migration)) == NULL
 			? errhint("Drop these for the time of the migration, or change them as the lines say.")
 			: errhint("Drop these for the time of the migration, or change them as the lines say; views => 'recreate' has zdm drop views and rules, and make them again."));

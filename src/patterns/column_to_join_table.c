@@ -172,18 +172,6 @@ check(ZdmMigration *migration, Relation rel)
 }
 
 static char *
-names_sql(List *names)
-{
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	foreach(lc, names)
-		appendStringInfo(&sql, "%s%s", sql.len ? ", " : "", quote_identifier(lfirst(lc)));
-	return sql.data;
-}
-
-static char *
 create_sql(ZdmMirrorRule *rule, Relation rel)
 {
 	char	   *value = linitial(rule->second_columns);
@@ -199,9 +187,9 @@ create_sql(ZdmMirrorRule *rule, Relation rel)
 						 zdm_twin_type(rel, lfirst(key)));
 	appendStringInfo(&sql, "%s %s NOT NULL, PRIMARY KEY (%s, %s), FOREIGN KEY (%s) REFERENCES %s (%s) ON DELETE CASCADE ON UPDATE CASCADE",
 					 quote_identifier(value), zdm_twin_type(rel, value),
-					 names_sql(rule->second_keys), quote_identifier(value),
-					 names_sql(rule->second_keys), zdm_quote_relation(rule->first),
-					 names_sql(rule->first_keys));
+					 zdm_column_list(rule->second_keys), quote_identifier(value),
+					 zdm_column_list(rule->second_keys), zdm_quote_relation(rule->first),
+					 zdm_column_list(rule->first_keys));
 	if (reference != NULL)
 		appendStringInfo(&sql, ", %s", zdm_join_reference_sql(reference, rule->second_columns));
 	appendStringInfoChar(&sql, ')');
@@ -246,7 +234,7 @@ expand(ZdmMigration *migration, Relation rel)
 								"create the join table", create_sql(rule, rel)));
 	steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, "give it an index on the other side",
 									psprintf("CREATE INDEX ON %s (%s)", zdm_mirror_second_name(rule),
-											 names_sql(rule->second_columns))));
+											 zdm_column_list(rule->second_columns))));
 	if (rel->rd_rel->relowner != GetUserId())
 		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, "give it the table's owner",
 										psprintf("ALTER TABLE %s OWNER TO %s",
@@ -276,10 +264,10 @@ migrate(ZdmMigration *migration)
 	return list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
 							   "fill the join table from the column",
 							   psprintf("INSERT INTO %s (%s, %s) SELECT %s, %s FROM %s WHERE ctid in a range of blocks AND %s IS NOT NULL ON CONFLICT DO NOTHING",
-										zdm_mirror_second_name(rule), names_sql(rule->second_keys),
-										names_sql(rule->second_columns), names_sql(rule->first_keys),
-										names_sql(rule->first_columns), zdm_quote_relation(rule->first),
-										names_sql(rule->first_columns))),
+										zdm_mirror_second_name(rule), zdm_column_list(rule->second_keys),
+										zdm_column_list(rule->second_columns), zdm_column_list(rule->first_keys),
+										zdm_column_list(rule->first_columns), zdm_quote_relation(rule->first),
+										zdm_column_list(rule->first_columns))),
 					  zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
 							   "compare the column and the join table", NULL));
 }
@@ -319,12 +307,10 @@ static void
 check_loss(ZdmMigration *migration)
 {
 	ZdmMirrorRule *rule = mirror(migration);
-	char	   *keys = names_sql(rule->second_keys);
+	char	   *keys = zdm_column_list(rule->second_keys);
 	char	   *table = zdm_mirror_second_name(rule);
 	ZdmIdentity saved;
 	List	   *lost;
-	StringInfoData list;
-	ListCell   *lc;
 
 	zdm_become(zdm_table_owner(rule->second), &saved);
 	lost = zdm_query_strings(psprintf("SELECT pg_catalog.format('(%%s)=%%s: %%s rows', %s,"
@@ -336,15 +322,11 @@ check_loss(ZdmMigration *migration)
 	zdm_unbecome(&saved);
 	if (lost == NIL)
 		return;
-	initStringInfo(&list);
-	foreach(lc, lost)
-		appendStringInfo(&list, "%s%s", list.len ? "\n" : "",
-						 foreach_current_index(lc) < MOST_LOST ? (char *) lfirst(lc) : "...");
 	ereport(ERROR,
 			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			errmsg("rolling migration \"%s\" back would lose rows of table \"%s\"",
 				   migration->name, get_rel_name(rule->second)),
-			errdetail("Column \"%s\" can hold one of each: %s", column_name(migration), list.data),
+			errdetail("Column \"%s\" can hold one of each: %s", column_name(migration), zdm_some_lines(lost, MOST_LOST)),
 			errhint("Delete all but one of each, and run the same call again."));
 }
 

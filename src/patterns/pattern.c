@@ -90,21 +90,6 @@ zdm_hint_rollback(ZdmMigration *migration)
 }
 
 /*
- * Column names as they are written in SQL: a, "B".
- */
-char *
-zdm_column_list(List *columns)
-{
-	StringInfoData buf;
-	ListCell   *lc;
-
-	initStringInfo(&buf);
-	foreach(lc, columns)
-		appendStringInfo(&buf, "%s%s", buf.len ? ", " : "", quote_identifier(lfirst(lc)));
-	return buf.data;
-}
-
-/*
  * "column" or "columns".
  */
 static const char *

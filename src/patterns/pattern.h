@@ -151,7 +151,6 @@ extern List *zdm_notes_of_others(ZdmMigration *migration, Relation rel);
 extern List *zdm_notes_of_stars(ZdmMigration *migration);
 extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);
-extern char *zdm_column_list(List *columns);
 extern List *zdm_mirror_notes(ZdmMirrorRule *rule);
 
 extern List *zdm_no_twins(ZdmMigration *migration);

@@ -180,15 +180,11 @@ key_columns(Relation index, const ZdmClone *clone, bool plain)
 	List	   *columns = zdm_query_strings(sql,
 											ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(RelationGetRelid(index))),
 													 ZDM_ARG(BOOLOID, BoolGetDatum(plain))));
-	StringInfoData text;
 	ListCell   *lc;
 
 	foreach(lc, added_columns(index, clone))
 		columns = lappend(columns, added_column(index, lfirst(lc), plain));
-	initStringInfo(&text);
-	foreach(lc, columns)
-		appendStringInfo(&text, "%s%s", text.len ? ", " : "", (char *) lfirst(lc));
-	return text.data;
+	return zdm_join(columns, ", ");
 }
 
 /*

@@ -68,15 +68,6 @@ static void set_demand(Oid index, const char *demand);
 static Oid *exclusion_operators(Relation index, const char *demand);
 static void read_constraint(Relation index, Oid constraint, ZdmDemand *demand);
 
-bool
-zdm_index_is_primary(Oid index)
-{
-	ZdmDemand	demand;
-
-	zdm_index_demand(index, &demand);
-	return demand.type == CONSTRAINT_PRIMARY;
-}
-
 /*
  * What an index demands by itself or by its constraint.
  */

@@ -23,7 +23,6 @@ typedef struct ZdmDemand
 	uint16	   *strategies;		/* ... and which of the operator families' */
 } ZdmDemand;
 
-extern bool zdm_index_is_primary(Oid index);
 extern void zdm_index_demand(Oid index, ZdmDemand *demand);
 extern ZdmStep *zdm_primary_key_step(Oid relid, const char *constraint,
 									 bool primary);

@@ -41,7 +41,6 @@ static void complete(Relation target, ZdmReference *reference, const char *argum
 static pg_noreturn void ambiguous(Relation join, List *found, const char *argument);
 static bool has_unique_index(Relation join, List *columns);
 static pg_noreturn void not_unique(Relation join, List *columns);
-static char *quoted_names(List *names);
 static char *reference_sql(ZdmReference *reference, List *columns, char action,
 						   const char *replacement);
 static const char *action_sql(char action);
@@ -294,7 +293,7 @@ ambiguous(Relation join, List *found, const char *argument)
 	initStringInfo(&list);
 	foreach(lc, found)
 		appendStringInfo(&list, "%s%s => '{%s}'", list.len ? " or " : "", argument,
-						 quoted_names(((ZdmReference *) lfirst(lc))->columns));
+						 zdm_column_list(((ZdmReference *) lfirst(lc))->columns));
 	ereport(ERROR,
 			errcode(ERRCODE_AMBIGUOUS_COLUMN),
 			errmsg("table \"%s\" has several foreign keys that could be meant",
@@ -411,11 +410,9 @@ static void
 not_unique(Relation join, List *columns)
 {
 	char	   *table = zdm_quote_relation(RelationGetRelid(join));
-	char	   *names = quoted_names(columns);
+	char	   *names = zdm_column_list(columns);
 	ZdmIdentity saved;
 	List	   *duplicates;
-	StringInfoData list;
-	ListCell   *lc;
 
 	zdm_become(zdm_table_owner(RelationGetRelid(join)), &saved);
 	duplicates = zdm_query_strings(psprintf("SELECT pg_catalog.format('(%%s)=%%s: %%s rows', %s, (pg_catalog.array_agg(ROW(%s)))[1], pg_catalog.count(*))"
@@ -432,29 +429,13 @@ not_unique(Relation join, List *columns)
 					   RelationGetRelationName(join), zdm_names_text(columns)),
 				errdetail("There is none now, and there must not come any."),
 				errhint("CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);", table, names));
-	initStringInfo(&list);
-	foreach(lc, duplicates)
-		appendStringInfo(&list, "%s%s", list.len ? "\n" : "",
-						 foreach_current_index(lc) < MOST_DUPLICATES ? (char *) lfirst(lc) : "...");
 	ereport(ERROR,
 			errcode(ERRCODE_UNIQUE_VIOLATION),
 			errmsg("table \"%s\" has several rows for one %s",
 				   RelationGetRelationName(join), zdm_names_text(columns)),
-			errdetail("%s", list.data),
+			errdetail("%s", zdm_some_lines(duplicates, MOST_DUPLICATES)),
 			errhint("Delete all but one of each, then CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s);",
 					table, names));
-}
-
-static char *
-quoted_names(List *names)
-{
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	foreach(lc, names)
-		appendStringInfo(&sql, "%s%s", sql.len ? ", " : "", quote_identifier(lfirst(lc)));
-	return sql.data;
 }
 
 /*
@@ -492,8 +473,8 @@ reference_sql(ZdmReference *reference, List *columns, char action,
 		elog(ERROR, "cache lookup failed for constraint %u", reference->constraint);
 	form = (Form_pg_constraint) GETSTRUCT(tuple);
 	result = psprintf("FOREIGN KEY (%s) REFERENCES %s (%s)%s ON DELETE %s ON UPDATE %s%s%s",
-					  quoted_names(columns), zdm_quote_relation(reference->relation),
-					  quoted_names(reference->referenced),
+					  zdm_column_list(columns), zdm_quote_relation(reference->relation),
+					  zdm_column_list(reference->referenced),
 					  form->confmatchtype == FKCONSTR_MATCH_FULL ? " MATCH FULL" : "",
 					  form->confdeltype == action ? replacement : action_sql(form->confdeltype),
 					  action_sql(form->confupdtype),

@@ -177,18 +177,15 @@ char *
 zdm_user_views_text(List *pairs)
 {
 	List	   *views = zdm_user_views(pairs);
-	StringInfoData text;
-	ListCell   *lc;
+	List	   *texts;
 
-	initStringInfo(&text);
-	foreach(lc, rows("SELECT s.text FROM (SELECT 1, v.place, pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, v.oid, 0)"
-					 " FROM" VIEWS
-					 " UNION ALL SELECT 2, 0, pg_catalog.pg_describe_object('pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid, 0)"
-					 " FROM" RULES " WHERE r.ev_class <> ALL ($4)) s(kind, place, text)"
-					 " ORDER BY s.kind, s.place, s.text COLLATE \"C\"",
-					 pairs, views, zdm_user_rules(pairs, views), NULL))
-		appendStringInfo(&text, "%s%s", text.len ? ", " : "", (char *) lfirst(lc));
-	return text.len ? text.data : NULL;
+	texts = rows("SELECT s.text FROM (SELECT 1, v.place, pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, v.oid, 0)"
+				 " FROM" VIEWS
+				 " UNION ALL SELECT 2, 0, pg_catalog.pg_describe_object('pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid, 0)"
+				 " FROM" RULES " WHERE r.ev_class <> ALL ($4)) s(kind, place, text)"
+				 " ORDER BY s.kind, s.place, s.text COLLATE \"C\"",
+				 pairs, views, zdm_user_rules(pairs, views), NULL);
+	return texts ? zdm_join(texts, ", ") : NULL;
 }
 
 /*

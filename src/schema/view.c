@@ -63,7 +63,6 @@ static List *default_texts(Relation rel, const ZdmView *view);
 static List *owner_texts(Relation rel, const ZdmView *view);
 static List *comment_texts(Relation rel, const ZdmView *view);
 static List *add_step(List *steps, const char *description, List *texts);
-static char *join_texts(List *texts);
 static char *defaults_now(ZdmMigration *migration);
 
 /*
@@ -182,19 +181,7 @@ add_step(List *steps, const char *description, List *texts)
 {
 	if (texts == NIL)
 		return steps;
-	return lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, description, join_texts(texts)));
-}
-
-static char *
-join_texts(List *texts)
-{
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	foreach(lc, texts)
-		appendStringInfo(&sql, "%s%s", sql.len ? ";\n" : "", (char *) lfirst(lc));
-	return sql.data;
+	return lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, description, zdm_join(texts, ";\n")));
 }
 
 /*
@@ -363,7 +350,7 @@ defaults_now(ZdmMigration *migration)
 		.column = migration->old_columns ? linitial(migration->old_columns) : NULL,
 	};
 	Relation	rel = relation_open(migration->relation, AccessShareLock);
-	char	   *result = join_texts(default_texts(rel, &view));
+	char	   *result = zdm_join(default_texts(rel, &view), ";\n");
 
 	relation_close(rel, AccessShareLock);
 	return result;

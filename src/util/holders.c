@@ -97,17 +97,11 @@ holder_lines(const LOCKTAG *tag, LOCKMODE mode)
 char *
 zdm_describe_holders(const LOCKTAG *tags, const LOCKMODE *modes, int count)
 {
-	StringInfoData buf;
+	List	   *lines = NIL;
 
-	initStringInfo(&buf);
 	for (int i = 0; i < count; i++)
-	{
-		ListCell   *lc;
-
-		foreach(lc, holder_lines(&tags[i], modes[i]))
-			appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
-	}
-	return buf.len ? buf.data : pstrdup("ever new sessions, none of which holds it now");
+		lines = list_concat(lines, holder_lines(&tags[i], modes[i]));
+	return lines != NIL ? zdm_lines(lines) : pstrdup("ever new sessions, none of which holds it now");
 }
 
 /*

@@ -119,18 +119,52 @@ zdm_names_text(List *names)
 }
 
 /*
- * Texts (char *), one a line.
+ * Column names as they are written in SQL: a, "B".
  */
 char *
-zdm_lines(List *texts)
+zdm_column_list(List *columns)
+{
+	List	   *quoted = NIL;
+	ListCell   *lc;
+
+	foreach(lc, columns)
+		quoted = lappend(quoted, unconstify(char *, quote_identifier(lfirst(lc))));
+	return zdm_join(quoted, ", ");
+}
+
+/*
+ * Texts (char *) with a separator between them.
+ */
+char *
+zdm_join(List *texts, const char *separator)
 {
 	StringInfoData buf;
 	ListCell   *lc;
 
 	initStringInfo(&buf);
 	foreach(lc, texts)
-		appendStringInfo(&buf, "%s%s", buf.len ? "\n" : "", (char *) lfirst(lc));
+		appendStringInfo(&buf, "%s%s", buf.len ? separator : "", (char *) lfirst(lc));
 	return buf.data;
+}
+
+/*
+ * Texts, one a line.
+ */
+char *
+zdm_lines(List *texts)
+{
+	return zdm_join(texts, "\n");
+}
+
+/*
+ * The same, at most that many, and a line that says that there are more.
+ */
+char *
+zdm_some_lines(List *texts, int most)
+{
+	if (list_length(texts) > most)
+		texts = lappend(list_truncate(list_copy(texts), most), pstrdup("..."));
+	return zdm_lines(texts);
 }
 
 bool
