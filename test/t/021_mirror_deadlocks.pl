@@ -7,10 +7,14 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use ZdmPgbench;
 
 my $transactions = $ENV{ZDM_MIRROR_TRANSACTIONS} // 1000;
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -73,17 +77,17 @@ for my $pattern (sort keys %statements)
 			UPDATE voucher SET user_id = id % 10 + 1;
 			SELECT zdm.column_to_join_table('voucher', 'user_id', 'used', migration => 'm');));
 
-	write_both($pattern, 'before the backfill', 100, @files);
+	pgbench_at_once($node, $pattern, 'before the backfill', 100, @files);
 	my $backfill = IPC::Run::start(
 		[ 'psql', '-Xqd', $node->connstr($pattern), '-c', 'CALL zdm.backfill($$m$$)' ],
 		'&>', \my $said);
-	write_both($pattern, 'during the backfill', $transactions, @files);
+	pgbench_at_once($node, $pattern, 'during the backfill', $transactions, @files);
 	ok($backfill->finish, "$pattern: the backfill ends") or diag($said);
-	write_both($pattern, 'in new sessions', 40, '-C', @files);
-	write_both($pattern, 'after it', $transactions, @files);
+	pgbench_at_once($node, $pattern, 'in new sessions', 40, '-C', @files);
+	pgbench_at_once($node, $pattern, 'after it', $transactions, @files);
 	agree($pattern, 'is ready');
 	$node->safe_psql($pattern, q(SELECT zdm.contract('m', '1 day')));
-	write_both($pattern, 'in the quarantine', $transactions, @files);
+	pgbench_at_once($node, $pattern, 'in the quarantine', $transactions, @files);
 	agree($pattern, 'is in quarantine');
 	is( $node->safe_psql($pattern,
 			q(SELECT deadlocks FROM pg_stat_database WHERE datname = current_database())),
@@ -91,21 +95,6 @@ for my $pattern (sort keys %statements)
 }
 unlike(slurp_file($node->logfile), qr/deadlock detected/, 'none in the log');
 done_testing();
-
-# Eight clients at once, each of them with that many transactions.
-sub write_both
-{
-	my ($database, $when, $count, @options) = @_;
-	my $result = IPC::Run::run(
-		[   'pgbench', '-n', '-c', 8, '-j', 2, '-t', $count, '-h', $node->host,
-			'-p', $node->port, @options, $database ],
-		'>', \my $out, '2>', \my $err);
-	my $done = $count * 8;
-
-	ok( $result && $out =~ m{processed: $done/$done} && $out =~ /failed transactions: 0 /,
-		"$database: both versions write, $when") or diag("$out$err");
-	return;
-}
 
 sub agree
 {

@@ -8,10 +8,14 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use ZdmPgbench;
 
 my $transactions = $ENV{ZDM_MIRROR_TRANSACTIONS} // 1000;
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -40,7 +44,9 @@ my %clause = (plain => '', partitioned => q(, definition => 'PARTITION BY RANGE 
 
 for my $kind (sort keys %clause)
 {
-	my (@early, @files);
+	# Of rows that move, whoever finds one where it was is to try again.
+	my @early = $kind eq 'partitioned' ? ('--max-tries=50') : ();
+	my @files = @early;
 
 	for my $table ('events', 'happenings')
 	{
@@ -73,17 +79,17 @@ for my $kind (sort keys %clause)
 			CREATE TABLE late PARTITION OF happenings DEFAULT;))
 		  . 'COMMIT;');
 
-	write_both($kind, 'before the backfill', 100, @early);
+	pgbench_at_once($node, $kind, 'before the backfill', 100, @early);
 	my $backfill = IPC::Run::start(
 		[ 'psql', '-Xqd', $node->connstr($kind), '-c', 'CALL zdm.backfill($$m$$)' ],
 		'&>', \my $said);
-	write_both($kind, 'during the backfill', $transactions, @early);
+	pgbench_at_once($node, $kind, 'during the backfill', $transactions, @early);
 	ok($backfill->finish, "$kind: the backfill ends") or diag($said);
-	write_both($kind, 'in new sessions', 40, '-C', @files);
-	write_both($kind, 'after it', $transactions, @files);
+	pgbench_at_once($node, $kind, 'in new sessions', 40, '-C', @files);
+	pgbench_at_once($node, $kind, 'after it', $transactions, @files);
 	agree($kind, 'ready');
 	$node->safe_psql($kind, q(SELECT zdm.contract('m', '1 day')));
-	write_both($kind, 'in the quarantine', $transactions, @files);
+	pgbench_at_once($node, $kind, 'in the quarantine', $transactions, @files);
 	agree($kind, 'contracted');
 	is( $node->safe_psql($kind,
 			q(SELECT deadlocks FROM pg_stat_database WHERE datname = current_database())),
@@ -98,24 +104,6 @@ sub script
 
 	append_to_file("$folder/$name", $choice . join(";\n", split /; /, $statements) . ";\n");
 	return "$folder/$name";
-}
-
-# Eight clients at once, each of them with that many transactions.
-sub write_both
-{
-	my ($database, $when, $count, @options) = @_;
-
-	# Of rows that move, whoever finds one where it was is to try again.
-	push @options, '--max-tries=50' if $database eq 'partitioned';
-	my $result = IPC::Run::run(
-		[   'pgbench', '-n', '-c', 8, '-j', 2, '-t', $count, '-h', $node->host,
-			'-p', $node->port, @options, $database ],
-		'>', \my $out, '2>', \my $err);
-	my $done = $count * 8;
-
-	ok( $result && $out =~ m{processed: $done/$done} && $out =~ /failed transactions: 0 /,
-		"$database: both versions write, $when") or diag("$out$err");
-	return;
 }
 
 sub agree

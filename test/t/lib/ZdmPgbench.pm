@@ -4,6 +4,10 @@
 #   my @run = pgbench_start($node, 'old', "$folder/old.sql", rate => 250);
 #   ...
 #   pgbench_stop(@run);           # tests that no transaction failed
+#
+# Or eight clients at once, and so many transactions of each, in a database:
+#
+#   pgbench_at_once($node, $database, "when", 1000, @options);
 
 package ZdmPgbench;
 
@@ -15,7 +19,7 @@ use parent 'Exporter';
 use IPC::Run;
 use Test::More;
 
-our @EXPORT = qw(pgbench_start pgbench_stop);
+our @EXPORT = qw(pgbench_start pgbench_stop pgbench_at_once);
 
 sub pgbench_start
 {
@@ -52,6 +56,21 @@ sub pgbench_stop
 		my ($done) = $run->{output} =~ /number of transactions actually processed: (\d+)/;
 		cmp_ok($done // 0, '>', 0, "pgbench, $run->{name}: $done transactions");
 	}
+	return;
+}
+
+# Eight clients at once, each of them with that many transactions.
+sub pgbench_at_once
+{
+	my ($node, $database, $when, $count, @options) = @_;
+	my $result = IPC::Run::run(
+		[   'pgbench', '-n', '-c', 8, '-j', 2, '-t', $count, '-h', $node->host,
+			'-p', $node->port, @options, $database ],
+		'>', \my $out, '2>', \my $err);
+	my $done = $count * 8;
+
+	ok( $result && $out =~ m{processed: $done/$done} && $out =~ /failed transactions: 0 /,
+		"$database: both versions write, $when") or diag("$out$err");
 	return;
 }
 
