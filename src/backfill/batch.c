@@ -41,7 +41,7 @@
 #include "backfill/batch.h"
 #include "backfill/store.h"
 #include "catalog/mirror_rule.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"

@@ -35,7 +35,7 @@
 #include "backfill/verify.h"
 #include "catalog/mirror_rule.h"
 #include "catalog/sync_rule.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/fill.h"
 #include "sync/mirror.h"
 #include "sync/row_sync.h"

@@ -24,7 +24,7 @@
 #include "catalog/sync_rule.h"
 #include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"

@@ -33,7 +33,7 @@
 #include "utils/tuplestore.h"
 
 #include "lifecycle/explain.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/ident.h"

@@ -39,6 +39,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/repeat.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "sync/mirror_install.h"
 #include "sync/row_sync.h"

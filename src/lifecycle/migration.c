@@ -44,6 +44,7 @@
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/run.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"

@@ -42,7 +42,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"

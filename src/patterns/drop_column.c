@@ -28,6 +28,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/common_value.h"
 #include "schema/depend.h"
 #include "schema/drop.h"

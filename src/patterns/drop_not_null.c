@@ -26,8 +26,10 @@
 
 #include "backfill/verify.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/mandatory.h"
 #include "schema/not_null.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"

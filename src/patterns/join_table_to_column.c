@@ -33,6 +33,7 @@
 
 #include "catalog/mirror_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/depend.h"
 #include "schema/join_table.h"
 #include "schema/moved_index.h"

@@ -16,6 +16,7 @@
 #include "utils/lsyscache.h"
 
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/depend.h"
 #include "schema/not_null.h"
 #include "schema/table.h"

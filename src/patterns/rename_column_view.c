@@ -25,7 +25,8 @@
 
 #include "hooks/utility.h"
 #include "patterns/compat_view.h"
-#include "schema/table.h"
+#include "schema/column.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"

@@ -38,7 +38,7 @@
 #include "utils/varlena.h"
 
 #include "patterns/compat_view.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"

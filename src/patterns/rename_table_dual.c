@@ -39,6 +39,7 @@
 #include "schema/depend.h"
 #include "schema/join_table.h"
 #include "schema/referrer.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "schema/view.h"
 #include "schema/view_acl.h"

@@ -28,6 +28,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/common_value.h"
 #include "schema/not_null.h"
 #include "schema/table.h"

@@ -17,6 +17,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/table.h"
 #include "sync/expression.h"
 #include "sync/install.h"

@@ -40,7 +40,7 @@
 #include "schema/catalog_change.h"
 #include "schema/key_change.h"
 #include "schema/not_null.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin.h"
 #include "schema/twin_index.h"
 #include "schema/twin_move.h"

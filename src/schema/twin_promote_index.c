@@ -27,7 +27,7 @@
 
 #include "catalog/step.h"
 #include "schema/constraint_change.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "schema/twin_promote.h"
 #include "util/ident.h"

@@ -37,7 +37,7 @@
 #include "catalog/step.h"
 #include "schema/catalog_change.h"
 #include "schema/depend.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/user_view.h"
 #include "schema/view_trial.h"
 #include "util/ident.h"

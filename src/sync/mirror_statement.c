@@ -47,7 +47,7 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/mirror.h"
 #include "util/compat.h"
 #include "util/spi.h"
