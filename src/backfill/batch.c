@@ -64,7 +64,6 @@ typedef struct Batch
 	ZdmBatchReport *report;
 	int			held;
 	ZdmRuleSet *set;
-	int			mirrors_held;
 	ZdmMirrorSet *mirrors;		/* NULL: the migration has none */
 	ZdmStore   *store;
 	TupleTableSlot *old_row;
@@ -212,7 +211,6 @@ batch_begin(Batch *batch)
 	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
 										   ALLOCSET_DEFAULT_SIZES);
 	batch->held = zdm_rules_hold();
-	batch->mirrors_held = zdm_mirrors_hold();
 	if (batch->migration->rules != NIL)
 		batch->set = zdm_rules_of_migration(rel, batch->migration->name);
 	if (batch->migration->mirrors != NIL)
@@ -236,7 +234,6 @@ batch_end(Batch *batch)
 {
 	zdm_store_end(batch->store);
 	zdm_rules_release(batch->held);
-	zdm_mirrors_release(batch->mirrors_held);
 	ExecDropSingleTupleTableSlot(batch->old_row);
 	MemoryContextDelete(batch->row_cxt);
 }

@@ -151,8 +151,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	ZdmIdentity saved;
 	BlockNumber block = (BlockNumber) first;
 	ZdmMirrorSet *mirrors = NULL;
-	int			held,
-				mirrors_held;
+	int			held;
 	instr_time	start,
 				now;
 
@@ -165,7 +164,6 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	row = table_slot_create(rel, NULL);
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
 	held = zdm_rules_hold();
-	mirrors_held = zdm_mirrors_hold();
 	if (migration->mirrors != NIL)
 		mirrors = zdm_mirrors_of_migration(rel, migration->name);
 	else
@@ -219,7 +217,6 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	}
 	table_endscan(scan);
 	zdm_rules_release(held);
-	zdm_mirrors_release(mirrors_held);
 	zdm_unbecome(&saved);
 	ExecDropSingleTupleTableSlot(row);
 	MemoryContextDelete(row_cxt);
