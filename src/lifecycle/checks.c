@@ -39,7 +39,7 @@ void
 zdm_check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
 				   ZdmPhase phase)
 {
-	List	   *objects = pattern->attached(migration, phase);
+	List	   *objects = pattern->attached != NULL ? pattern->attached(migration, phase) : NIL;
 
 	if (objects == NIL)
 		return;

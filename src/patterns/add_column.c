@@ -522,7 +522,6 @@ const ZdmPattern zdm_add_column_pattern = {
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

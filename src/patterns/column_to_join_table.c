@@ -402,7 +402,6 @@ const ZdmPattern zdm_column_to_join_table_pattern = {
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

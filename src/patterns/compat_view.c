@@ -71,15 +71,6 @@ present_view(ZdmMigration *migration)
 	};
 }
 
-/*
- * Nothing is copied, so there is nothing to migrate, and no second column.
- */
-List *
-zdm_view_nothing(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 List *
 zdm_view_attached(ZdmMigration *migration, ZdmPhase phase)
 {

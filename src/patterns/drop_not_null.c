@@ -280,8 +280,6 @@ const ZdmPattern zdm_drop_not_null_pattern = {
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,
-	.attached = zdm_nothing_attached,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -554,7 +554,6 @@ const ZdmPattern zdm_join_table_to_column_pattern = {
 	.statements = statements,
 	.attached = attached,
 	.indexes = indexes,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -227,24 +227,6 @@ zdm_note_conflicts(void)
 	return zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again");
 }
 
-/*
- * For patterns without second columns.
- */
-List *
-zdm_no_twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
-/*
- * For patterns that drop nothing.
- */
-List *
-zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase)
-{
-	return NIL;
-}
-
 void
 zdm_guard_column(ZdmMigration *migration, const char *column)
 {

@@ -500,7 +500,6 @@ const ZdmPattern zdm_rename_table_dual_write_pattern = {
 	.locks = locks,
 	.attached = attached,
 	.added = added,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.mend = mend,
 	.privileges = privileges,

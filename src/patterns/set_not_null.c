@@ -177,8 +177,6 @@ const ZdmPattern zdm_set_not_null_pattern = {
 	.contract = contract,
 	.finish = zdm_sync_remove_steps,
 	.rollback = rollback,
-	.attached = zdm_nothing_attached,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };
