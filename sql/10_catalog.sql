@@ -3,9 +3,11 @@
  *
  * Columns that point at database objects are regclass or name, never oid, so
  * that a dump taken in the middle of a migration continues elsewhere.  Roles
- * are kept by name as text: a restore must not fail for want of one.  There
- * are no foreign keys between the tables: a parallel restore fills them in any
- * order.  Only the extension's own functions write here; users read the views.
+ * are kept by name as text: a restore must not fail for want of one.  The role
+ * of a throttle query is to outlast a new name as well, so its oid is there,
+ * too, and counts in the cluster that is named beside it alone.  There are no
+ * foreign keys between the tables: a parallel restore fills them in any order.  Only
+ * the extension's own functions write here; users read the views.
  */
 
 CREATE TABLE zdm.migration (
@@ -29,6 +31,8 @@ CREATE TABLE zdm.migration (
     paused boolean NOT NULL DEFAULT false,
     throttle text,
     throttle_role text,
+    throttle_role_id oid,
+    throttle_cluster bigint,
     fire_user_triggers boolean NOT NULL DEFAULT false,
     build_indexes boolean NOT NULL DEFAULT true,
     trigger_off boolean NOT NULL DEFAULT false,
