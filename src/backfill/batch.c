@@ -41,7 +41,7 @@
 #include "backfill/batch.h"
 #include "backfill/store.h"
 #include "catalog/mirror_rule.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
@@ -64,7 +64,6 @@ typedef struct Batch
 	ZdmBatchReport *report;
 	int			held;
 	ZdmRuleSet *set;
-	int			mirrors_held;
 	ZdmMirrorSet *mirrors;		/* NULL: the migration has none */
 	/* NULL: none, or each row for itself */
 	ZdmMirrorLook **looks;
@@ -216,7 +215,6 @@ batch_begin(Batch *batch)
 	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
 										   ALLOCSET_DEFAULT_SIZES);
 	batch->held = zdm_rules_hold();
-	batch->mirrors_held = zdm_mirrors_hold();
 	if (batch->migration->rules != NIL)
 		batch->set = zdm_rules_of_migration(rel, batch->migration->name);
 	if (batch->migration->mirrors != NIL)
@@ -261,7 +259,6 @@ batch_end(Batch *batch)
 	PopActiveSnapshot();
 	zdm_store_end(batch->store);
 	zdm_rules_release(batch->held);
-	zdm_mirrors_release(batch->mirrors_held);
 	ExecDropSingleTupleTableSlot(batch->old_row);
 	ExecDropSingleTupleTableSlot(batch->locked_row);
 	MemoryContextDelete(batch->row_cxt);

@@ -62,7 +62,7 @@
 #include "utils/timestamp.h"
 
 #include "backfill/throttle.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/ident.h"

@@ -35,7 +35,7 @@
 #include "backfill/verify.h"
 #include "catalog/mirror_rule.h"
 #include "catalog/sync_rule.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/fill.h"
 #include "sync/mirror.h"
 #include "sync/row_sync.h"
@@ -152,8 +152,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	BlockNumber block = (BlockNumber) first;
 	ZdmMirrorSet *mirrors = NULL;
 	ZdmMirrorLook **looks = NULL;
-	int			held,
-				mirrors_held;
+	int			held;
 	instr_time	start,
 				now;
 
@@ -166,7 +165,6 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	row = table_slot_create(rel, NULL);
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
 	held = zdm_rules_hold();
-	mirrors_held = zdm_mirrors_hold();
 	if (migration->mirrors != NIL)
 	{
 		mirrors = zdm_mirrors_of_migration(rel, migration->name);
@@ -225,7 +223,6 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	if (looks != NULL)
 		zdm_mirror_looks_end(mirrors, looks);
 	zdm_rules_release(held);
-	zdm_mirrors_release(mirrors_held);
 	zdm_unbecome(&saved);
 	ExecDropSingleTupleTableSlot(row);
 	MemoryContextDelete(row_cxt);

@@ -24,6 +24,7 @@
 #include "catalog/event.h"
 #include "catalog/migration.h"
 #include "catalog/mirror_rule.h"
+#include "catalog/rule.h"
 #include "catalog/sync_rule.h"
 #include "util/spi.h"
 
@@ -374,9 +375,9 @@ zdm_migration_set_state(ZdmMigration *migration, ZdmState state)
 	zdm_catalog_end(&saved);
 	migration->state = state;
 	zdm_event(migration, "info", zdm_state_name(state), NULL);
-	zdm_sync_rules_changed(migration->relation);
+	zdm_rules_changed(migration->relation);
 	foreach(lc, migration->others)
-		zdm_sync_rules_changed(lfirst_oid(lc));
+		zdm_rules_changed(lfirst_oid(lc));
 }
 
 /*

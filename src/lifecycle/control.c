@@ -28,6 +28,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -92,7 +93,7 @@ zdm_control_start(const char *name, int workers, const char *throttle)
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_MIGRATE,
-						  zdm_pattern(migration)->migrate(migration));
+						  zdm_migrate_steps(migration));
 		return migration->state;
 	}
 	(void) zdm_cover_partitions(migration);

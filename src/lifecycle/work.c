@@ -37,7 +37,7 @@
 #include "catalog/sync_rule.h"
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/holders.h"

@@ -31,7 +31,6 @@
 #include "catalog/step.h"
 #include "schema/not_null.h"
 #include "schema/retype.h"
-#include "schema/table.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
 #include "schema/twin_key.h"

@@ -16,6 +16,8 @@
 #include "utils/plancache.h"
 #include "utils/rel.h"
 
+#include "sync/rule_cache.h"
+
 /* What is done to the other table. */
 typedef enum ZdmMirrorAction
 {
@@ -100,10 +102,10 @@ typedef struct ZdmMirror
 	MemoryContext cxt;			/* the set's */
 } ZdmMirror;
 
-/* Valid as long as it is held, also where the rules change meanwhile. */
+/* A table's mirror rules. */
 typedef struct ZdmMirrorSet
 {
-	MemoryContext cxt;
+	ZdmCachedSet cached;
 	MemoryContextCallback release;
 	int			count;
 	ZdmMirror  *mirrors;
@@ -120,9 +122,6 @@ typedef struct ZdmMirrorRow
 /* mirror_compile.c */
 extern void zdm_mirrors_init(void);
 extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
-extern int	zdm_mirrors_hold(void);
-extern void zdm_mirrors_release(int held);
-extern bool zdm_mirrors_nested(void);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);

@@ -173,6 +173,23 @@ sub application
 	return;
 }
 
+# The server chooses the names of a foreign key's parts for the partitions that it
+# refers to: since 18 otherwise where all are there when it is made.
+my $keys = q(
+	SELECT conrelid, confrelid, regexp_replace(conname, '[_0-9]+$', '') AS key, conname
+	  FROM pg_constraint WHERE contype = 'f' AND conparentid <> 0 AND conrelid <> confrelid);
+my $rename = q(
+	DO $$
+	DECLARE
+		command text;
+	BEGIN
+		FOR command IN SELECT format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', k.conrelid::regclass, k.conname, n.conname)
+			FROM keys k JOIN named n USING (conrelid, confrelid, key) WHERE k.conname <> n.conname
+		LOOP
+			EXECUTE command;
+		END LOOP;
+	END $$;);
+
 my $m;
 my @all = ('plain', 'direct', 'quarantine', 'back');
 for my $db (@all)
@@ -191,14 +208,14 @@ application('plain', 'before');
 my @changes = (
 	[ 'orders', 'id' ], [ 'orders', 'number' ], [ 'rooms', 'id' ], [ 'rooms', 'rank' ], [ 'rooms', 'floor' ], [ 'rooms', 'code' ]);
 $node->safe_psql('plain',
-	'SET search_path = shop;' . join('', map { "ALTER TABLE $_->[0] ALTER $_->[1] TYPE bigint;" } @changes,
+	"SET search_path = shop; CREATE TEMPORARY VIEW keys AS $keys; CREATE TEMPORARY TABLE named AS TABLE keys;" . join('', map { "ALTER TABLE $_->[0] ALTER $_->[1] TYPE bigint;" } @changes,
 		[ 'orders', 'parent' ], [ 'lines', 'order_id' ], [ 'events', 'order_id' ], [ 'rooms', 'near' ], [ 'guests', 'room' ],
 		[ 'pets', 'a' ], [ 'pets', 'b' ], [ 'bills', 'room' ], [ 'imports', 'room' ])
 	  # The server makes the triggers anew, forgets marks of partitions, and gives
 	  # them the comment on their parent's index.
 	  . join('', map { "COMMENT ON INDEX orders_${_}_parent_id_day_idx IS NULL;" } '20', '21', '22', '22a')
 	  . 'ALTER TABLE orders_20 REPLICA IDENTITY USING INDEX orders_20_pkey; ALTER TABLE orders_21 CLUSTER ON orders_21_pkey;'
-	  . $disable);
+	  . $rename . $disable);
 my $changed = catalog('plain');
 
 for my $change (@changes)
