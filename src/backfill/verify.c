@@ -151,6 +151,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	ZdmIdentity saved;
 	BlockNumber block = (BlockNumber) first;
 	ZdmMirrorSet *mirrors = NULL;
+	ZdmMirrorLook **looks = NULL;
 	int			held;
 	instr_time	start,
 				now;
@@ -165,7 +166,10 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
 	held = zdm_rules_hold();
 	if (migration->mirrors != NIL)
+	{
 		mirrors = zdm_mirrors_of_migration(rel, migration->name);
+		looks = zdm_mirror_looks_begin(mirrors, migration->name);
+	}
 	else
 		set = zdm_rules_of_migration(rel, migration->name);
 	ItemPointerSet(&from, (BlockNumber) first, FirstOffsetNumber);
@@ -195,7 +199,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 		MemoryContextSwitchTo(row_cxt);
 		unfilled = false;
 		matches = set != NULL ? row_matches(set, migration->name, row)
-			: zdm_mirror_matches(mirrors, migration->name, row, &unfilled);
+			: zdm_mirror_matches(mirrors, migration->name, looks, row, &unfilled);
 		if (!matches)
 		{
 			if (set != NULL && result->collect)
@@ -216,6 +220,8 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 		MemoryContextSwitchTo(result_cxt);
 	}
 	table_endscan(scan);
+	if (looks != NULL)
+		zdm_mirror_looks_end(mirrors, looks);
 	zdm_rules_release(held);
 	zdm_unbecome(&saved);
 	ExecDropSingleTupleTableSlot(row);
