@@ -303,7 +303,7 @@ throttle_role(uint64 row, int first)
 	Datum		cluster = zdm_result(row, first + 2, &isnull);
 
 	if (!isnull && DatumGetUInt64(cluster) == GetSystemIdentifier())
-		return DatumGetObjectId(zdm_result(row, first + 1, &isnull));
+		return (Oid) DatumGetInt64(zdm_result(row, first + 1, &isnull));
 	return name != NULL ? get_role_oid(name, true) : InvalidOid;
 }
 
@@ -464,7 +464,7 @@ zdm_migration_order(ZdmMigration *migration, ZdmOrder *order)
 						 ZDM_ARG(BOOLOID, BoolGetDatum(order->fire_user_triggers)),
 						 zdm_arg_text(order->throttle),
 						 zdm_arg_text(GetUserNameFromId(order->throttle_role, true)),
-						 ZDM_ARG(OIDOID, ObjectIdGetDatum(order->throttle_role)),
+						 ZDM_ARG(INT8OID, Int64GetDatum((int64) order->throttle_role)),
 						 ZDM_ARG(INT8OID, UInt64GetDatum(GetSystemIdentifier()))));
 	zdm_catalog_end(&saved);
 	migration->workers = order->workers;

@@ -310,7 +310,7 @@ $node->safe_psql('postgres', 'ALTER ROLE alice RENAME TO alicia; CREATE ROLE ali
 waits('renamed', '^the throttle query of role "alicia"$', 'under the new name');
 $node->safe_psql('postgres', 'DROP ROLE alice; ALTER ROLE alicia RENAME TO alice');
 waits('renamed', '^the throttle query of role "alice"$', 'under the old one again');
-$node->safe_psql('postgres', q(UPDATE zdm.migration SET throttle_cluster = 1, throttle_role_id = 'bob'::regrole WHERE name = 'renamed'));
+$node->safe_psql('postgres', q(UPDATE zdm.migration SET throttle_cluster = 1, throttle_role_id = 'bob'::regrole::oid::int8 WHERE name = 'renamed'));
 is_held('renamed', '^the throttle query of role "alice"$', 'in another cluster');
 $node->safe_psql('postgres', q(UPDATE zdm.migration SET throttle_role = 'nobody' WHERE name = 'renamed'));
 fails('renamed', 'role "nobody": that role is not the owner of table', 'in a cluster without the role');
