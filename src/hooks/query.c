@@ -35,34 +35,17 @@
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
-#include "rewrite/rewriteHandler.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 
-#include "catalog/compatibility_view.h"
+#include "hooks/direct_view.h"
 #include "hooks/query.h"
 #include "util/compat.h"
 #include "util/guc.h"
 
-/* A view that a query has named, as it was found last. */
-typedef struct KnownView
-{
-	Oid			view;			/* the key */
-	bool		valid;
-	Oid			table;			/* InvalidOid: leave it to the server */
-	Oid			check_as;		/* whose rights it uses, or InvalidOid */
-	int			natts;
-	AttrNumber *attnums;		/* the table's for each of the view's */
-	bool		same_numbers;	/* all of them are the same */
-} KnownView;
-
 /* What refers to a view's range table entries, and is to refer to others. */
 typedef struct Move
 {
-	const KnownView *known;
+	const ZdmDirectView *known;
 	int			from;
 	int			to;
 	int			excluded_from;	/* those of ON CONFLICT; 0 without it */
@@ -72,43 +55,29 @@ typedef struct Move
 } Move;
 
 static post_parse_analyze_hook_type previous_analyze = NULL;
-static HTAB *known_views = NULL;
-
-/* Whether there is any compatibility view, as it was found last. */
-static bool existence_known = false;
-static bool existence = false;
 
 /* The query that is analysed is going to be stored. */
 static bool storing_query = false;
 
 static void after_analysis(ParseState *pstate, Query *query, ZdmJumbleState *jstate);
 static bool may_have_subqueries(Query *query);
-static bool views_exist(void);
 static bool query_walker(Node *node, void *context);
 static void look_at_query(Query *query);
-static void use_table(Query *query, const KnownView *known, int index, Relation rel);
+static void use_table(Query *query, const ZdmDirectView *known, int index, Relation rel);
 static bool find_references(Query *query, Move *move);
 static bool reference_walker(Node *node, void *context);
 static void move_references(const Move *move);
-static RangeTblEntry *table_entry(Query *query, const KnownView *known, RangeTblEntry *view, Relation rel);
-static RangeTblEntry *excluded_entry(const KnownView *known, RangeTblEntry *view, Relation rel);
-static Alias *take_names(RangeTblEntry *view, const KnownView *known, Relation rel);
-static List *column_names(List *view_names, const KnownView *known, int natts);
-static void move_targets(List *targets, const KnownView *known);
-static Bitmapset *move_columns(Bitmapset *columns, const KnownView *known);
-static KnownView *known_view(Oid view);
-static void learn_view(KnownView *known);
-static bool learn_columns(KnownView *known, Relation view, Relation table, Query *query);
-static bool same_default(Relation view, AttrNumber column, Relation table, AttrNumber attnum);
-static void forget_relation(Datum arg, Oid relid);
+static RangeTblEntry *table_entry(Query *query, const ZdmDirectView *known, RangeTblEntry *view, Relation rel);
+static RangeTblEntry *excluded_entry(const ZdmDirectView *known, RangeTblEntry *view, Relation rel);
+static Alias *take_names(RangeTblEntry *view, const ZdmDirectView *known, Relation rel);
+static List *column_names(List *view_names, const ZdmDirectView *known, int natts);
+static void move_targets(List *targets, const ZdmDirectView *known);
+static Bitmapset *move_columns(Bitmapset *columns, const ZdmDirectView *known);
 
 void
 zdm_query_init(void)
 {
-	HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(KnownView)};
-
-	known_views = hash_create("zdm compatibility views", 16, &info, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	zdm_direct_views_init();
 	previous_analyze = post_parse_analyze_hook;
 	post_parse_analyze_hook = after_analysis;
 }
@@ -133,10 +102,10 @@ after_analysis(ParseState *pstate, Query *query, ZdmJumbleState *jstate)
 		previous_analyze(pstate, query, jstate);
 	if (!zdm_direct_views || storing_query || query->commandType == CMD_UTILITY)
 		return;
-	if (!may_have_subqueries(query))
-		look_at_query(query);
-	else if (views_exist())
+	if (may_have_subqueries(query) && zdm_direct_views_exist())
 		(void) query_walker((Node *) query, NULL);
+	else
+		look_at_query(query);
 }
 
 static bool
@@ -152,21 +121,6 @@ may_have_subqueries(Query *query)
 			return true;
 	}
 	return false;
-}
-
-/*
- * Whether a look into each part of a query may find something.
- */
-static bool
-views_exist(void)
-{
-	if (!existence_known)
-	{
-		/* Known from the start: what comes in between says otherwise. */
-		existence_known = true;
-		existence = zdm_compatibility_views_exist();
-	}
-	return existence;
 }
 
 static bool
@@ -188,17 +142,18 @@ look_at_query(Query *query)
 	for (int index = 1; index <= count; index++)
 	{
 		RangeTblEntry *rte = rt_fetch(index, query->rtable);
-		KnownView  *known;
+		const ZdmDirectView *known;
 		Relation	rel;
 
-		if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_VIEW)
+		if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_VIEW ||
+			query->commandType == CMD_MERGE || !zdm_direct_views_exist())
 			continue;
-		known = known_view(rte->relid);
-		if (!OidIsValid(known->table) || query->commandType == CMD_MERGE)
+		known = zdm_direct_view(rte->relid);
+		if (known == NULL)
 			continue;
 		rel = table_open(known->table, rte->rellockmode);
 		/* Something may have changed before the lock. */
-		if (known->valid)
+		if (zdm_direct_view_is_current(known))
 			use_table(query, known, index, rel);
 		table_close(rel, NoLock);
 	}
@@ -209,7 +164,7 @@ look_at_query(Query *query)
  * the view can be said of the table.
  */
 static void
-use_table(Query *query, const KnownView *known, int index, Relation rel)
+use_table(Query *query, const ZdmDirectView *known, int index, Relation rel)
 {
 	RangeTblEntry *view = rt_fetch(index, query->rtable);
 	bool		written = query->resultRelation == index;
@@ -338,7 +293,7 @@ move_references(const Move *move)
  * The table's entry, to be checked for what the view's is.
  */
 static RangeTblEntry *
-table_entry(Query *query, const KnownView *known, RangeTblEntry *view, Relation rel)
+table_entry(Query *query, const ZdmDirectView *known, RangeTblEntry *view, Relation rel)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	ZdmPermissions *has = zdm_permissions(query, view);
@@ -368,7 +323,7 @@ table_entry(Query *query, const KnownView *known, RangeTblEntry *view, Relation 
  * read of it is asked for by the view's entry, which stays.
  */
 static RangeTblEntry *
-excluded_entry(const KnownView *known, RangeTblEntry *view, Relation rel)
+excluded_entry(const ZdmDirectView *known, RangeTblEntry *view, Relation rel)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 
@@ -385,7 +340,7 @@ excluded_entry(const KnownView *known, RangeTblEntry *view, Relation rel)
  * to the view's columns any more, so it keeps none.
  */
 static Alias *
-take_names(RangeTblEntry *view, const KnownView *known, Relation rel)
+take_names(RangeTblEntry *view, const ZdmDirectView *known, Relation rel)
 {
 	Alias	   *names = view->eref;
 
@@ -399,7 +354,7 @@ take_names(RangeTblEntry *view, const KnownView *known, Relation rel)
  * Columns that the view does not have get an empty name, as dropped ones do.
  */
 static List *
-column_names(List *view_names, const KnownView *known, int natts)
+column_names(List *view_names, const ZdmDirectView *known, int natts)
 {
 	Node	   *none = (Node *) makeString(pstrdup(""));
 	List	   *result = NIL;
@@ -416,7 +371,7 @@ column_names(List *view_names, const KnownView *known, int natts)
  * The targets of a statement that writes are numbered as the columns are.
  */
 static void
-move_targets(List *targets, const KnownView *known)
+move_targets(List *targets, const ZdmDirectView *known)
 {
 	ListCell   *lc;
 
@@ -430,7 +385,7 @@ move_targets(List *targets, const KnownView *known)
 }
 
 static Bitmapset *
-move_columns(Bitmapset *columns, const KnownView *known)
+move_columns(Bitmapset *columns, const ZdmDirectView *known)
 {
 	Bitmapset  *result = NULL;
 	int			member = -1;
@@ -445,122 +400,4 @@ move_columns(Bitmapset *columns, const KnownView *known)
 		result = bms_add_member(result, known->attnums[attnum - 1] - FirstLowInvalidHeapAttributeNumber);
 	}
 	return result;
-}
-
-/*
- * What is known of a view.  The caller's statement has locked it.
- */
-static KnownView *
-known_view(Oid view)
-{
-	bool		found;
-	KnownView  *known = hash_search(known_views, &view, HASH_ENTER, &found);
-
-	if (!found)
-	{
-		known->valid = false;
-		known->attnums = NULL;
-	}
-	if (!known->valid)
-		learn_view(known);
-	return known;
-}
-
-/*
- * Valid from the start: what comes in between says otherwise.
- */
-static void
-learn_view(KnownView *known)
-{
-	Relation	rel;
-	Oid			table;
-
-	known->table = InvalidOid;
-	known->valid = true;
-	table = zdm_table_behind_view(known->view);
-	if (!OidIsValid(table))
-		return;
-	rel = table_open(known->view, NoLock);
-	if (rel->rd_rules != NULL && rel->rd_rules->numLocks == 1 && rel->trigdesc == NULL &&
-		!RelationIsSecurityView(rel) && !RelationHasCheckOption(rel))
-	{
-		Query	   *query = get_view_query(rel);
-
-		if (view_query_is_auto_updatable(query, false) == NULL &&
-			zdm_table_in_query(query) == table)
-		{
-			/* As the server locks it for whoever names the view. */
-			Relation	behind = table_open(table, AccessShareLock);
-
-			if (learn_columns(known, rel, behind, query))
-			{
-				known->table = table;
-				known->check_as = RelationHasSecurityInvoker(rel) ? InvalidOid : rel->rd_rel->relowner;
-			}
-			table_close(behind, NoLock);
-		}
-	}
-	table_close(rel, NoLock);
-}
-
-/*
- * Which column of the table each of the view is.  Returns false where one is
- * not, or has become another in the table, or has a default of its own.
- */
-static bool
-learn_columns(KnownView *known, Relation view, Relation table, Query *query)
-{
-	TupleDesc	desc = RelationGetDescr(view);
-	ListCell   *lc;
-
-	if (known->attnums != NULL)
-		pfree(known->attnums);
-	known->attnums = MemoryContextAllocZero(TopMemoryContext, sizeof(AttrNumber) * desc->natts);
-	known->natts = desc->natts;
-	known->same_numbers = true;
-	foreach(lc, query->targetList)
-	{
-		TargetEntry *target = lfirst_node(TargetEntry, lc);
-		Var		   *var = (Var *) target->expr;
-		Form_pg_attribute attr;
-
-		if (target->resjunk || target->resno > desc->natts || !IsA(var, Var) || var->varattno <= 0)
-			return false;
-		attr = TupleDescAttr(desc, target->resno - 1);
-		if (attr->atttypid != var->vartype || attr->atttypmod != var->vartypmod ||
-			attr->attcollation != var->varcollid ||
-			!same_default(view, target->resno, table, var->varattno))
-			return false;
-		known->attnums[target->resno - 1] = var->varattno;
-		known->same_numbers &= var->varattno == target->resno;
-	}
-	return list_length(query->targetList) == desc->natts;
-}
-
-/*
- * A column of a view without a default gets the table's.
- */
-static bool
-same_default(Relation view, AttrNumber column, Relation table, AttrNumber attnum)
-{
-	return !TupleDescAttr(RelationGetDescr(view), column - 1)->atthasdef ||
-		equal(build_column_default(view, column), build_column_default(table, attnum));
-}
-
-/*
- * What is known of a view ends with a change of its table, too.
- */
-static void
-forget_relation(Datum arg, Oid relid)
-{
-	HASH_SEQ_STATUS status;
-	KnownView  *known;
-
-	existence_known = false;
-	hash_seq_init(&status, known_views);
-	while ((known = hash_seq_search(&status)) != NULL)
-	{
-		if (!OidIsValid(relid) || relid == known->view || relid == known->table)
-			known->valid = false;
-	}
 }
