@@ -28,6 +28,7 @@
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_default.h"
+#include "schema/twin_follow.h"
 #include "schema/twin_index.h"
 #include "schema/twin_index_limits.h"
 #include "schema/twin_key.h"
@@ -46,8 +47,8 @@ static List *policy_limits(List *pairs, const ZdmType *type, List *result);
 static List *other_limits(List *pairs, List *result);
 
 /*
- * Whether something uses the column, in whatever partition, that keeps the server from changing its
- * type; but_views: something other than views and rules.
+ * Whether something uses the column, in whatever partition, that keeps the
+ * server from changing its type; but_views: something other than views and rules.
  */
 bool
 zdm_column_is_used(Oid relid, const char *column, bool but_views)
@@ -409,6 +410,8 @@ zdm_promote_losses(int64 migration, List *pairs, const char *views)
 	}
 	foreach(lc, zdm_twin_constraint_steps(migration, pairs, true))
 		result = zdm_add_line(result, psprintf("still to be done: %s", ((ZdmStep *) lfirst(lc))->description));
+	foreach(lc, zdm_twin_orphans(migration, pairs))
+		result = zdm_add_line(result, lfirst(lc));
 	return result;
 }
 
