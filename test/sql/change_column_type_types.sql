@@ -190,5 +190,27 @@ INSERT INTO lenient (id, c) VALUES (1, 3000000000), (2, 5);
 SELECT id, "~zdm_c", c FROM lenient ORDER BY id;
 SELECT mismatches FROM zdm.verify('change_lenient_c_to_bigint');
 
+-- text of a value is the same whoever writes, and loses no digit: the settings
+-- are not those of the session
+CREATE TABLE digits (id int, f float8, r real[], b bytea DEFAULT '\x0001');
+INSERT INTO digits VALUES (1, 0.1::float8 + 0.2, '{1.1,0.30000004}', '\x00ff');
+SET bytea_output = escape;
+SELECT zdm.change_column_type('digits', 'f', 'text', migration => 'f');
+SELECT zdm.change_column_type('digits', 'r', 'text', 'r::text', 'r::real[]', migration => 'r');
+SELECT zdm.change_column_type('digits', 'b', 'text', migration => 'b');
+SET extra_float_digits = 0;
+INSERT INTO digits SELECT 2, f, r, b FROM digits;
+INSERT INTO digits (id, f) VALUES (3, 1 / 3.0::float8);
+SHOW extra_float_digits;
+SELECT f::text FROM digits WHERE id = 3;
+CALL zdm.backfill('f');
+CALL zdm.backfill('r');
+CALL zdm.backfill('b');
+RESET extra_float_digits;
+SELECT zdm.contract('b');
+RESET bytea_output;
+SELECT id, "~zdm_f", "~zdm_r", b FROM digits ORDER BY id;
+SELECT migration, sum(mismatches) FROM (VALUES ('f'), ('r')) m(migration), zdm.verify(migration) GROUP BY 1 ORDER BY 1;
+
 SET client_min_messages = error;
 DROP SCHEMA zdm_change_types CASCADE;
