@@ -201,7 +201,8 @@ add_for(Move *move, List **steps, const char *description, const char *sql)
 
 /*
  * The column's sequence, whose numbers get the room of the new type, where
- * that is an integer.
+ * that is an integer.  On the way back it may have gone beyond the type that
+ * was: then it is at its end, as it would be.
  */
 static void
 move_sequences(Move *move, ZdmPair *pair)
@@ -213,14 +214,17 @@ move_sequences(Move *move, ZdmPair *pair)
 		" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 		" AND d.refobjid = $1 AND a.attname = $2 AND d.deptype = 'a' ORDER BY 1";
 	static const char *const type_sql =
-		"SELECT pg_catalog.format('ALTER SEQUENCE %s AS %s', d.objid::pg_catalog.regclass, pg_catalog.format_type(t.atttypid, NULL))"
+		"SELECT pg_catalog.concat(pg_catalog.format('ALTER SEQUENCE %s AS %s', d.objid::pg_catalog.regclass, pg_catalog.format_type(t.atttypid, NULL)),"
+		" CASE WHEN pg_catalog.pg_sequence_last_value(d.objid) > r.most THEN ' RESTART WITH ' || r.most"
+		" WHEN pg_catalog.pg_sequence_last_value(d.objid) < r.least THEN ' RESTART WITH ' || r.least END)"
 		" FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 		" JOIN pg_catalog.pg_attribute t ON t.attrelid = d.refobjid AND t.attname = $3"
 		" JOIN pg_catalog.pg_sequence q ON q.seqrelid = d.objid"
+		" JOIN (VALUES ('pg_catalog.int2'::pg_catalog.regtype, -32768::pg_catalog.int8, 32767::pg_catalog.int8),"
+		" ('pg_catalog.int4'::pg_catalog.regtype, -2147483648, 2147483647), ('pg_catalog.int8'::pg_catalog.regtype, NULL, NULL))"
+		" r(type, least, most) ON r.type = t.atttypid"
 		" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-		" AND d.refobjid = $1 AND a.attname = $2 AND d.deptype IN ('a', 'i') AND q.seqtypid <> t.atttypid"
-		" AND t.atttypid IN ('pg_catalog.int2'::pg_catalog.regtype, 'pg_catalog.int4'::pg_catalog.regtype,"
-		" 'pg_catalog.int8'::pg_catalog.regtype) ORDER BY 1";
+		" AND d.refobjid = $1 AND a.attname = $2 AND d.deptype IN ('a', 'i') AND q.seqtypid <> t.atttypid ORDER BY 1";
 	static const char *const identity_sql =
 		"SELECT a.attidentity::pg_catalog.text FROM pg_catalog.pg_attribute a"
 		" WHERE a.attrelid = $1 AND a.attname = $2 AND a.attidentity <> ''";

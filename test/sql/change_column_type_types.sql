@@ -190,6 +190,22 @@ INSERT INTO lenient (id, c) VALUES (1, 3000000000), (2, 5);
 SELECT id, "~zdm_c", c FROM lenient ORDER BY id;
 SELECT mismatches FROM zdm.verify('change_lenient_c_to_bigint');
 
+-- a sequence that has left the old type's range in the quarantine is at its end
+CREATE TABLE numbered (n serial, down smallint GENERATED ALWAYS AS IDENTITY (INCREMENT -1 START -32767), note text);
+INSERT INTO numbered (note) VALUES ('first');
+SELECT zdm.change_column_type('numbered', 'n', 'bigint', migration => 'n');
+SELECT zdm.change_column_type('numbered', 'down', 'int', migration => 'down');
+CALL zdm.backfill('n');
+CALL zdm.backfill('down');
+SELECT zdm.contract('n', '1 day'), zdm.contract('down', '1 day');
+SELECT setval('numbered_n_seq', 2147483647), setval('numbered_down_seq', -32768);
+INSERT INTO numbered (note) VALUES ('too far');
+INSERT INTO numbered (n, note) VALUES (5, 'too far');
+SELECT zdm.rollback('n'), zdm.rollback('down');
+SELECT sequencename, data_type, max_value, min_value FROM pg_sequences WHERE schemaname = 'zdm_change_types' AND sequencename ~ 'numbered' ORDER BY 1;
+INSERT INTO numbered (note) VALUES ('last') RETURNING *;
+INSERT INTO numbered (note) VALUES ('none');
+
 -- text of a value is the same whoever writes, and loses no digit: the settings
 -- are not those of the session
 CREATE TABLE digits (id int, f float8, r real[], b bytea DEFAULT '\x0001');
