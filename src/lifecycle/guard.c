@@ -39,6 +39,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/repeat.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "sync/mirror_install.h"
 #include "sync/row_sync.h"
@@ -268,7 +269,8 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 
 	foreach(lc, migration->rules)
 		check_rule(migration, lfirst(lc));
-	zdm_pattern(migration)->guard(migration, rel);
+	if (zdm_pattern(migration)->guard != NULL)
+		zdm_pattern(migration)->guard(migration, rel);
 	if (zdm_pattern(migration)->mend != NULL)
 		zdm_repeat_alter(migration, rel);
 	relation_close(rel, AccessShareLock);
@@ -376,7 +378,7 @@ out_of_sync(ZdmMigration *migration, Oid relid, bool off)
 		zdm_ranges_verify_again(migration->id);
 	/* With nothing to migrate, there is nothing to be done again. */
 	if (migration->state == ZDM_READY &&
-		zdm_pattern(migration)->migrate(migration) != NIL)
+		zdm_migrate_steps(migration) != NIL)
 		zdm_migration_set_state(migration, ZDM_EXPANDED);
 	zdm_event(migration, "warning", off ? "trigger off" : "trigger on",
 			  psprintf("on table \"%s\"", get_rel_name(relid)));

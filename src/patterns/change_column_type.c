@@ -31,6 +31,8 @@
 #include "catalog/sync_rule.h"
 #include "patterns/change_type_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
+#include "schema/relation.h"
 #include "schema/retype.h"
 #include "schema/table.h"
 #include "schema/twin.h"

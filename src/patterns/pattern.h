@@ -42,8 +42,8 @@ typedef struct ZdmPattern
 	void		(*check) (ZdmMigration *migration, Relation rel);
 
 	/*
-	 * The steps (ZdmStep *) of each phase.  Where migrate has none, the
-	 * migration is ready at once.
+	 * The steps (ZdmStep *) of each phase.  Where migrate has none, or is
+	 * NULL, the migration is ready at once.
 	 */
 	List	   *(*expand) (ZdmMigration *migration, Relation rel);
 	List	   *(*migrate) (ZdmMigration *migration);
@@ -89,7 +89,10 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*locks) (ZdmMigration *migration, ZdmPhase phase, bool quarantine);
 
-	/* What others have attached (char *) to what the phase would drop. */
+	/*
+	 * What others have attached (char *) to what the phase would drop.  NULL:
+	 * there is never anything.
+	 */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
 
 	/*
@@ -111,7 +114,7 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*also_locked) (ZdmMigration *migration, ZdmPhase phase, bool quarantine);
 
-	/* The second columns (ZdmTwin *), before contract. */
+	/* The second columns (ZdmTwin *), before contract.  NULL: there are none. */
 	List	   *(*twins) (ZdmMigration *migration);
 
 	/*
@@ -121,7 +124,10 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*indexes) (ZdmMigration *migration);
 
-	/* Raise an error where somebody's DDL has broken the migration. */
+	/*
+	 * Raise an error where somebody's DDL has broken the migration.  NULL:
+	 * what is checked of every migration is enough.
+	 */
 	void		(*guard) (ZdmMigration *migration, Relation rel);
 
 	/*
@@ -155,13 +161,12 @@ typedef struct ZdmNote
 extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
 extern List *zdm_notes_of_others(ZdmMigration *migration, Relation rel);
+extern List *zdm_notes_of_functions(Oid relid, const char *column);
 extern List *zdm_notes_of_stars(ZdmMigration *migration);
 extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);
 extern List *zdm_mirror_notes(ZdmMirrorRule *rule);
 
-extern List *zdm_no_twins(ZdmMigration *migration);
-extern List *zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase);
 extern List *zdm_drop_notes(ZdmDrop *drop, List *functions, const char *kind,
 							const char *name);
 

@@ -44,7 +44,7 @@
 #include "utils/syscache.h"
 
 #include "schema/catalog_change.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"

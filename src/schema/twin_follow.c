@@ -31,7 +31,7 @@
 #include "schema/catalog_change.h"
 #include "schema/depend.h"
 #include "schema/key_change.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_follow.h"
 #include "schema/twin_index.h"

@@ -25,7 +25,7 @@
 
 #include "catalog/step.h"
 #include "schema/depend.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin.h"
 #include "schema/twin_default.h"
 #include "schema/twin_follow.h"

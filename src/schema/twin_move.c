@@ -32,7 +32,7 @@
 
 #include "catalog/step.h"
 #include "schema/catalog_change.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_default.h"
