@@ -20,6 +20,7 @@
 #include "access/attmap.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "rewrite/rewriteManip.h"
@@ -101,6 +102,32 @@ zdm_pair_tables(List *pairs)
 
 	foreach(lc, pairs)
 		result = list_append_unique_oid(result, ((ZdmPair *) lfirst(lc))->relation);
+	return result;
+}
+
+/*
+ * The pairs of a table, or of that of which it is a partition, as it has them
+ * itself.
+ */
+List *
+zdm_pairs_of_part(List *pairs, Oid part)
+{
+	Oid			root = get_rel_relispartition(part) ? llast_oid(get_partition_ancestors(part)) : part;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+		ZdmPair    *own;
+
+		if (pair->relation != root)
+			continue;
+		own = palloc_object(ZdmPair);
+		*own = *pair;
+		own->relation = part;
+		result = lappend(result, own);
+	}
 	return result;
 }
 
