@@ -79,7 +79,7 @@ zdm_guard(EventTriggerData *data)
 	else if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, DropOwnedStmt))
 	{
 		zdm_repeat_drop_owned();
-		zdm_repeat_on_twins(NIL, &(ZdmDdl) {.command = data->parsetree});
+		zdm_repeat_on_twins(NIL, data->parsetree);
 	}
 	else if (strcmp(data->event, "ddl_command_end") == 0)
 		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER, data->parsetree);
@@ -136,7 +136,7 @@ guard_alter(bool warn_disabled, Node *parsetree)
 		}
 	}
 	if (concerned != NIL)
-		zdm_repeat_on_twins(concerned, &(ZdmDdl) {.command = parsetree});
+		zdm_repeat_on_twins(concerned, parsetree);
 }
 
 static void
@@ -147,7 +147,7 @@ guard_grant(GrantStmt *stmt)
 	foreach(lc, zdm_repeat_grant(stmt))
 		check_migration(lfirst(lc), NIL, false);
 	if (stmt->objtype == OBJECT_TABLE)
-		zdm_repeat_on_twins(NIL, &(ZdmDdl) {.command = (Node *) stmt});
+		zdm_repeat_on_twins(NIL, (Node *) stmt);
 }
 
 /*

@@ -29,11 +29,13 @@
 #include "lifecycle/registry.h"
 #include "lifecycle/repeat.h"
 #include "schema/relation.h"
+#include "schema/twin_follow.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/spi.h"
 
+static void follow(List *tables, const ZdmDdl *ddl);
 static void run_as_owner(ZdmStep *step);
 static void repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt);
 static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
@@ -75,7 +77,15 @@ zdm_repeat_alter(ZdmMigration *migration, Relation rel)
  * migrations on the tables (oids), or of all (NIL).
  */
 void
-zdm_repeat_on_twins(List *tables, const ZdmDdl *ddl)
+zdm_repeat_on_twins(List *tables, Node *command)
+{
+	ZdmDdl		ddl = {.command = command};
+
+	follow(tables, &ddl);
+}
+
+static void
+follow(List *tables, const ZdmDdl *ddl)
 {
 	ListCell   *lc,
 			   *item;
@@ -151,7 +161,7 @@ zdm_repeat_drop(Node *command)
 		ddl.dropped = lappend(ddl.dropped, dropped);
 	}
 	if (ddl.dropped != NIL)
-		zdm_repeat_on_twins(NIL, &ddl);
+		follow(NIL, &ddl);
 }
 
 /*
