@@ -324,15 +324,16 @@ zdm_merge_columns(PG_FUNCTION_ARGS)
 	require(fcinfo, 3, "new_type");
 	require(fcinfo, 4, "up");
 	require(fcinfo, 5, "down");
+	require(fcinfo, 7, "not_null");
 	migration->pattern = pstrdup("merge_columns");
 	migration->strategy = pstrdup("dual_write");
 	migration->relation = PG_GETARG_OID(0);
 	migration->old_columns = zdm_strings_from_array(PG_GETARG_DATUM(1));
 	migration->new_columns = list_make1(name_argument(fcinfo, 2));
-	migration->name = text_argument(fcinfo, 6);
+	migration->name = text_argument(fcinfo, 8);
 	zdm_check_caller(migration->relation);
 	zdm_merge_columns_into(migration, text_argument(fcinfo, 3), text_argument(fcinfo, 4),
-						   json_argument(fcinfo, 5));
+						   json_argument(fcinfo, 5), text_argument(fcinfo, 6), PG_GETARG_BOOL(7));
 	if (migration->name == NULL)
 		migration->name = zdm_default_name("merge_%s_into_%s",
 										   zdm_relation_label(migration->relation),
