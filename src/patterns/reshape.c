@@ -226,13 +226,13 @@ zdm_reshape_migrate(ZdmMigration *migration)
 	foreach(name, zdm_mandatory_columns(migration))
 		appendStringInfo(&empty, " OR %s IS NULL", quote_identifier(lfirst(name)));
 	steps = list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
-							   list_length(rule->new_columns) == 1 ? "fill the new column" : "fill the new columns",
-							   psprintf("UPDATE %s SET %s WHERE ctid in a range of blocks AND num_nonnulls(%s) = 0 AND num_nonnulls(%s) > 0",
-										table, set.data, unfilled.data, made.data)),
-					  zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
-							   "compare both sides in every row",
-							   psprintf("SELECT count(*) FROM %s WHERE (%s) AND (%s)%s",
-										table, up.data, down.data, empty.data)));
+								list_length(rule->new_columns) == 1 ? "fill the new column" : "fill the new columns",
+								psprintf("UPDATE %s SET %s WHERE ctid in a range of blocks AND num_nonnulls(%s) = 0 AND num_nonnulls(%s) > 0",
+										 table, set.data, unfilled.data, made.data)),
+					   zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
+								"compare both sides in every row",
+								psprintf("SELECT count(*) FROM %s WHERE (%s) AND (%s)%s",
+										 table, up.data, down.data, empty.data)));
 	return list_concat(steps, zdm_mandatory_proof(migration));
 }
 
