@@ -21,9 +21,9 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/step.h"
+#include "schema/column.h"
 #include "schema/common_value.h"
 #include "schema/new_column.h"
-#include "schema/table.h"
 #include "sync/expression.h"
 #include "util/compat.h"
 #include "util/ident.h"
