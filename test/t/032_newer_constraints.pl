@@ -102,10 +102,10 @@ my $changed = catalog('plain');
 sub application
 {
 	my ($db, $when) = @_;
-	zdm($db, q{SET search_path = shop; INSERT INTO stays VALUES ('[1,2)', '[2020-02-01,2020-03-01)', 2)});
+	zdm($db, q{SET search_path = shop; INSERT INTO stays (r, p, n) VALUES ('[1,2)', '[2020-02-01,2020-03-01)', 2)});
 	zdm($db, q{SET search_path = shop; UPDATE stays SET p = '[2020-02-01,2020-04-01)' WHERE n = 2; DELETE FROM stays WHERE n = 2});
 	for my $sql (
-		q{INSERT INTO stays VALUES ('[1,2)', '[2020-02-01,2023-03-01)', 2)},
+		q{INSERT INTO stays (r, p, n) VALUES ('[1,2)', '[2020-02-01,2023-03-01)', 2)},
 		q{UPDATE stays SET p = '[2020-06-01,2023-06-01)'},
 		q{DELETE FROM rooms WHERE beds = 1})
 	{
