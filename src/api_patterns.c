@@ -214,10 +214,12 @@ zdm_merge_columns(PG_FUNCTION_ARGS)
 	zdm_require(fcinfo, 1, "columns");
 	zdm_require(fcinfo, 3, "new_type");
 	zdm_require(fcinfo, 4, "up");
+	zdm_require(fcinfo, 7, "not_null");
 	migration->old_columns = zdm_strings_from_array(PG_GETARG_DATUM(1));
 	migration->new_columns = list_make1(new_name);
-	zdm_merge_columns_into(migration, zdm_text_argument(fcinfo, 3), zdm_text_argument(fcinfo, 4), down);
-	return expand(migration, fcinfo, 6,
+	zdm_merge_columns_into(migration, zdm_text_argument(fcinfo, 3), zdm_text_argument(fcinfo, 4), down,
+						   zdm_text_argument(fcinfo, 6), PG_GETARG_BOOL(7));
+	return expand(migration, fcinfo, 8,
 				  zdm_default_name("merge_%s_into_%s", zdm_relation_label(migration->relation), new_name));
 }
 

@@ -61,6 +61,7 @@ static bool prepare(ZdmMigrate *migrate);
 static void leave_step(ZdmMigrate *migrate, const char *error);
 static void rows_failed(ZdmMigrate *migrate);
 static bool become_ready(ZdmMigrate *migrate);
+static char *why_they_differ(ZdmMigration *migration);
 static void rows_lack_value(ZdmMigrate *migrate, int64 rows);
 static void progress_line(ZdmMigrate *migrate);
 
@@ -444,7 +445,7 @@ become_ready(ZdmMigrate *migrate)
 		zdm_migrate_fail(migrate, ERRCODE_DATA_CORRUPTED,
 						 psprintf("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s",
 								  migration->name, mismatches, mismatches == 1 ? "row" : "rows"),
-						 "The sync trigger was switched off for a time, or another trigger changes the row after it.",
+						 why_they_differ(migration),
 						 psprintf("SELECT * FROM zdm.verify(%s); correct these rows, then SELECT zdm.start(%s) or CALL zdm.backfill again.",
 								  quote_literal_cstr(migration->name), quote_literal_cstr(migration->name)));
 	}
@@ -457,6 +458,25 @@ become_ready(ZdmMigrate *migrate)
 	zdm_steps_ended(migration, ZDM_MIGRATE);
 	zdm_migration_set_state(migration, ZDM_READY);
 	return true;
+}
+
+static char *
+why_they_differ(ZdmMigration *migration)
+{
+	List	   *mandatory = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migration->rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+
+		if (rule->kind == ZDM_RULE_FILL)
+			mandatory = list_concat(mandatory, rule->new_columns);
+	}
+	if (mandatory == NIL)
+		return pstrdup("The sync trigger was switched off for a time, or another trigger changes the row after it.");
+	return psprintf("They hold NULL where they are not to (%s), or the sync trigger was switched off for a time, or another trigger changes the row after it.",
+					zdm_column_list(mandatory));
 }
 
 static void

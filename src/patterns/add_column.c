@@ -140,16 +140,8 @@ resolve_type(NewColumn *new, const char *text)
 static void
 resolve_default(NewColumn *new, Relation rel, const char *text)
 {
-	Node	   *expr = zdm_expression_parse_for(rel, text, "default_value", &new->attr);
-
-	if (pull_var_clause(expr, 0) != NIL)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-				errmsg("default_value refers to a column"),
-				errhint("A default knows nothing of its row; fill does."));
-	zdm_check_common_value(rel, &new->attr, expr, "default_value", new->not_null && new->fill == NULL);
-	new->initial_volatile = contain_volatile_functions(expr);
-	new->initial = zdm_expression_check_fill(rel, text, "default_value", &new->attr);
+	new->initial = zdm_new_column_initial(rel, &new->attr, text, "default_value",
+										  new->not_null && new->fill == NULL, &new->initial_volatile);
 }
 
 static void
@@ -293,9 +285,7 @@ expand(ZdmMigration *migration, Relation rel)
 		steps = list_concat(steps, zdm_new_column_default_steps(migration->relation, column(migration),
 																new->attr.atttypid));
 	if (new->initial != NULL && !at_once)
-		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, "give new rows the default",
-										psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
-												 table, name, new->initial)));
+		steps = lappend(steps, zdm_set_default_step(migration->relation, column(migration), new->initial));
 	if (migration->rules != NIL)
 		steps = list_concat(steps, zdm_sync_install_steps(migration));
 	return steps;

@@ -24,12 +24,14 @@ static char *down_of(List *fields, const char *column);
 static void check_fields(ZdmMigration *migration, List *fields);
 
 /*
- * Take the arguments new_type, up (SQL) and down (JSON as jsonb prints it)
- * into the migration, which has its columns.
+ * Take the arguments new_type, up, default_value (SQL, NULL for none) and down
+ * (JSON as jsonb prints it), and whether the new column is to be NOT NULL, into
+ * the migration, which has its columns.
  */
 void
 zdm_merge_columns_into(ZdmMigration *migration, const char *type,
-					   const char *up, const char *down)
+					   const char *up, const char *down, const char *initial,
+					   bool mandatory)
 {
 	if (list_length(migration->old_columns) < 2)
 		ereport(ERROR,
@@ -40,6 +42,8 @@ zdm_merge_columns_into(ZdmMigration *migration, const char *type,
 	zdm_set_argument(migration, "new_type", type);
 	zdm_set_argument(migration, "up", up);
 	zdm_set_argument(migration, "down", down);
+	zdm_set_argument(migration, "default_value", initial);
+	zdm_set_argument(migration, "not_null", mandatory ? "true" : NULL);
 	(void) reshape_of(migration);
 }
 
@@ -54,6 +58,10 @@ reshape_of(ZdmMigration *migration)
 	reshape->types = list_make1(pstrdup(zdm_argument(migration, "new_type")));
 	reshape->up = list_make1(pstrdup(zdm_argument(migration, "up")));
 	reshape->up_names = list_make1(pstrdup("up"));
+	reshape->initial = list_make1(unconstify(char *, zdm_argument(migration, "default_value")));
+	reshape->initial_names = list_make1(pstrdup("default_value"));
+	if (zdm_argument(migration, "not_null") != NULL)
+		reshape->mandatory = list_copy(migration->new_columns);
 	foreach(lc, migration->old_columns)
 	{
 		reshape->down = lappend(reshape->down, down_of(fields, lfirst(lc)));
@@ -119,6 +127,12 @@ expand(ZdmMigration *migration, Relation rel)
 }
 
 static List *
+attached(ZdmMigration *migration, ZdmPhase phase)
+{
+	return zdm_reshape_attached(migration, phase, reshape_of(migration));
+}
+
+static List *
 notes(ZdmMigration *migration, Relation rel)
 {
 	return zdm_reshape_notes(migration, rel, reshape_of(migration));
@@ -129,10 +143,13 @@ const ZdmPattern zdm_merge_columns_pattern = {
 	.check = check,
 	.expand = expand,
 	.migrate = zdm_reshape_migrate,
+	.statements = zdm_reshape_statements,
+	.verify_first = true,
+	.take_back = zdm_reshape_take_back,
 	.contract = zdm_reshape_contract,
 	.finish = zdm_reshape_finish,
 	.rollback = zdm_reshape_rollback,
-	.attached = zdm_reshape_attached,
+	.attached = attached,
 	.twins = zdm_reshape_twins,
 	.guard = zdm_reshape_guard,
 	.notes = notes,

@@ -11,6 +11,7 @@
 #include "catalog/migration.h"
 
 extern void zdm_merge_columns_into(ZdmMigration *migration, const char *type,
-								   const char *up, const char *down);
+								   const char *up, const char *down,
+								   const char *initial, bool mandatory);
 
 #endif							/* ZDM_PATTERNS_MERGE_COLUMNS_H */

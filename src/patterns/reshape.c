@@ -6,9 +6,11 @@
  *
  * expand	the new columns, empty, with what is granted on the old ones, and
  *			one rule for both sides as a whole
- * migrate	fill them, compare
- * contract	the old columns go.  With a quarantine nothing changes but the side
- *			that leads: the old columns stay, in sync, under their own names.
+ * migrate	fill them, compare.  Those that are to be mandatory are then proved
+ *			to hold no NULL (reshape_mandatory.c).
+ * contract	those become NOT NULL, and the old columns go.  With a quarantine
+ *			nothing else changes but the side that leads: the old columns stay,
+ *			in sync, under their own names.
  * finish	the old columns go
  * rollback	the new columns go.  down has kept in the old ones what was written
  *			to them.
@@ -28,6 +30,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/reshape.h"
+#include "patterns/reshape_mandatory.h"
 #include "patterns/sample.h"
 #include "schema/column.h"
 #include "schema/depend.h"
@@ -51,12 +54,13 @@ static List *dependents_of(ZdmMigration *migration, List *columns);
 static List *add_lines(List *lines, List *more);
 
 /*
- * Check everything, and give the migration its rule.
+ * Check everything, and give the migration its rules.
  */
 void
 zdm_reshape_check(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 {
 	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
+	List	   *columns;
 	TupleDesc	later;
 	ListCell   *lc;
 
@@ -68,7 +72,8 @@ zdm_reshape_check(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 	}
 	zdm_check_free_columns(migration->relation,
 						   list_concat_copy(migration->old_columns, migration->new_columns));
-	later = zdm_new_columns_description(RelationGetDescr(rel), added_columns(migration, rel, reshape));
+	columns = added_columns(migration, rel, reshape);
+	later = zdm_new_columns_description(RelationGetDescr(rel), columns);
 	rule->relation = migration->relation;
 	rule->old_columns = migration->old_columns;
 	rule->new_columns = migration->new_columns;
@@ -77,6 +82,13 @@ zdm_reshape_check(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 	rule->down = check_expressions(later, reshape->down, reshape->down_names,
 								   migration->old_columns, migration->new_columns);
 	migration->rules = list_make1(rule);
+	foreach(lc, columns)
+	{
+		ZdmNewColumn *column = lfirst(lc);
+
+		if (zdm_is_among(reshape->mandatory, column->name))
+			migration->rules = lappend(migration->rules, zdm_mandatory_rule(migration, rel, column));
+	}
 }
 
 /*
@@ -87,10 +99,23 @@ added_columns(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 {
 	List	   *result = NIL;
 	ListCell   *name,
-			   *type;
+			   *type,
+			   *initial,
+			   *argument;
 
-	forboth(name, migration->new_columns, type, reshape->types)
-		result = lappend(result, zdm_new_column(rel, lfirst(name), lfirst(type)));
+	forfour(name, migration->new_columns, type, reshape->types,
+			initial, reshape->initial, argument, reshape->initial_names)
+	{
+		ZdmNewColumn *column = zdm_new_column(rel, lfirst(name), lfirst(type));
+		FormData_pg_attribute attr;
+		bool		is_volatile;
+
+		zdm_new_column_describe(column, &attr);
+		if (lfirst(initial) != NULL)
+			column->initial = zdm_new_column_initial(rel, &attr, lfirst(initial), lfirst(argument),
+													 false, &is_volatile);
+		result = lappend(result, column);
+	}
 	return result;
 }
 
@@ -126,12 +151,8 @@ other_columns(TupleDesc desc, List *but)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
-		bool		found = attr->attisdropped;
-		ListCell   *lc;
 
-		foreach(lc, but)
-			found |= strcmp(lfirst(lc), NameStr(attr->attname)) == 0;
-		if (!found)
+		if (!attr->attisdropped && !zdm_is_among(but, NameStr(attr->attname)))
 			result = lappend(result, pstrdup(NameStr(attr->attname)));
 	}
 	return result;
@@ -154,8 +175,11 @@ zdm_reshape_expand(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 	{
 		ZdmNewColumn *column = lfirst(lc);
 
-		steps = list_concat(steps, zdm_new_column_default_steps(migration->relation, column->name,
-																column->type.oid));
+		if (column->initial != NULL)
+			steps = lappend(steps, zdm_set_default_step(migration->relation, column->name, column->initial));
+		else
+			steps = list_concat(steps, zdm_new_column_default_steps(migration->relation, column->name,
+																	column->type.oid));
 	}
 	foreach(part, zdm_table_and_partitions(migration->relation))
 	{
@@ -175,7 +199,9 @@ zdm_reshape_migrate(ZdmMigration *migration)
 				unfilled,
 				made,
 				up,
-				down;
+				down,
+				empty;
+	List	   *steps;
 	ListCell   *name,
 			   *text;
 
@@ -184,6 +210,7 @@ zdm_reshape_migrate(ZdmMigration *migration)
 	initStringInfo(&made);
 	initStringInfo(&up);
 	initStringInfo(&down);
+	initStringInfo(&empty);
 	forboth(name, rule->new_columns, text, rule->up)
 	{
 		const char *column = quote_identifier(lfirst(name));
@@ -198,14 +225,17 @@ zdm_reshape_migrate(ZdmMigration *migration)
 	forboth(name, rule->old_columns, text, rule->down)
 		appendStringInfo(&down, "%s%s IS DISTINCT FROM %s", down.len ? " OR " : "",
 						 quote_identifier(lfirst(name)), (char *) lfirst(text));
-	return list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
-							   list_length(rule->new_columns) == 1 ? "fill the new column" : "fill the new columns",
-							   psprintf("UPDATE %s SET %s WHERE ctid in a range of blocks AND num_nonnulls(%s) = 0 AND num_nonnulls(%s) > 0",
-										table, set.data, unfilled.data, made.data)),
-					  zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
-							   "compare both sides in every row",
-							   psprintf("SELECT count(*) FROM %s WHERE (%s) AND (%s)",
-										table, up.data, down.data)));
+	foreach(name, zdm_mandatory_columns(migration))
+		appendStringInfo(&empty, " OR %s IS NULL", quote_identifier(lfirst(name)));
+	steps = list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
+								list_length(rule->new_columns) == 1 ? "fill the new column" : "fill the new columns",
+								psprintf("UPDATE %s SET %s WHERE ctid in a range of blocks AND num_nonnulls(%s) = 0 AND num_nonnulls(%s) > 0",
+										 table, set.data, unfilled.data, made.data)),
+					   zdm_step(ZDM_STEP_VERIFY, AccessShareLock,
+								"compare both sides in every row",
+								psprintf("SELECT count(*) FROM %s WHERE (%s) AND (%s)%s",
+										 table, up.data, down.data, empty.data)));
+	return list_concat(steps, zdm_mandatory_proof(migration));
 }
 
 static ZdmStep *
@@ -226,7 +256,9 @@ drop_columns(ZdmMigration *migration, const char *description, List *columns)
 List *
 zdm_reshape_contract(ZdmMigration *migration, bool quarantine)
 {
-	return quarantine ? NIL : zdm_reshape_finish(migration);
+	List	   *steps = zdm_mandatory_steps(migration);
+
+	return quarantine ? steps : list_concat(steps, zdm_reshape_finish(migration));
 }
 
 List *
@@ -254,11 +286,12 @@ zdm_reshape_rollback(ZdmMigration *migration)
  * until the end of that.
  */
 List *
-zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase)
+zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase, ZdmReshape *reshape)
 {
 	List	   *result = NIL;
 	ListCell   *old,
-			   *new;
+			   *new,
+			   *lc;
 
 	if (phase == ZDM_CONTRACT && migration->quarantine_until != 0)
 		return NIL;
@@ -267,8 +300,14 @@ zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase)
 	foreach(new, migration->new_columns)
 	{
 		foreach(old, migration->old_columns)
-			result = add_lines(result, zdm_twin_attachments(migration->id, migration->relation,
-															lfirst(old), lfirst(new)));
+		{
+			foreach(lc, zdm_twin_attachments(migration->id, migration->relation,
+											 lfirst(old), lfirst(new)))
+			{
+				if (!zdm_reshape_owns(migration, reshape, lfirst(new), lfirst(lc)))
+					result = zdm_add_line(result, lfirst(lc));
+			}
+		}
 	}
 	return result;
 }
@@ -302,25 +341,26 @@ zdm_reshape_twins(ZdmMigration *migration)
 }
 
 /*
- * The rule's columns are looked after, and its expressions compiled, wherever
- * there are rules.
- */
-void
-zdm_reshape_guard(ZdmMigration *migration, Relation rel)
-{
-}
-
-/*
  * What the old columns have and the new ones will not.
  */
 static List *
-notes_of_shape(ZdmMigration *migration, Relation rel)
+notes_of_shape(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 {
 	const char *to = zdm_column_list(migration->new_columns);
+	List	   *optional = NIL;
+	List	   *without = NIL;
 	List	   *dependents = dependents_of(migration, migration->old_columns);
 	List	   *result = NIL;
-	ListCell   *lc;
+	ListCell   *lc,
+			   *initial;
 
+	forboth(lc, migration->new_columns, initial, reshape->initial)
+	{
+		if (!zdm_is_among(reshape->mandatory, lfirst(lc)))
+			optional = lappend(optional, lfirst(lc));
+		if (lfirst(initial) == NULL)
+			without = lappend(without, lfirst(lc));
+	}
 	if (dependents != NIL)
 		result = lappend(result,
 						 zdm_note(true, "contract is refused as long as something depends on %s, and nothing of it is carried over to %s: %s",
@@ -334,13 +374,21 @@ notes_of_shape(ZdmMigration *migration, Relation rel)
 
 		if (attr->attnotnull)
 			result = lappend(result,
-							 zdm_note(false, "column %s is NOT NULL: until it goes, a statement for whose values down gives NULL fails; the new columns are not NOT NULL after contract unless you make them so",
+							 zdm_note(false, "column %s is NOT NULL: until it goes, a statement for whose values down gives NULL fails",
 									  column));
-		if (attr->atthasdef || attr->attidentity)
+		if (attr->attnotnull && optional != NIL)
 			result = lappend(result,
-							 zdm_note(false, "column %s has a default, which is not carried over to %s: until contract a row that gives neither side is made of it; set defaults of their own before",
-									  column, to));
+							 zdm_note(false, "column %s is NOT NULL, and %s will not be after contract: say not_null, or make it so then",
+									  column, zdm_column_list(optional)));
+		if ((attr->atthasdef || attr->attidentity) && without != NIL)
+			result = lappend(result,
+							 zdm_note(false, "column %s has a default, which is not carried over to %s: until contract a row that gives neither side is made of it; say default_value, or set defaults before",
+									  column, zdm_column_list(without)));
 	}
+	if (reshape->mandatory != NIL)
+		result = lappend(result,
+						 zdm_note(true, "once the rows are filled a NULL in %s is refused: a statement fails that writes one, and one of the old version for whose values up gives NULL",
+								  zdm_column_list(reshape->mandatory)));
 	return lappend(result,
 				   zdm_note(false, "no index comes with %s: create what the new version needs, CONCURRENTLY, any time after expand; a rollback asks you to drop it again",
 							to));
@@ -355,8 +403,7 @@ notes_of_third(TupleDesc desc, const char *argument, List *texts, List *from,
 {
 	List	   *third = NIL;
 	ListCell   *text,
-			   *var,
-			   *lc;
+			   *var;
 
 	foreach(text, texts)
 	{
@@ -365,11 +412,8 @@ notes_of_third(TupleDesc desc, const char *argument, List *texts, List *from,
 		foreach(var, pull_var_clause(expr, 0))
 		{
 			Form_pg_attribute attr = TupleDescAttr(desc, lfirst_node(Var, var)->varattno - 1);
-			bool		known = false;
 
-			foreach(lc, list_concat_copy(from, third))
-				known |= strcmp(lfirst(lc), NameStr(attr->attname)) == 0;
-			if (!known)
+			if (!zdm_is_among(from, NameStr(attr->attname)) && !zdm_is_among(third, NameStr(attr->attname)))
 				third = lappend(third, pstrdup(NameStr(attr->attname)));
 		}
 	}
@@ -407,7 +451,7 @@ zdm_reshape_notes(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 
 	if (failing != NULL)
 		result = lappend(result, failing);
-	result = list_concat(result, notes_of_shape(migration, rel));
+	result = list_concat(result, notes_of_shape(migration, rel, reshape));
 	result = list_concat(result, notes_of_third(later, "up", rule->up,
 												rule->old_columns, rule->new_columns));
 	result = list_concat(result, notes_of_third(later, "down", rule->down,

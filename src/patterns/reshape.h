@@ -21,6 +21,9 @@ typedef struct ZdmReshape
 	List	   *down;
 	List	   *up_names;		/* how errors call the expressions */
 	List	   *down_names;
+	List	   *initial;		/* the new columns' defaults, NULL for none */
+	List	   *initial_names;
+	List	   *mandatory;		/* new columns that are to be NOT NULL */
 } ZdmReshape;
 
 extern void zdm_reshape_check(ZdmMigration *migration, Relation rel,
@@ -33,7 +36,10 @@ extern List *zdm_reshape_migrate(ZdmMigration *migration);
 extern List *zdm_reshape_contract(ZdmMigration *migration, bool quarantine);
 extern List *zdm_reshape_finish(ZdmMigration *migration);
 extern List *zdm_reshape_rollback(ZdmMigration *migration);
-extern List *zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase);
+extern List *zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase,
+								  ZdmReshape *reshape);
+extern List *zdm_reshape_statements(ZdmMigration *migration);
+extern List *zdm_reshape_take_back(ZdmMigration *migration);
 extern List *zdm_reshape_twins(ZdmMigration *migration);
 extern void zdm_reshape_guard(ZdmMigration *migration, Relation rel);
 

@@ -21,6 +21,7 @@
 
 static ZdmReshape *reshape_of(ZdmMigration *migration);
 static void add_column(ZdmReshape *reshape, ZdmJsonField *column);
+static bool is_true(ZdmJsonField *column, ZdmJsonField *field);
 static char *required(ZdmJsonField *column, const char *value, const char *key);
 
 /*
@@ -66,6 +67,7 @@ add_column(ZdmReshape *reshape, ZdmJsonField *column)
 {
 	char	   *type = NULL;
 	char	   *up = NULL;
+	char	   *initial = NULL;
 	ListCell   *lc;
 
 	if (column->object == NULL)
@@ -81,16 +83,38 @@ add_column(ZdmReshape *reshape, ZdmJsonField *column)
 			type = required(column, field->string, "type");
 		else if (strcmp(field->name, "up") == 0)
 			up = required(column, field->string, "up");
+		else if (strcmp(field->name, "default_value") == 0)
+			initial = required(column, field->string, "default_value");
+		else if (strcmp(field->name, "not_null") == 0)
+		{
+			if (is_true(column, field))
+				reshape->mandatory = lappend(reshape->mandatory, column->name);
+		}
 		else
 			ereport(ERROR,
 					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("\"into\" gives column \"%s\" the key \"%s\", which there is not",
 						   column->name, field->name),
-					errhint("The keys are \"type\" and \"up\". A default or an index are yours to add to the new column, any time after expand; NOT NULL comes by zdm.set_not_null after contract."));
+					errhint("The keys are \"type\", \"up\", \"default_value\" and \"not_null\". An index is yours to add to the new column, any time after expand."));
 	}
 	reshape->types = lappend(reshape->types, required(column, type, "type"));
 	reshape->up = lappend(reshape->up, required(column, up, "up"));
 	reshape->up_names = lappend(reshape->up_names, psprintf("up of %s", column->name));
+	reshape->initial = lappend(reshape->initial, initial);
+	reshape->initial_names = lappend(reshape->initial_names,
+									 psprintf("default_value of %s", column->name));
+}
+
+static bool
+is_true(ZdmJsonField *column, ZdmJsonField *field)
+{
+	if (!field->is_boolean)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("\"into\" gives column \"%s\" neither true nor false for \"%s\"",
+					   column->name, field->name),
+				errhint(HINT));
+	return field->boolean;
 }
 
 static char *
@@ -118,6 +142,12 @@ expand(ZdmMigration *migration, Relation rel)
 }
 
 static List *
+attached(ZdmMigration *migration, ZdmPhase phase)
+{
+	return zdm_reshape_attached(migration, phase, reshape_of(migration));
+}
+
+static List *
 notes(ZdmMigration *migration, Relation rel)
 {
 	return zdm_reshape_notes(migration, rel, reshape_of(migration));
@@ -128,10 +158,13 @@ const ZdmPattern zdm_split_column_pattern = {
 	.check = check,
 	.expand = expand,
 	.migrate = zdm_reshape_migrate,
+	.statements = zdm_reshape_statements,
+	.verify_first = true,
+	.take_back = zdm_reshape_take_back,
 	.contract = zdm_reshape_contract,
 	.finish = zdm_reshape_finish,
 	.rollback = zdm_reshape_rollback,
-	.attached = zdm_reshape_attached,
+	.attached = attached,
 	.twins = zdm_reshape_twins,
 	.guard = zdm_reshape_guard,
 	.notes = notes,

@@ -15,13 +15,16 @@
 #include "catalog/heap.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "catalog/step.h"
 #include "schema/column.h"
+#include "schema/common_value.h"
 #include "schema/new_column.h"
+#include "sync/expression.h"
 #include "util/compat.h"
 #include "util/ident.h"
 
@@ -53,6 +56,18 @@ zdm_new_column(Relation rel, const char *name, const char *type)
 		aclcheck_error_type(usage, column->type.oid);
 	zdm_type_check(&column->type);
 	return column;
+}
+
+/*
+ * What expressions are to know of a column that is not there yet.
+ */
+void
+zdm_new_column_describe(ZdmNewColumn *column, Form_pg_attribute attr)
+{
+	memset(attr, 0, sizeof(*attr));
+	namestrcpy(&attr->attname, column->name);
+	attr->atttypid = column->type.oid;
+	attr->atttypmod = column->type.typmod;
 }
 
 /*
@@ -93,6 +108,27 @@ type_error(void *arg)
 }
 
 /*
+ * The default that the user gives a column, as SQL; argument names it in
+ * errors.  Of attr, which need not be one of the table's yet, name, type and
+ * modifier are used.
+ */
+char *
+zdm_new_column_initial(Relation rel, Form_pg_attribute attr, const char *text,
+					   const char *argument, bool mandatory, bool *is_volatile)
+{
+	Node	   *expr = zdm_expression_parse_for(rel, text, argument, attr);
+
+	if (pull_var_clause(expr, 0) != NIL)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+				errmsg("%s refers to a column", argument),
+				errhint("A default knows nothing of its row: it is made of constants and functions."));
+	zdm_check_common_value(rel, attr, expr, argument, mandatory);
+	*is_volatile = contain_volatile_functions(expr);
+	return zdm_expression_check_fill(rel, text, argument, attr);
+}
+
+/*
  * Whether columns of the type have a default without being given one.
  */
 static bool
@@ -124,6 +160,17 @@ zdm_new_column_default_steps(Oid relid, const char *name, Oid type)
 								  "give new rows the domain's default",
 								  psprintf("ALTER TABLE %s ALTER COLUMN %s DROP DEFAULT",
 										   zdm_quote_relation(relid), quote_identifier(name))));
+}
+
+/*
+ * The step that leaves the rows that exist as they are.
+ */
+ZdmStep *
+zdm_set_default_step(Oid relid, const char *name, const char *initial)
+{
+	return zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock, "give new rows the default",
+					   psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
+								zdm_quote_relation(relid), quote_identifier(name), initial));
 }
 
 /*

@@ -199,6 +199,15 @@ later_opclass(Oid index, AttrNumber attnum, Oid now, Oid later)
 }
 
 /*
+ * What stands before a column k of a key's constraint c, on the side of that
+ * name: since 18 the last one may be a PERIOD.
+ */
+#define PERIOD_OF_LAST(side) \
+	"CASE WHEN (pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.->>) 'conperiod')::pg_catalog.bool" \
+	" AND k.ord OPERATOR(pg_catalog.=) pg_catalog.cardinality(c." side ")" \
+	" THEN 'PERIOD ' ELSE '' END || "
+
+/*
  * The steps that give the twins the foreign keys that a column is in, on
  * either side, each once; with left, those that are still to be done.
  *
@@ -212,12 +221,12 @@ zdm_twin_key_steps(int64 migration, List *pairs, bool left)
 	static const char *const sql =
 		"SELECT pg_catalog.concat_ws(E'\\x01', c.conname, c.oid, c.conrelid::pg_catalog.oid, c.confrelid::pg_catalog.oid, c.convalidated,"
 		" pg_catalog.format('FOREIGN KEY (%s) REFERENCES %s (%s)%s%s%s',"
-		" (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord)"
+		" (SELECT pg_catalog.string_agg(" PERIOD_OF_LAST("conkey") "pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord)"
 		" FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, ord)"
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.conrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
 		" LEFT JOIN " ZDM_PAIRS_SQL " ON p.rel OPERATOR(pg_catalog.=) c.conrelid AND p.col OPERATOR(pg_catalog.=) a.attname),"
 		" c.confrelid::pg_catalog.regclass,"
-		" (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord)"
+		" (SELECT pg_catalog.string_agg(" PERIOD_OF_LAST("confkey") "pg_catalog.quote_ident(coalesce(p.twin, a.attname)), ', ' ORDER BY k.ord)"
 		" FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY k(attnum, ord)"
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) c.confrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
 		" LEFT JOIN " ZDM_PAIRS_SQL " ON p.rel OPERATOR(pg_catalog.=) c.confrelid AND p.col OPERATOR(pg_catalog.=) a.attname),"

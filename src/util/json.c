@@ -45,6 +45,8 @@ zdm_json_fields(const char *json, const char *argument, const char *hint)
 			field->string = pnstrdup(item.val.string.val, item.val.string.len);
 		else if (item.type == jbvBinary && JsonContainerIsObject(item.val.binary.data))
 			field->object = JsonbToCString(NULL, item.val.binary.data, item.val.binary.len);
+		field->is_boolean = item.type == jbvBool;
+		field->boolean = field->is_boolean && item.val.boolean;
 		result = lappend(result, field);
 	}
 	return result;

@@ -17,8 +17,9 @@ types_prepare_keys()
 		INSERT INTO types.orders (note) SELECT 'note' FROM generate_series(1, :rows);
 	END
 	for ((i = 1; i <= TYPES_TABLES; i++)); do
-		bench_psql public -c "CREATE TABLE types.ref$i (id int PRIMARY KEY, order_id int NOT NULL REFERENCES types.orders)" \
+		bench_psql public -c "CREATE TABLE types.ref$i (id int NOT NULL, order_id int NOT NULL)" \
 			-c "INSERT INTO types.ref$i SELECT id, id FROM types.orders" \
+			-c "ALTER TABLE types.ref$i ADD PRIMARY KEY (id), ADD FOREIGN KEY (order_id) REFERENCES types.orders" \
 			-c "CREATE INDEX ON types.ref$i (order_id)"
 	done
 }

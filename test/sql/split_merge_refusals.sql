@@ -29,7 +29,7 @@ SELECT zdm.split_column('users', 'name', '{"a": {"type": "text", "up": "name"}, 
 SELECT zdm.split_column('users', 'name', '{"a": {"type": "text", "up": "name"}, "b": {"type": "text"}}', 'a');
 SELECT zdm.split_column('users', 'name', '{"a": {"type": "text", "up": "name"}, "b": {"up": "name"}}', 'a');
 SELECT zdm.split_column('users', 'name', '{"a": {"type": "text", "up": "name"}, "b": {"type": "text", "up": 1}}', 'a');
-SELECT zdm.split_column('users', 'name', '{"a": {"type": "text", "up": "name"}, "b": {"type": "text", "up": "name", "not_null": true}}', 'a');
+SELECT zdm.split_column('users', 'name', '{"a": {"type": "text", "up": "name"}, "b": {"type": "text", "up": "name", "unique": true}}', 'a');
 SELECT zdm.split_column('users', 'name', '{"a": {"type": "text", "up": "name"}, "A": {"type": "text", "up": "name"}}', 'a');
 SELECT zdm.split_column('users', 'name', '{"a": {"type": "text", "up": "name"}, "": {"type": "text", "up": "name"}}', 'a');
 SELECT zdm.split_column('users', 'name', jsonb_build_object('a', '{"type": "text", "up": "name"}'::jsonb, repeat('x', 64), '{"type": "text", "up": "name"}'::jsonb), 'a');

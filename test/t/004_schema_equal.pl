@@ -203,10 +203,11 @@ my $shapes = q(
 );
 my %shape_call = (
 	split => q(zdm.split_column('shop.people', 'name',
-		'{"first": {"type": "varchar(30)", "up": "split_part(name, '' '', 1)"}, "last": {"type": "text", "up": "split_part(name, '' '', 2)"}}',
+		'{"first": {"type": "varchar(30)", "up": "split_part(name, '' '', 1)", "default_value": "current_user"},
+		  "last": {"type": "text", "up": "split_part(name, '' '', 2)", "not_null": true}}',
 		'concat_ws('' '', first, last)', 'split')),
 	merge => q(zdm.merge_columns('shop.spans', '{since,until}', 'during', 'daterange', 'daterange(since, until)',
-		'{"since": "lower(during)", "until": "upper(during)"}', 'merge')));
+		'{"since": "lower(during)", "until": "upper(during)"}', $$'empty'$$, true, 'merge')));
 for my $db ('shapes_plain', 'shapes_direct', 'shapes_quarantine', 'shapes_back')
 {
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
@@ -215,8 +216,11 @@ for my $db ('shapes_plain', 'shapes_direct', 'shapes_quarantine', 'shapes_back')
 my $shapes_before = schema_of('shapes_plain');
 $node->safe_psql('shapes_plain', q(
 	ALTER TABLE shop.people ADD COLUMN last text, ADD COLUMN first varchar(30), DROP COLUMN name;
+	ALTER TABLE shop.people ALTER first SET DEFAULT current_user;
+	UPDATE shop.people SET last = '';
+	ALTER TABLE shop.people ALTER last SET NOT NULL;
 	GRANT SELECT (last, first), UPDATE (last, first) ON shop.people TO reader WITH GRANT OPTION;
-	ALTER TABLE shop.spans ADD COLUMN during daterange, DROP COLUMN since, DROP COLUMN until;
+	ALTER TABLE shop.spans ADD COLUMN during daterange NOT NULL DEFAULT 'empty', DROP COLUMN since, DROP COLUMN until;
 	GRANT SELECT (during) ON shop.spans TO reader;
 	GRANT SELECT (during) ON shop.spans_2 TO clerk));
 my $shapes_after = schema_of('shapes_plain');

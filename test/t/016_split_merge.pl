@@ -135,12 +135,14 @@ lead(
 	first_id => 1,
 	migration => 'split_people_name',
 	call => q(zdm.split_column('people', 'name',
-		'{"label": {"type": "text", "up": "upper(left(name, 1)) || substr(split_part(name, '' '', 1), 2)"},
+		'{"label": {"type": "text", "up": "upper(left(name, 1)) || substr(split_part(name, '' '', 1), 2)", "not_null": true},
 		  "tail": {"type": "text", "up": "nullif(substr(name, length(split_part(name, '' '', 1)) + 2), '''')"}}',
 		'concat_ws('' '', lower(left(label, 1)) || substr(label, 2), tail)')));
 
 is($node->safe_psql('postgres', "SELECT count(*) FROM people WHERE label IS NULL OR label = ''"),
 	0, 'every row has the part that is never empty');
+is($node->safe_psql('postgres', "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'people'::regclass AND attname = 'label'"),
+	't', 'and that part is mandatory');
 $node->safe_psql('postgres', 'DELETE FROM people WHERE id < 1000');
 
 lead(
@@ -155,7 +157,7 @@ lead(
 	call => q(zdm.merge_columns('people', '{label,tail}', 'name', 'text',
 		'concat_ws('' '', lower(left(label, 1)) || substr(label, 2), tail)',
 		'{"label": "upper(left(name, 1)) || substr(split_part(name, '' '', 1), 2)",
-		  "tail": "nullif(substr(name, length(split_part(name, '' '', 1)) + 2), '''')"}')));
+		  "tail": "nullif(substr(name, length(split_part(name, '' '', 1)) + 2), '''')"}', not_null => true)));
 
 is($node->safe_psql('postgres', "SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute"
 	  . " WHERE attrelid = 'people'::regclass AND attnum > 0 AND NOT attisdropped"),

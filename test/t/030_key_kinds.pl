@@ -1,7 +1,7 @@
 # A type change of keys and constraints of every kind: of partitioned tables,
 # with references from and to them; deferrable, exclusion and plain unique ones;
 # foreign keys that set a default, or whose triggers are disabled; indexes with
-# several of the columns.  The catalog is in the end what a plain ALTER TABLE
+# several of the columns; views and rules over all of them.  The catalog is in the end what a plain ALTER TABLE
 # makes, and after rollback what it was; statements of an application do in each
 # phase what they did before.  A wait within a step names whom it was for.
 
@@ -84,6 +84,23 @@ my $schema = q(
 	INSERT INTO imports SELECT i, i FROM generate_series(1, 10) i;
 );
 
+# Over one table and several, over partitions and over each other.
+my $views = q(
+	SET search_path = shop;
+	CREATE VIEW order_lines AS SELECT o.id, o.day, o.number, o.parent, l.order_id FROM orders o JOIN lines l ON l.order_id = o.id AND l.day = o.day;
+	CREATE VIEW big_orders WITH (security_barrier) AS SELECT id, number FROM order_lines WHERE number > 10;
+	CREATE VIEW orders_of_20 AS SELECT id, number FROM orders_20 WHERE parent IS NULL;
+	CREATE VIEW order_events AS SELECT order_id, count(*) AS n FROM events GROUP BY order_id;
+	CREATE VIEW room_keys AS SELECT id, rank, floor, code, near FROM rooms;
+	CREATE RULE leave AS ON DELETE TO room_keys DO INSTEAD DELETE FROM rooms WHERE id = OLD.id;
+	CREATE VIEW guest_rooms WITH (security_invoker) AS SELECT g.n, g.room, k.rank, k.code FROM guests g JOIN room_keys k ON k.id = g.room;
+	COMMENT ON VIEW room_keys IS 'the keys';
+	COMMENT ON RULE leave ON room_keys IS 'leaves';
+	GRANT SELECT ON big_orders TO PUBLIC;
+	GRANT UPDATE (code) ON room_keys TO pg_monitor;
+);
+$schema .= $views;
+
 # What superusers do for a load, and forget.
 my $disable = 'ALTER TABLE shop.imports DISABLE TRIGGER ALL;';
 
@@ -104,6 +121,12 @@ my $catalog = q(
 	UNION ALL SELECT concat_ws(' ', 'column', attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull)
 	  FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
 	 WHERE relnamespace = 'shop'::regnamespace AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped
+	UNION ALL SELECT concat_ws(' ', 'view', oid::regclass, reloptions, relacl, obj_description(oid, 'pg_class'), pg_get_viewdef(oid))
+	  FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'v'
+	UNION ALL SELECT concat_ws(' ', 'view''s column', attrelid::regclass, attname, format_type(atttypid, atttypmod), attacl)
+	  FROM pg_attribute JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'shop'::regnamespace AND relkind = 'v'
+	UNION ALL SELECT concat_ws(' ', 'rule', ev_class::regclass, rulename, ev_enabled, obj_description(r.oid, 'pg_rewrite'), pg_get_ruledef(r.oid))
+	  FROM pg_rewrite r JOIN pg_class c ON c.oid = ev_class WHERE relnamespace = 'shop'::regnamespace AND rulename <> '_RETURN'
 	ORDER BY 1);
 
 sub catalog
@@ -137,7 +160,16 @@ my @application = (
 	[ 'BEGIN; UPDATE rooms SET near = 1 WHERE id = 18; INSERT INTO pets (a, b) VALUES (18, 1); DELETE FROM rooms WHERE id = 18; SELECT a, coalesce(b, -1) FROM pets; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK', '18|-1' ],
 	[ 'BEGIN; SET CONSTRAINTS bills_room DEFERRED; INSERT INTO bills (n, room) VALUES (60, 60); INSERT INTO rooms (id, code) VALUES (60, 60); SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK', '' ],
 	[ 'BEGIN; INSERT INTO imports (n, room) VALUES (61, 61); DELETE FROM imports WHERE n = 61; COMMIT', '' ],
-	[ 'INSERT INTO bills (n, room) VALUES (61, 61)', '23503' ]);
+	[ 'INSERT INTO bills (n, room) VALUES (61, 61)', '23503' ],
+	[ 'SELECT count(*), sum(id), sum(order_id) FROM order_lines', '150|3825|3825' ],
+	[ 'SELECT count(*), sum(number) FROM big_orders', '120|3660' ],
+	[ 'SELECT count(*), sum(id) FROM orders_of_20', '90|4500' ],
+	[ 'SELECT count(*), sum(n) FROM order_events', '50|150' ],
+	[ 'SELECT count(*), sum(rank), sum(code) FROM guest_rooms', '20|210|210' ],
+	[ 'INSERT INTO room_keys (id, rank, code) VALUES (70, 70, 70) RETURNING id, rank, code', '70|70|70' ],
+	[ 'INSERT INTO room_keys (id, rank, code) VALUES (70, 71, 71)', '23505' ],
+	[ 'UPDATE room_keys SET floor = 70 WHERE id = 70 RETURNING floor', '70' ],
+	[ 'DELETE FROM room_keys WHERE id = 70', '' ]);
 
 sub application
 {
@@ -183,28 +215,29 @@ my $original = catalog('plain');
 for my $table ('orders', 'rooms')
 {
 	zdm('plain', "SELECT count(*) FILTER (WHERE description LIKE '%foreign key%' OR description LIKE '%constraint%') > 4"
-		  . " FROM zdm.explain(\$\$zdm.change_column_type('shop.$table', 'id', 'bigint')\$\$)", 't');
+		  . " FROM zdm.explain(\$\$zdm.change_column_type('shop.$table', 'id', 'bigint', views => 'recreate')\$\$)", 't');
 }
 same_lines(catalog('plain'), $original, 'a dry run changes nothing');
 application('plain', 'before');
 my @changes = (
 	[ 'orders', 'id' ], [ 'orders', 'number' ], [ 'rooms', 'id' ], [ 'rooms', 'rank' ], [ 'rooms', 'floor' ], [ 'rooms', 'code' ]);
 $node->safe_psql('plain',
-	"SET search_path = shop; CREATE TEMPORARY VIEW keys AS $keys; CREATE TEMPORARY TABLE named AS TABLE keys;" . join('', map { "ALTER TABLE $_->[0] ALTER $_->[1] TYPE bigint;" } @changes,
+	"SET search_path = shop; CREATE TEMPORARY VIEW keys AS $keys; CREATE TEMPORARY TABLE named AS TABLE keys;"
+	  . 'DROP VIEW order_lines, big_orders, orders_of_20, order_events, room_keys, guest_rooms;' . join('', map { "ALTER TABLE $_->[0] ALTER $_->[1] TYPE bigint;" } @changes,
 		[ 'orders', 'parent' ], [ 'lines', 'order_id' ], [ 'events', 'order_id' ], [ 'rooms', 'near' ], [ 'guests', 'room' ],
 		[ 'pets', 'a' ], [ 'pets', 'b' ], [ 'bills', 'room' ], [ 'imports', 'room' ])
 	  # The server makes the triggers anew, forgets marks of partitions, and gives
 	  # them the comment on their parent's index.
 	  . join('', map { "COMMENT ON INDEX orders_${_}_parent_id_day_idx IS NULL;" } '20', '21', '22', '22a')
 	  . 'ALTER TABLE orders_20 REPLICA IDENTITY USING INDEX orders_20_pkey; ALTER TABLE orders_21 CLUSTER ON orders_21_pkey;'
-	  . $rename . $disable);
+	  . $rename . $disable . $views);
 my $changed = catalog('plain');
 
 for my $change (@changes)
 {
 	my ($table, $column) = @$change;
 	$m = "change_${table}_${column}_to_bigint";
-	my $expand = "SELECT zdm.change_column_type('shop.$table', '$column', 'bigint')";
+	my $expand = "SELECT zdm.change_column_type('shop.$table', '$column', 'bigint', views => 'recreate')";
 
 	for my $db ('direct', 'quarantine', 'back')
 	{
@@ -240,7 +273,7 @@ $m = 'change_orders_id_to_bigint';
 my ($state, $made, $had, $attempts) = ('', 0, 0, 0);
 $node->safe_psql('postgres', 'CREATE DATABASE killed');
 $node->safe_psql('killed', "CREATE EXTENSION zdm; $schema $disable");
-zdm('killed', "SELECT zdm.change_column_type('shop.orders', 'id', 'bigint')", $m);
+zdm('killed', "SELECT zdm.change_column_type('shop.orders', 'id', 'bigint', views => 'recreate')", $m);
 while ($state ne 'ready' && ++$attempts < 200)
 {
 	my $call = IPC::Run::start(
@@ -270,10 +303,10 @@ note "ready after $attempts attempts";
 is($state, 'ready', 'killed: ready in the end');
 zdm('killed', "SELECT zdm.contract('$m')", 'finished');
 application('killed', 'finished');
-$node->safe_psql('killed', "SET zdm.lock_patience = '30s'; SELECT zdm.change_column_type('shop.rooms', '$_', 'bigint', migration => '$_')"),
+$node->safe_psql('killed', "SET zdm.lock_patience = '30s'; SELECT zdm.change_column_type('shop.rooms', '$_', 'bigint', views => 'recreate', migration => '$_')"),
   zdm('killed', "CALL zdm.backfill('$_')"), zdm('killed', "SELECT zdm.contract('$_')", 'finished')
   for ('id', 'rank', 'floor', 'code');
-$node->safe_psql('killed', "SELECT zdm.change_column_type('shop.orders', 'number', 'bigint', migration => 'number')");
+$node->safe_psql('killed', "SELECT zdm.change_column_type('shop.orders', 'number', 'bigint', views => 'recreate', migration => 'number')");
 zdm('killed', "CALL zdm.backfill('number')");
 zdm('killed', "SELECT zdm.contract('number')", 'finished');
 same_lines(catalog('killed'), $changed, 'killed: as after the plain change');
@@ -323,7 +356,7 @@ my @run = pgbench_start($node, 'the application', "$folder/orders.sql", rate => 
 $m = 'change_orders_id_to_bigint';
 for my $attempt (1, 2)
 {
-	zdm('postgres', "SET zdm.lock_patience = '60s'; SELECT zdm.change_column_type('shop.orders', 'id', 'bigint')", $m);
+	zdm('postgres', "SET zdm.lock_patience = '60s'; SELECT zdm.change_column_type('shop.orders', 'id', 'bigint', views => 'recreate')", $m);
 	zdm('postgres', "SET zdm.lock_patience = '60s'; CALL zdm.backfill('$m')");
 	zdm('postgres', "SET zdm.lock_patience = '60s'; SELECT zdm.contract('$m', '1 day')", 'contracted');
 	is($node->safe_psql('postgres', "SELECT sum(mismatches) FROM zdm.verify('$m')"), 0, 'contracted: in sync');
