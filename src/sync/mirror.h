@@ -170,6 +170,8 @@ extern bool zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction
 							  const ZdmMirrorRow *row, uint64 *processed);
 extern void zdm_mirror_direct_forget(ZdmMirror *mirror);
 extern bool zdm_mirror_can_insert(ZdmMirror *mirror, Relation there, TriggerDesc **triggers);
+extern void zdm_mirror_fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums,
+								 const ZdmMirrorRow *row, TupleTableSlot *slot);
 extern ResultRelInfo *zdm_mirror_begin_write(EState *estate, TriggerDesc *triggers,
 											 Relation there);
 

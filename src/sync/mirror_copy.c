@@ -130,14 +130,7 @@ add(ZdmMirrorCopy *copy, const ZdmMirrorRow *row)
 		slot = copy->slots[copy->count] = table_slot_create(copy->there, &copy->estate->es_tupleTable);
 		MemoryContextSwitchTo(old);
 	}
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	for (int i = 0; i < copy->mirror->count; i++)
-	{
-		slot->tts_values[copy->attnums[i] - 1] = row->values[i];
-		slot->tts_isnull[copy->attnums[i] - 1] = row->nulls[i] == 'n';
-	}
-	ExecStoreVirtualTuple(slot);
+	zdm_mirror_fill_slot(copy->mirror, copy->attnums, row, slot);
 	if (slot->tts_tupleDescriptor->constr != NULL &&
 		slot->tts_tupleDescriptor->constr->has_generated_stored)
 		ExecComputeStoredGenerated(copy->info, copy->estate, slot, CMD_INSERT);

@@ -1,15 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * mirror_direct.c
- *	  Lock or set the other table's row without a statement.
+ *	  Lock, set or insert the other table's row without a statement.
  *
  * What single-row writes of both versions ask for most: the other table's row
  * is found by its index, and locked or written as the executor would do it,
  * without a plan that has to be started and ended.  That is possible with an
  * ordinary table which has a unique index on just the key (mirror_lookup.c),
  * and where nothing runs for the row but the server's own: no triggers that
- * fire but foreign keys', no generated columns, no rules, and no other
- * migration's.
+ * fire but foreign keys', no rules, and no other migration's.
  * For any other table, and in a transaction with one snapshot, there is the
  * statement.
  *
@@ -25,7 +24,9 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
 #include "nodes/execnodes.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -42,6 +43,8 @@ struct ZdmMirrorDirect
 {
 	MemoryContext cxt;
 	bool		known;
+	TransactionId locker;		/* the (sub)transaction that has locked last */
+	ItemPointerData locked;		/* the row that it has */
 	bool		can_lock;
 	bool		can_set;
 	bool		can_insert;
@@ -58,12 +61,19 @@ static bool are_all_columns(const ZdmMirror *mirror, Relation there);
 static bool has_generated(Relation rel);
 static bool is_alone(const ZdmMirror *mirror, Relation there);
 static bool know_triggers(ZdmMirrorDirect *direct, Relation there);
+static bool can_do(const ZdmMirrorDirect *direct, ZdmMirrorAction action);
 static bool find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid);
+static bool read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
+					 TupleTableSlot *slot);
 static bool lock_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot);
 static uint64 lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
 static uint64 set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
+static uint64 insert_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
+						 bool may_exist);
+static bool try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
+						  List **recheck);
 static void make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row,
 						 TupleTableSlot *old, TupleTableSlot *new);
 static List *add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
@@ -79,22 +89,40 @@ zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
 {
 	ZdmMirrorDirect *direct;
 
-	if ((action != ZDM_MIRROR_LOCK && action != ZDM_MIRROR_SET) ||
-		IsolationUsesXactSnapshot())
+	if (IsolationUsesXactSnapshot())
 		return false;
 	direct = know(mirror, there);
-	if (action == ZDM_MIRROR_LOCK ? !direct->can_lock : !direct->can_set)
+	if (!can_do(direct, action))
 		return false;
 	*processed = 0;
 	if (zdm_mirror_has_null(row, 0, mirror->keys))
-		return true;
+		return action == ZDM_MIRROR_LOCK || action == ZDM_MIRROR_SET;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	*processed = action == ZDM_MIRROR_LOCK ? lock_first(mirror, there, row)
-		: set_columns(mirror, there, row);
+		: action == ZDM_MIRROR_SET ? set_columns(mirror, there, row)
+		: insert_row(mirror, there, row, action != ZDM_MIRROR_INSERT);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	return true;
+}
+
+static bool
+can_do(const ZdmMirrorDirect *direct, ZdmMirrorAction action)
+{
+	switch (action)
+	{
+		case ZDM_MIRROR_LOCK:
+			return direct->can_lock;
+		case ZDM_MIRROR_SET:
+			return direct->can_set;
+		case ZDM_MIRROR_INSERT:
+		case ZDM_MIRROR_ADD:
+		case ZDM_MIRROR_PUT:
+			return direct->can_insert;
+		default:
+			return false;
+	}
 }
 
 /*
@@ -139,6 +167,7 @@ know(ZdmMirror *mirror, Relation there)
 
 	/* An invalidation from here on means that it is stale at once. */
 	direct->known = true;
+	direct->locker = InvalidTransactionId;
 	direct->can_lock = zdm_mirror_can_scan(mirror, there);
 	plain = direct->can_lock && !there->rd_rel->relispartition && there->rd_rules == NULL &&
 		know_columns(mirror, there) && know_triggers(direct, there) && is_alone(mirror, there);
@@ -263,6 +292,24 @@ find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, ItemPointer
 }
 
 /*
+ * The row with the key, into the slot.  Where it is the one that this
+ * transaction has locked last, it need not be looked for.
+ */
+static bool
+read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, TupleTableSlot *slot)
+{
+	ZdmMirrorDirect *direct = mirror->direct;
+	ItemPointerData tid = direct->locked;
+
+	if (TransactionIdIsValid(direct->locker) && direct->locker == GetCurrentTransactionIdIfAny() &&
+		table_tuple_fetch_row_version(there, &tid, GetActiveSnapshot(), slot) &&
+		zdm_mirror_has_key(mirror, slot, row))
+		return true;
+	return find_row(mirror, there, row, &tid) &&
+		table_tuple_fetch_row_version(there, &tid, GetActiveSnapshot(), slot);
+}
+
+/*
  * Lock the newest version of a row, and read it into the slot.  Returns false
  * where there is none with the key any more.
  */
@@ -301,6 +348,11 @@ lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 		return 0;
 	slot = table_slot_create(there, NULL);
 	locked = lock_row(mirror, there, row, &tid, LockTupleNoKeyExclusive, slot);
+	if (locked && mirror->direct->known)
+	{
+		mirror->direct->locker = GetCurrentTransactionId();
+		mirror->direct->locked = slot->tts_tid;
+	}
 	ExecDropSingleTupleTableSlot(slot);
 	return locked ? 1 : 0;
 }
@@ -321,8 +373,6 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	bool		found;
 	List	   *recheck;
 
-	if (!find_row(mirror, there, row, &tid))
-		return 0;
 	CheckCmdReplicaIdentity(there, CMD_UPDATE);
 	estate = CreateExecutorState();
 	old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -331,7 +381,7 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	new = table_slot_create(there, &estate->es_tupleTable);
 
 	/* Mostly it is ours already, or nobody's: a lock of its own is for later. */
-	found = table_tuple_fetch_row_version(there, &tid, GetActiveSnapshot(), old);
+	found = read_row(mirror, there, row, old);
 	while (found)
 	{
 		TM_Result	result;
@@ -363,6 +413,89 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	ExecResetTupleTable(estate->es_tupleTable, false);
 	FreeExecutorState(estate);
 	return found ? 1 : 0;
+}
+
+/*
+ * may_exist: a row that is in the way is no error.
+ */
+static uint64
+insert_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, bool may_exist)
+{
+	ZdmMirrorDirect *direct = mirror->direct;
+	EState	   *estate = CreateExecutorState();
+	MemoryContext old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
+	ResultRelInfo *info = zdm_mirror_begin_write(estate, direct->triggers, there);
+	TupleTableSlot *slot = table_slot_create(there, &estate->es_tupleTable);
+	bool		inserted = true;
+	List	   *recheck = NIL;
+
+	zdm_mirror_fill_slot(mirror, direct->attnums, row, slot);
+	if (has_generated(there))
+		ExecComputeStoredGenerated(info, estate, slot, CMD_INSERT);
+	if (RelationGetDescr(there)->constr != NULL)
+		ExecConstraints(info, slot, estate);
+	ExecOpenIndices(info, may_exist);
+	if (may_exist)
+		inserted = try_to_insert(estate, info, slot, &recheck);
+	else
+	{
+		table_tuple_insert(there, slot, estate->es_output_cid, 0, NULL);
+		recheck = zdm_insert_new_index_tuples(info, slot, estate);
+	}
+	ExecCloseIndices(info);
+	if (inserted && info->ri_TrigDesc != NULL)
+	{
+		AfterTriggerBeginQuery();
+		ExecARInsertTriggers(estate, info, slot, recheck, NULL);
+		AfterTriggerEndQuery(estate);
+	}
+	MemoryContextSwitchTo(old_cxt);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	return inserted ? 1 : 0;
+}
+
+/*
+ * As INSERT ... ON CONFLICT DO NOTHING: whoever inserts such a row at the same
+ * time waits for our decision, not for our transaction.
+ */
+static bool
+try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, List **recheck)
+{
+	Relation	there = info->ri_RelationDesc;
+	bool		conflict = true;
+
+	while (conflict)
+	{
+		uint32		token;
+
+		if (!zdm_no_row_conflicts(info, slot, estate))
+			return false;
+		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+		table_tuple_insert_speculative(there, slot, estate->es_output_cid, 0, NULL, token);
+		conflict = false;
+		*recheck = zdm_try_insert_index_tuples(info, slot, estate, &conflict);
+		table_tuple_complete_speculative(there, slot, token, !conflict);
+		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	}
+	return true;
+}
+
+/*
+ * Store a new row's columns in the slot; the others are NULL.
+ */
+void
+zdm_mirror_fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums, const ZdmMirrorRow *row,
+					 TupleTableSlot *slot)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	for (int i = 0; i < mirror->count; i++)
+	{
+		slot->tts_values[attnums[i] - 1] = row->values[i];
+		slot->tts_isnull[attnums[i] - 1] = row->nulls[i] == 'n';
+	}
+	ExecStoreVirtualTuple(slot);
 }
 
 /*
