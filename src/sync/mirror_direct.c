@@ -24,9 +24,8 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/executor.h"
-#include "executor/nodeModifyTable.h"
 #include "nodes/execnodes.h"
-#include "storage/lmgr.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -43,8 +42,9 @@ struct ZdmMirrorDirect
 {
 	MemoryContext cxt;
 	bool		known;
-	TransactionId locker;		/* the (sub)transaction that has locked last */
-	ItemPointerData locked;		/* the row that it has */
+	TransactionId locker;		/* the (sub)transaction that has locked, or
+								 * inserted, a row last ... */
+	ItemPointerData locked;		/* ... and where that is */
 	bool		can_lock;
 	bool		can_set;
 	bool		can_insert;
@@ -66,14 +66,13 @@ static bool find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid);
 static bool read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 TupleTableSlot *slot);
+static void remember(ZdmMirror *mirror, ItemPointer tid);
 static bool lock_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot);
 static uint64 lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
 static uint64 set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
 static uint64 insert_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 						 bool may_exist);
-static bool try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
-						  List **recheck);
 static void make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row,
 						 TupleTableSlot *old, TupleTableSlot *new);
 static List *add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
@@ -126,6 +125,35 @@ can_do(const ZdmMirrorDirect *direct, ZdmMirrorAction action)
 }
 
 /*
+ * Read the columns of the row with the key into row, by the active snapshot and
+ * in the current memory context; found is set to whether there is one.
+ * Returns false where it takes the statement.
+ */
+bool
+zdm_mirror_direct_read(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row, bool *found)
+{
+	ZdmMirrorDirect *direct = know(mirror, there);
+	TupleTableSlot *slot;
+
+	if (!direct->can_lock)
+		return false;
+	slot = table_slot_create(there, NULL);
+	*found = read_row(mirror, there, row, slot);
+	for (int i = mirror->keys; *found && i < mirror->count; i++)
+	{
+		const ZdmMirrorColumn *column = &mirror->columns[i];
+		bool		isnull;
+		Datum		value = slot_getattr(slot, direct->attnums[i], &isnull);
+
+		row->nulls[i] = isnull ? 'n' : ' ';
+		if (!isnull)
+			row->values[i] = datumCopy(value, column->typbyval, column->typlen);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return true;
+}
+
+/*
  * Whether rows can be inserted without a statement; triggers is set to those
  * that fire for them, or NULL.
  */
@@ -169,8 +197,8 @@ know(ZdmMirror *mirror, Relation there)
 	direct->known = true;
 	direct->locker = InvalidTransactionId;
 	direct->can_lock = zdm_mirror_can_scan(mirror, there);
-	plain = direct->can_lock && !there->rd_rel->relispartition && there->rd_rules == NULL &&
-		know_columns(mirror, there) && know_triggers(direct, there) && is_alone(mirror, there);
+	plain = direct->can_lock && know_columns(mirror, there) &&
+		!there->rd_rel->relispartition && there->rd_rules == NULL && know_triggers(direct, there) && is_alone(mirror, there);
 	direct->can_insert = plain && direct->same_keys && are_all_columns(mirror, there);
 	direct->can_set = plain && !direct->identity && mirror->count > mirror->keys && !has_generated(there);
 	return direct;
@@ -207,6 +235,7 @@ know_columns(ZdmMirror *mirror, Relation there)
 {
 	ZdmMirrorDirect *direct = mirror->direct;
 	Bitmapset  *keys = RelationGetIndexAttrBitmap(there, INDEX_ATTR_BITMAP_KEY);
+	bool		fit = true;
 
 	direct->attnums = MemoryContextAllocZero(direct->cxt, sizeof(AttrNumber) * mirror->count);
 	direct->mode = LockTupleNoKeyExclusive;
@@ -214,24 +243,24 @@ know_columns(ZdmMirror *mirror, Relation there)
 	direct->identity = false;
 	for (int i = 0; i < mirror->count; i++)
 	{
-		Form_pg_attribute attr;
+		const ZdmMirrorColumn *column = &mirror->columns[i];
+		AttrNumber	attnum = get_attnum(RelationGetRelid(there), column->there);
+		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(there), attnum - 1);
+		bool		same = attr->atttypid == column->type &&
+			(attr->atttypmod < 0 || attr->atttypmod == column->typmod);
 
-		direct->attnums[i] = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
-		attr = TupleDescAttr(RelationGetDescr(there), direct->attnums[i] - 1);
-		if (attr->atttypid != mirror->columns[i].type ||
-			(attr->atttypmod >= 0 && attr->atttypmod != mirror->columns[i].typmod))
-		{
-			if (i >= mirror->keys)
-				return false;
-			direct->same_keys = false;
-		}
+		direct->attnums[i] = attnum;
 		if (i < mirror->keys)
+		{
+			direct->same_keys &= same;
 			continue;
+		}
+		fit &= same;
 		direct->identity |= attr->attidentity != '\0';
-		if (bms_is_member(direct->attnums[i] - FirstLowInvalidHeapAttributeNumber, keys))
+		if (bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, keys))
 			direct->mode = LockTupleExclusive;
 	}
-	return true;
+	return fit;
 }
 
 /*
@@ -293,7 +322,7 @@ find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, ItemPointer
 
 /*
  * The row with the key, into the slot.  Where it is the one that this
- * transaction has locked last, it need not be looked for.
+ * transaction has had last, it need not be looked for.
  */
 static bool
 read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, TupleTableSlot *slot)
@@ -307,6 +336,18 @@ read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, TupleTableS
 		return true;
 	return find_row(mirror, there, row, &tid) &&
 		table_tuple_fetch_row_version(there, &tid, GetActiveSnapshot(), slot);
+}
+
+/*
+ * The row is ours until the end of the (sub)transaction.
+ */
+static void
+remember(ZdmMirror *mirror, ItemPointer tid)
+{
+	if (!mirror->direct->known)
+		return;
+	mirror->direct->locker = GetCurrentTransactionId();
+	mirror->direct->locked = *tid;
 }
 
 /*
@@ -348,11 +389,8 @@ lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 		return 0;
 	slot = table_slot_create(there, NULL);
 	locked = lock_row(mirror, there, row, &tid, LockTupleNoKeyExclusive, slot);
-	if (locked && mirror->direct->known)
-	{
-		mirror->direct->locker = GetCurrentTransactionId();
-		mirror->direct->locked = slot->tts_tid;
-	}
+	if (locked)
+		remember(mirror, &slot->tts_tid);
 	ExecDropSingleTupleTableSlot(slot);
 	return locked ? 1 : 0;
 }
@@ -415,87 +453,16 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	return found ? 1 : 0;
 }
 
-/*
- * may_exist: a row that is in the way is no error.
- */
 static uint64
 insert_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, bool may_exist)
 {
 	ZdmMirrorDirect *direct = mirror->direct;
-	EState	   *estate = CreateExecutorState();
-	MemoryContext old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
-	ResultRelInfo *info = zdm_mirror_begin_write(estate, direct->triggers, there);
-	TupleTableSlot *slot = table_slot_create(there, &estate->es_tupleTable);
-	bool		inserted = true;
-	List	   *recheck = NIL;
+	ItemPointerData tid;
 
-	zdm_mirror_fill_slot(mirror, direct->attnums, row, slot);
-	if (has_generated(there))
-		ExecComputeStoredGenerated(info, estate, slot, CMD_INSERT);
-	if (RelationGetDescr(there)->constr != NULL)
-		ExecConstraints(info, slot, estate);
-	ExecOpenIndices(info, may_exist);
-	if (may_exist)
-		inserted = try_to_insert(estate, info, slot, &recheck);
-	else
-	{
-		table_tuple_insert(there, slot, estate->es_output_cid, 0, NULL);
-		recheck = zdm_insert_new_index_tuples(info, slot, estate);
-	}
-	ExecCloseIndices(info);
-	if (inserted && info->ri_TrigDesc != NULL)
-	{
-		AfterTriggerBeginQuery();
-		ExecARInsertTriggers(estate, info, slot, recheck, NULL);
-		AfterTriggerEndQuery(estate);
-	}
-	MemoryContextSwitchTo(old_cxt);
-	ExecResetTupleTable(estate->es_tupleTable, false);
-	FreeExecutorState(estate);
-	return inserted ? 1 : 0;
-}
-
-/*
- * As INSERT ... ON CONFLICT DO NOTHING: whoever inserts such a row at the same
- * time waits for our decision, not for our transaction.
- */
-static bool
-try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, List **recheck)
-{
-	Relation	there = info->ri_RelationDesc;
-	bool		conflict = true;
-
-	while (conflict)
-	{
-		uint32		token;
-
-		if (!zdm_no_row_conflicts(info, slot, estate))
-			return false;
-		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
-		table_tuple_insert_speculative(there, slot, estate->es_output_cid, 0, NULL, token);
-		conflict = false;
-		*recheck = zdm_try_insert_index_tuples(info, slot, estate, &conflict);
-		table_tuple_complete_speculative(there, slot, token, !conflict);
-		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
-	}
-	return true;
-}
-
-/*
- * Store a new row's columns in the slot; the others are NULL.
- */
-void
-zdm_mirror_fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums, const ZdmMirrorRow *row,
-					 TupleTableSlot *slot)
-{
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	for (int i = 0; i < mirror->count; i++)
-	{
-		slot->tts_values[attnums[i] - 1] = row->values[i];
-		slot->tts_isnull[attnums[i] - 1] = row->nulls[i] == 'n';
-	}
-	ExecStoreVirtualTuple(slot);
+	if (!zdm_mirror_insert_row(mirror, there, direct->triggers, direct->attnums, row, may_exist, &tid))
+		return 0;
+	remember(mirror, &tid);
+	return 1;
 }
 
 /*
