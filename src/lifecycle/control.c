@@ -89,7 +89,7 @@ zdm_control_start(const char *name, int workers, const char *throttle)
 	owner = zdm_table_owner(migration->relation);
 	if (throttle != NULL && throttle[0] != '\0')
 		zdm_throttle_check(throttle, owner);
-	order.throttle_role = GetUserNameFromId(owner, false);
+	order.throttle_role = owner;
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_MIGRATE,

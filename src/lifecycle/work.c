@@ -85,7 +85,8 @@ zdm_work_once(ZdmMigrate *migrate)
 	zdm_set_local("synchronous_commit", "off");
 	/* Before the lock: a query of the owner's may take its time. */
 	reason = zdm_throttle_reason(migrate->throttle, migration->relation,
-								 migration->throttle, migration->throttle_role);
+								 migration->throttle, migration->throttle_role,
+								 migration->throttle_name);
 	zdm_lock_migration(migration->id, migration->name, ShareLock);
 	if (!goes_on(migrate))
 		return ZDM_STOPPED;

@@ -17,6 +17,7 @@
 #include "catalog/step.h"
 #include "nodes/parsenodes.h"
 #include "schema/drop.h"
+#include "schema/twin_follow.h"
 #include "utils/rel.h"
 #include "util/statement.h"
 
@@ -140,6 +141,12 @@ typedef struct ZdmPattern
 	 * NULL: there is nothing to repeat it on.
 	 */
 	List	   *(*privileges) (ZdmMigration *migration, const GrantStmt *stmt);
+
+	/*
+	 * The steps that do to what the migration has made what somebody's DDL
+	 * has just done to what that stands for.  NULL: there is nothing to do.
+	 */
+	List	   *(*follow) (ZdmMigration *migration, const ZdmDdl *ddl);
 
 	/* What will be different (ZdmNote *) while the migration is in flight. */
 	List	   *(*notes) (ZdmMigration *migration, Relation rel);

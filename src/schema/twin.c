@@ -35,6 +35,7 @@
 #include "utils/typcache.h"
 
 #include "catalog/step.h"
+#include "schema/catalog_change.h"
 #include "schema/depend.h"
 #include "schema/mandatory.h"
 #include "schema/new_column.h"
@@ -155,7 +156,10 @@ zdm_twin_add_typed_steps(Relation rel, const char *column, const char *twin,
 											storage_clauses(attr, type->oid, name))));
 	steps = list_concat(steps, zdm_new_column_default_steps(RelationGetRelid(rel), twin, type->oid));
 	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
-		steps = list_concat(steps, zdm_grant_steps(lfirst_oid(lc), list_make1(pstrdup(column)), twin));
+	{
+		if (zdm_acl_differs(lfirst_oid(lc), column, twin))
+			steps = lappend(steps, zdm_acl_copy_step(lfirst_oid(lc), column, twin));
+	}
 	return steps;
 }
 

@@ -223,9 +223,11 @@ referred_moved(Change *change)
 		several_moved(change, &old, &new);
 	else
 	{
-		change->before = &old;
-		change->after = &new;
-		optional_changed(change);
+		Change		followed = *change;
+
+		followed.before = &old;
+		followed.after = &new;
+		optional_changed(&followed);
 	}
 	return true;
 }

@@ -27,6 +27,8 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
+#include "utils/bytea.h"
+#include "utils/float.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -50,7 +52,9 @@ typedef struct Computation
 } Computation;
 
 static void compute(void *arg);
-static ExprState *executable(ZdmExpression *expression, ZdmRuleSet *set);
+static void evaluate(Computation *computation);
+static bool prints(Node *node, void *context);
+static void make_executable(ZdmExpression *expression, ZdmRuleSet *set);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
 static ZdmCachedSet *compile_set(Relation rel);
 static void order_rules(ZdmRuleSet *set);
@@ -398,27 +402,74 @@ zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
  * Make an expression executable: checked for the set's role, and planned under
  * the same search_path whoever comes first.
  */
-static ExprState *
-executable(ZdmExpression *expression, ZdmRuleSet *set)
+static void
+make_executable(ZdmExpression *expression, ZdmRuleSet *set)
 {
 	MemoryContext old;
 	ZdmIdentity saved;
+	Expr	   *planned;
 
 	if (expression->state != NULL)
-		return expression->state;
+		return;
 	zdm_pin_path(&saved);
 	old = MemoryContextSwitchTo(set->cached.cxt);
-	expression->state = ExecInitExpr(expression_planner(expression->expr), NULL);
+	planned = expression_planner(expression->expr);
+	expression->prints = contain_mutable_functions((Node *) planned) || prints((Node *) planned, NULL);
+	expression->state = ExecInitExpr(planned, NULL);
 	MemoryContextSwitchTo(old);
 	zdm_unbecome(&saved);
-	return expression->state;
 }
 
+/*
+ * Whether a tree converts by a type's output function.
+ */
+static bool
+prints(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, CoerceViaIO))
+		return true;
+	return expression_tree_walker(node, prints, context);
+}
+
+/*
+ * How many digits a float is printed with, and how a bytea, are settings of
+ * the session although the server calls these functions immutable.  The value
+ * must be the same whoever writes, and no digit be lost: so they are those of
+ * the backfill.
+ */
 static void
 compute(void *arg)
 {
 	Computation *computation = arg;
-	ExprState  *state = executable(computation->value->expression, computation->set);
+	int			digits = extra_float_digits;
+	int			output = bytea_output;
+
+	make_executable(computation->value->expression, computation->set);
+	if (!computation->value->expression->prints || (digits >= 1 && output == BYTEA_OUTPUT_HEX))
+	{
+		evaluate(computation);
+		return;
+	}
+	extra_float_digits = 1;
+	bytea_output = BYTEA_OUTPUT_HEX;
+	PG_TRY();
+	{
+		evaluate(computation);
+	}
+	PG_FINALLY();
+	{
+		extra_float_digits = digits;
+		bytea_output = output;
+	}
+	PG_END_TRY();
+}
+
+static void
+evaluate(Computation *computation)
+{
+	ExprState  *state = computation->value->expression->state;
 
 	/*
 	 * In the caller's memory, and in a context on the stack: an expression

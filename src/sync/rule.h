@@ -23,6 +23,7 @@ typedef struct ZdmExpression
 {
 	Expr	   *expr;
 	ExprState  *state;			/* made on first use */
+	bool		prints;			/* it may make text of a value */
 } ZdmExpression;
 
 /*

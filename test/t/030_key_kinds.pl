@@ -15,6 +15,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
+use ZdmDatabase;
 use ZdmPgbench;
 use ZdmSession;
 
@@ -111,26 +112,7 @@ sub catalog
 	return [ split /\n/, $node->safe_psql($db, "SET search_path = shop; $catalog") ];
 }
 
-sub same_catalog
-{
-	my ($got, $expected, $what) = @_;
-	my %seen;
-
-	is_deeply($got, $expected, $what) and return;
-	$seen{$_}++ for @$expected;
-	$seen{$_}-- for @$got;
-	diag(($seen{$_} > 0 ? 'missing: ' : 'too much: ') . $_) for grep { $seen{$_} != 0 } sort keys %seen;
-	return;
-}
-
-sub zdm
-{
-	my ($db, $sql, $expected) = @_;
-	my ($status, $out, $err) = $node->psql($db, $sql);
-	is($status, 0, "$db: $sql") or diag($err);
-	is($out, $expected, "$db: result") if defined $expected;
-	return;
-}
+sub zdm { return zdm_ok($node, @_); }
 
 # Statements with what is to come of each: rows, or the state of an error.
 my @application = (
@@ -203,7 +185,7 @@ for my $table ('orders', 'rooms')
 	zdm('plain', "SELECT count(*) FILTER (WHERE description LIKE '%foreign key%' OR description LIKE '%constraint%') > 4"
 		  . " FROM zdm.explain(\$\$zdm.change_column_type('shop.$table', 'id', 'bigint')\$\$)", 't');
 }
-same_catalog(catalog('plain'), $original, 'a dry run changes nothing');
+same_lines(catalog('plain'), $original, 'a dry run changes nothing');
 application('plain', 'before');
 my @changes = (
 	[ 'orders', 'id' ], [ 'orders', 'number' ], [ 'rooms', 'id' ], [ 'rooms', 'rank' ], [ 'rooms', 'floor' ], [ 'rooms', 'code' ]);
@@ -240,17 +222,17 @@ for my $change (@changes)
 	zdm('quarantine', "SELECT zdm.contract('$m', '0')", 'finished');
 
 	zdm('back', "SELECT zdm.rollback('$m')", 'rolled_back');
-	same_catalog(catalog('back'), $original, "back, $table.$column: as before");
+	same_lines(catalog('back'), $original, "back, $table.$column: as before");
 	zdm('back', $expand, $m);
 	zdm('back', "CALL zdm.backfill('$m')");
 	zdm('back', "SELECT zdm.contract('$m', '1 day')", 'contracted');
 	application('back', "$table.$column contracted");
 	zdm('back', "SELECT zdm.rollback('$m')", 'rolled_back');
 	application('back', "$table.$column rolled back");
-	same_catalog(catalog('back'), $original, "back from contracted, $table.$column: as before");
+	same_lines(catalog('back'), $original, "back from contracted, $table.$column: as before");
 }
-same_catalog(catalog('direct'), $changed, 'contract without a quarantine: as after the plain change');
-same_catalog(catalog('quarantine'), $changed, 'contract with a quarantine: as after the plain change');
+same_lines(catalog('direct'), $changed, 'contract without a quarantine: as after the plain change');
+same_lines(catalog('quarantine'), $changed, 'contract with a quarantine: as after the plain change');
 
 # Cut off in whatever step the migrate phase is: the call is made again, after a
 # crash too, until it is through.
@@ -294,7 +276,7 @@ $node->safe_psql('killed', "SET zdm.lock_patience = '30s'; SELECT zdm.change_col
 $node->safe_psql('killed', "SELECT zdm.change_column_type('shop.orders', 'number', 'bigint', migration => 'number')");
 zdm('killed', "CALL zdm.backfill('number')");
 zdm('killed', "SELECT zdm.contract('number')", 'finished');
-same_catalog(catalog('killed'), $changed, 'killed: as after the plain change');
+same_lines(catalog('killed'), $changed, 'killed: as after the plain change');
 
 # Whom a step waited for: an index, and a catalog, that others hold.
 $m = 'change_lines_n_to_bigint';
