@@ -157,8 +157,6 @@ extern struct SysScanDescData *zdm_mirror_begin_scan(ZdmMirror *mirror, Relation
 													 Snapshot snapshot);
 extern bool zdm_mirror_has_key(const ZdmMirror *mirror, TupleTableSlot *slot,
 							   const ZdmMirrorRow *row);
-extern bool zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
-							Snapshot snapshot);
 
 /* mirror_look.c */
 extern ZdmMirrorLook *zdm_mirror_look_begin(ZdmMirror *mirror, Snapshot snapshot);
@@ -169,11 +167,17 @@ extern bool zdm_mirror_look(ZdmMirrorLook *look, ZdmMirrorRow *row);
 extern bool zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
 							  const ZdmMirrorRow *row, uint64 *processed);
 extern void zdm_mirror_direct_forget(ZdmMirror *mirror);
+extern bool zdm_mirror_direct_read(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
+								   bool *found);
 extern bool zdm_mirror_can_insert(ZdmMirror *mirror, Relation there, TriggerDesc **triggers);
 extern ResultRelInfo *zdm_mirror_begin_write(EState *estate, TriggerDesc *triggers,
 											 Relation there);
 
 /* mirror_copy.c */
+extern bool zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there,
+								  TriggerDesc *triggers, const AttrNumber *attnums,
+								  const ZdmMirrorRow *row, bool may_exist,
+								  ItemPointer tid);
 extern ZdmMirrorCopy *zdm_mirror_copy_begin(ZdmMirror *mirror);
 extern uint64 zdm_mirror_copy_end(ZdmMirrorCopy *copy);
 extern void zdm_mirror_copy_row(ZdmMirrorCopy *copy, TupleTableSlot *slot);

@@ -116,19 +116,19 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 {
 	Relation	there = table_open(mirror->there, AccessShareLock);
 	Found		found = {.mirror = mirror,.row = row,.cxt = CurrentMemoryContext};
+	bool		direct,
+				result;
 
 	if (snapshot == InvalidSnapshot)
 	{
 		CommandCounterIncrement();
 		snapshot = GetLatestSnapshot();
 	}
-	if (zdm_mirror_can_scan(mirror, there))
+	PushActiveSnapshot(snapshot);
+	direct = zdm_mirror_direct_read(mirror, there, row, &result);
+	PopActiveSnapshot();
+	if (direct)
 	{
-		bool		result;
-
-		PushActiveSnapshot(snapshot);
-		result = zdm_mirror_scan(mirror, there, row, GetActiveSnapshot());
-		PopActiveSnapshot();
 		table_close(there, NoLock);
 		return result;
 	}

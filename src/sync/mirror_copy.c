@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * mirror_copy.c
- *	  Copy rows of a first table into the second, many at a time.
+ *	  Insert rows into the other table without a statement.
  *
- * A backfill that gives the second table its rows has each row of the first
+ * One at a time, for a mirrored INSERT, as the executor would do it, or many,
+ * for a backfill.  A backfill that gives the second table its rows has each row of the first
  * locked before, against whoever writes either of the two.  So the rows can
  * wait until there are some pages of them, and are then inserted together: as
  * COPY inserts them, without a statement for each.  Those that the second table
@@ -23,6 +24,7 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -48,10 +50,104 @@ struct ZdmMirrorCopy
 	uint64		inserted;		/* altogether */
 };
 
+static bool try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
+						  List **recheck);
+static void fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums,
+					  const ZdmMirrorRow *row, EState *estate, ResultRelInfo *info,
+					  TupleTableSlot *slot);
 static bool add(ZdmMirrorCopy *copy, const ZdmMirrorRow *row);
 static int	leave_out_existing(ZdmMirrorCopy *copy);
 static void insert(ZdmMirrorCopy *copy, int count);
 static void insert_index_entries(ZdmMirrorCopy *copy, TupleTableSlot *row);
+
+/*
+ * Insert one row, by the active snapshot; triggers: those that fire for it;
+ * attnums: where the rule's columns are there.  may_exist: a row that is in the
+ * way is no error.  Returns whether it was inserted, and tid is where.
+ */
+bool
+zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *triggers,
+					  const AttrNumber *attnums, const ZdmMirrorRow *row,
+					  bool may_exist, ItemPointer tid)
+{
+	EState	   *estate = CreateExecutorState();
+	MemoryContext old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
+	ResultRelInfo *info = zdm_mirror_begin_write(estate, triggers, there);
+	TupleTableSlot *slot = table_slot_create(there, &estate->es_tupleTable);
+	bool		inserted = true;
+	List	   *recheck = NIL;
+
+	fill_slot(mirror, attnums, row, estate, info, slot);
+	if (RelationGetDescr(there)->constr != NULL)
+		ExecConstraints(info, slot, estate);
+	ExecOpenIndices(info, may_exist);
+	if (may_exist)
+		inserted = try_to_insert(estate, info, slot, &recheck);
+	else
+	{
+		table_tuple_insert(there, slot, estate->es_output_cid, 0, NULL);
+		recheck = zdm_insert_new_index_tuples(info, slot, estate);
+	}
+	ExecCloseIndices(info);
+	*tid = slot->tts_tid;
+	if (inserted && info->ri_TrigDesc != NULL)
+	{
+		AfterTriggerBeginQuery();
+		ExecARInsertTriggers(estate, info, slot, recheck, NULL);
+		AfterTriggerEndQuery(estate);
+	}
+	MemoryContextSwitchTo(old_cxt);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	return inserted;
+}
+
+/*
+ * As INSERT ... ON CONFLICT DO NOTHING: whoever inserts such a row at the same
+ * time waits for our decision, not for our transaction.
+ */
+static bool
+try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, List **recheck)
+{
+	Relation	there = info->ri_RelationDesc;
+	bool		conflict = true;
+
+	while (conflict)
+	{
+		uint32		token;
+
+		if (!zdm_no_row_conflicts(info, slot, estate))
+			return false;
+		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+		table_tuple_insert_speculative(there, slot, estate->es_output_cid, 0, NULL, token);
+		conflict = false;
+		*recheck = zdm_try_insert_index_tuples(info, slot, estate, &conflict);
+		table_tuple_complete_speculative(there, slot, token, !conflict);
+		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+	}
+	return true;
+}
+
+/*
+ * Store a new row in the slot.
+ */
+static void
+fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums, const ZdmMirrorRow *row,
+		  EState *estate, ResultRelInfo *info, TupleTableSlot *slot)
+{
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, sizeof(bool) * desc->natts);
+	for (int i = 0; i < mirror->count; i++)
+	{
+		slot->tts_values[attnums[i] - 1] = row->values[i];
+		slot->tts_isnull[attnums[i] - 1] = row->nulls[i] == 'n';
+	}
+	ExecStoreVirtualTuple(slot);
+	if (desc->constr != NULL && desc->constr->has_generated_stored)
+		ExecComputeStoredGenerated(info, estate, slot, CMD_INSERT);
+}
 
 /*
  * Get ready to copy rows by a rule, in the current memory context.  Returns
@@ -74,7 +170,8 @@ zdm_mirror_copy_begin(ZdmMirror *mirror)
 	copy->mirror = mirror;
 	copy->there = there;
 	copy->estate = CreateExecutorState();
-	copy->info = zdm_mirror_begin_write(copy->estate, triggers, there);
+	/* A copy: what is known of the table may be found out anew meanwhile. */
+	copy->info = zdm_mirror_begin_write(copy->estate, CopyTriggerDesc(triggers), there);
 	ExecOpenIndices(copy->info, false);
 	copy->attnums = palloc_array(AttrNumber, mirror->count);
 	for (int i = 0; i < mirror->count; i++)
@@ -130,17 +227,7 @@ add(ZdmMirrorCopy *copy, const ZdmMirrorRow *row)
 		slot = copy->slots[copy->count] = table_slot_create(copy->there, &copy->estate->es_tupleTable);
 		MemoryContextSwitchTo(old);
 	}
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	for (int i = 0; i < copy->mirror->count; i++)
-	{
-		slot->tts_values[copy->attnums[i] - 1] = row->values[i];
-		slot->tts_isnull[copy->attnums[i] - 1] = row->nulls[i] == 'n';
-	}
-	ExecStoreVirtualTuple(slot);
-	if (slot->tts_tupleDescriptor->constr != NULL &&
-		slot->tts_tupleDescriptor->constr->has_generated_stored)
-		ExecComputeStoredGenerated(copy->info, copy->estate, slot, CMD_INSERT);
+	fill_slot(copy->mirror, copy->attnums, row, copy->estate, copy->info, slot);
 	ExecMaterializeSlot(slot);
 	tuple = ExecFetchSlotHeapTuple(slot, false, &free);
 	copy->bytes += tuple->t_len;

@@ -1,15 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * mirror_direct.c
- *	  Lock or set the other table's row without a statement.
+ *	  Lock, set or insert the other table's row without a statement.
  *
  * What single-row writes of both versions ask for most: the other table's row
  * is found by its index, and locked or written as the executor would do it,
  * without a plan that has to be started and ended.  That is possible with an
  * ordinary table which has a unique index on just the key (mirror_lookup.c),
  * and where nothing runs for the row but the server's own: no triggers that
- * fire but foreign keys', no generated columns, no rules, and no other
- * migration's.
+ * fire but foreign keys', no rules, and no other migration's.
  * For any other table, and in a transaction with one snapshot, there is the
  * statement.
  *
@@ -26,6 +25,7 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -42,6 +42,9 @@ struct ZdmMirrorDirect
 {
 	MemoryContext cxt;
 	bool		known;
+	TransactionId locker;		/* the (sub)transaction that has locked, or
+								 * inserted, a row last ... */
+	ItemPointerData locked;		/* ... and where that is */
 	bool		can_lock;
 	bool		can_set;
 	bool		can_insert;
@@ -58,12 +61,18 @@ static bool are_all_columns(const ZdmMirror *mirror, Relation there);
 static bool has_generated(Relation rel);
 static bool is_alone(const ZdmMirror *mirror, Relation there);
 static bool know_triggers(ZdmMirrorDirect *direct, Relation there);
+static bool can_do(const ZdmMirrorDirect *direct, ZdmMirrorAction action);
 static bool find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid);
+static bool read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
+					 TupleTableSlot *slot);
+static void remember(ZdmMirror *mirror, ItemPointer tid);
 static bool lock_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot);
 static uint64 lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
 static uint64 set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
+static uint64 insert_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
+						 bool may_exist);
 static void make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row,
 						 TupleTableSlot *old, TupleTableSlot *new);
 static List *add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
@@ -79,21 +88,68 @@ zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
 {
 	ZdmMirrorDirect *direct;
 
-	if ((action != ZDM_MIRROR_LOCK && action != ZDM_MIRROR_SET) ||
-		IsolationUsesXactSnapshot())
+	if (IsolationUsesXactSnapshot())
 		return false;
 	direct = know(mirror, there);
-	if (action == ZDM_MIRROR_LOCK ? !direct->can_lock : !direct->can_set)
+	if (!can_do(direct, action))
 		return false;
 	*processed = 0;
 	if (zdm_mirror_has_null(row, 0, mirror->keys))
-		return true;
+		return action == ZDM_MIRROR_LOCK || action == ZDM_MIRROR_SET;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	*processed = action == ZDM_MIRROR_LOCK ? lock_first(mirror, there, row)
-		: set_columns(mirror, there, row);
+		: action == ZDM_MIRROR_SET ? set_columns(mirror, there, row)
+		: insert_row(mirror, there, row, action != ZDM_MIRROR_INSERT);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
+	return true;
+}
+
+static bool
+can_do(const ZdmMirrorDirect *direct, ZdmMirrorAction action)
+{
+	switch (action)
+	{
+		case ZDM_MIRROR_LOCK:
+			return direct->can_lock;
+		case ZDM_MIRROR_SET:
+			return direct->can_set;
+		case ZDM_MIRROR_INSERT:
+		case ZDM_MIRROR_ADD:
+		case ZDM_MIRROR_PUT:
+			return direct->can_insert;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Read the columns of the row with the key into row, by the active snapshot and
+ * in the current memory context; found is set to whether there is one.
+ * Returns false where it takes the statement.
+ */
+bool
+zdm_mirror_direct_read(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row, bool *found)
+{
+	ZdmMirrorDirect *direct = know(mirror, there);
+	TupleTableSlot *slot;
+
+	if (!direct->can_lock)
+		return false;
+	slot = table_slot_create(there, NULL);
+	*found = read_row(mirror, there, row, slot);
+	for (int i = mirror->keys; *found && i < mirror->count; i++)
+	{
+		const ZdmMirrorColumn *column = &mirror->columns[i];
+		bool		isnull;
+		Datum		value = slot_getattr(slot, direct->attnums[i], &isnull);
+
+		row->nulls[i] = isnull ? 'n' : ' ';
+		if (!isnull)
+			row->values[i] = datumCopy(value, column->typbyval, column->typlen);
+	}
+	ExecDropSingleTupleTableSlot(slot);
 	return true;
 }
 
@@ -139,9 +195,10 @@ know(ZdmMirror *mirror, Relation there)
 
 	/* An invalidation from here on means that it is stale at once. */
 	direct->known = true;
+	direct->locker = InvalidTransactionId;
 	direct->can_lock = zdm_mirror_can_scan(mirror, there);
-	plain = direct->can_lock && !there->rd_rel->relispartition && there->rd_rules == NULL &&
-		know_columns(mirror, there) && know_triggers(direct, there) && is_alone(mirror, there);
+	plain = direct->can_lock && know_columns(mirror, there) &&
+		!there->rd_rel->relispartition && there->rd_rules == NULL && know_triggers(direct, there) && is_alone(mirror, there);
 	direct->can_insert = plain && direct->same_keys && are_all_columns(mirror, there);
 	direct->can_set = plain && !direct->identity && mirror->count > mirror->keys && !has_generated(there);
 	return direct;
@@ -178,6 +235,7 @@ know_columns(ZdmMirror *mirror, Relation there)
 {
 	ZdmMirrorDirect *direct = mirror->direct;
 	Bitmapset  *keys = RelationGetIndexAttrBitmap(there, INDEX_ATTR_BITMAP_KEY);
+	bool		fit = true;
 
 	direct->attnums = MemoryContextAllocZero(direct->cxt, sizeof(AttrNumber) * mirror->count);
 	direct->mode = LockTupleNoKeyExclusive;
@@ -185,24 +243,24 @@ know_columns(ZdmMirror *mirror, Relation there)
 	direct->identity = false;
 	for (int i = 0; i < mirror->count; i++)
 	{
-		Form_pg_attribute attr;
+		const ZdmMirrorColumn *column = &mirror->columns[i];
+		AttrNumber	attnum = get_attnum(RelationGetRelid(there), column->there);
+		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(there), attnum - 1);
+		bool		same = attr->atttypid == column->type &&
+			(attr->atttypmod < 0 || attr->atttypmod == column->typmod);
 
-		direct->attnums[i] = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
-		attr = TupleDescAttr(RelationGetDescr(there), direct->attnums[i] - 1);
-		if (attr->atttypid != mirror->columns[i].type ||
-			(attr->atttypmod >= 0 && attr->atttypmod != mirror->columns[i].typmod))
-		{
-			if (i >= mirror->keys)
-				return false;
-			direct->same_keys = false;
-		}
+		direct->attnums[i] = attnum;
 		if (i < mirror->keys)
+		{
+			direct->same_keys &= same;
 			continue;
+		}
+		fit &= same;
 		direct->identity |= attr->attidentity != '\0';
-		if (bms_is_member(direct->attnums[i] - FirstLowInvalidHeapAttributeNumber, keys))
+		if (bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, keys))
 			direct->mode = LockTupleExclusive;
 	}
-	return true;
+	return fit;
 }
 
 /*
@@ -263,6 +321,36 @@ find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, ItemPointer
 }
 
 /*
+ * The row with the key, into the slot.  Where it is the one that this
+ * transaction has had last, it need not be looked for.
+ */
+static bool
+read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, TupleTableSlot *slot)
+{
+	ZdmMirrorDirect *direct = mirror->direct;
+	ItemPointerData tid = direct->locked;
+
+	if (TransactionIdIsValid(direct->locker) && direct->locker == GetCurrentTransactionIdIfAny() &&
+		table_tuple_fetch_row_version(there, &tid, GetActiveSnapshot(), slot) &&
+		zdm_mirror_has_key(mirror, slot, row))
+		return true;
+	return find_row(mirror, there, row, &tid) &&
+		table_tuple_fetch_row_version(there, &tid, GetActiveSnapshot(), slot);
+}
+
+/*
+ * The row is ours until the end of the (sub)transaction.
+ */
+static void
+remember(ZdmMirror *mirror, ItemPointer tid)
+{
+	if (!mirror->direct->known)
+		return;
+	mirror->direct->locker = GetCurrentTransactionId();
+	mirror->direct->locked = *tid;
+}
+
+/*
  * Lock the newest version of a row, and read it into the slot.  Returns false
  * where there is none with the key any more.
  */
@@ -301,6 +389,8 @@ lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 		return 0;
 	slot = table_slot_create(there, NULL);
 	locked = lock_row(mirror, there, row, &tid, LockTupleNoKeyExclusive, slot);
+	if (locked)
+		remember(mirror, &slot->tts_tid);
 	ExecDropSingleTupleTableSlot(slot);
 	return locked ? 1 : 0;
 }
@@ -321,8 +411,6 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	bool		found;
 	List	   *recheck;
 
-	if (!find_row(mirror, there, row, &tid))
-		return 0;
 	CheckCmdReplicaIdentity(there, CMD_UPDATE);
 	estate = CreateExecutorState();
 	old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -331,7 +419,7 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	new = table_slot_create(there, &estate->es_tupleTable);
 
 	/* Mostly it is ours already, or nobody's: a lock of its own is for later. */
-	found = table_tuple_fetch_row_version(there, &tid, GetActiveSnapshot(), old);
+	found = read_row(mirror, there, row, old);
 	while (found)
 	{
 		TM_Result	result;
@@ -363,6 +451,18 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	ExecResetTupleTable(estate->es_tupleTable, false);
 	FreeExecutorState(estate);
 	return found ? 1 : 0;
+}
+
+static uint64
+insert_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, bool may_exist)
+{
+	ZdmMirrorDirect *direct = mirror->direct;
+	ItemPointerData tid;
+
+	if (!zdm_mirror_insert_row(mirror, there, direct->triggers, direct->attnums, row, may_exist, &tid))
+		return 0;
+	remember(mirror, &tid);
+	return 1;
 }
 
 /*

@@ -3,9 +3,8 @@
  * mirror_lookup.c
  *	  Find the other table's row by an index, without a statement.
  *
- * A backfill and a verification look up one row for each that they visit,
- * which a statement would make several times as dear.  It is what most second
- * tables allow: an ordinary table with a unique index on just the key, and
+ * Whoever looks up one row for each that is written or visited would find it
+ * several times as dear by a statement.  It is what most second tables allow: an ordinary table with a unique index on just the key, and
  * columns of the same types.  For any other the statement is there.
  *
  *-------------------------------------------------------------------------
@@ -158,30 +157,4 @@ zdm_mirror_has_key(const ZdmMirror *mirror, TupleTableSlot *slot, const ZdmMirro
 			return false;
 	}
 	return true;
-}
-
-/*
- * Read the columns of the row with the key into row, in the current memory
- * context.  Returns false where there is none.
- */
-bool
-zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
-				Snapshot snapshot)
-{
-	SysScanDesc scan = zdm_mirror_begin_scan(mirror, there, row, snapshot);
-	HeapTuple	tuple = systable_getnext(scan);
-
-	for (int i = mirror->keys; HeapTupleIsValid(tuple) && i < mirror->count; i++)
-	{
-		const ZdmMirrorColumn *column = &mirror->columns[i];
-		AttrNumber	attnum = get_attnum(RelationGetRelid(there), column->there);
-		bool		isnull;
-		Datum		value = heap_getattr(tuple, attnum, RelationGetDescr(there), &isnull);
-
-		row->nulls[i] = isnull ? 'n' : ' ';
-		if (!isnull)
-			row->values[i] = datumCopy(value, column->typbyval, column->typlen);
-	}
-	systable_endscan(scan);
-	return HeapTupleIsValid(tuple);
 }

@@ -263,6 +263,35 @@ zdm_insert_new_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot, EState
 #endif
 }
 
+/* The same, unless another row's entry is in the way, which is no error. */
+static inline List *
+zdm_try_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot, EState *estate,
+							bool *conflict)
+{
+#if PG_VERSION_NUM >= 190000
+	return ExecInsertIndexTuples(relinfo, estate, EIIT_NO_DUPE_ERROR, slot, NIL, conflict);
+#elif PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(relinfo, slot, estate, false, true, conflict, NIL, false);
+#else
+	return ExecInsertIndexTuples(relinfo, slot, estate, false, true, conflict, NIL);
+#endif
+}
+
+/* Whether no row is in the way of a new one; it may be the row itself since 18. */
+static inline bool
+zdm_no_row_conflicts(ResultRelInfo *relinfo, TupleTableSlot *slot, EState *estate)
+{
+	ItemPointerData conflict;
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(relinfo, slot, estate, &conflict, &none, NIL);
+#else
+	return ExecCheckIndexConstraints(relinfo, slot, estate, &conflict, NIL);
+#endif
+}
+
 /* A scan of an index takes more and more besides its keys since 18. */
 #if PG_VERSION_NUM >= 190000
 #define zdm_index_beginscan(rel, index, snapshot, keys) \

@@ -4,11 +4,13 @@
 # one transaction and against a pair of PL/pgSQL triggers; and the copying of
 # the rows against one INSERT ... SELECT.  Sourced.
 #
+# The side "alone" does the one write, and no other.
+#
 # As in mirror.sh: one connection picks a side at random for each transaction,
 # once with a round trip for each statement, and once twenty writes in a
 # pipeline.
 
-CLONE_SIDES=(hand cloned plpgsql)
+CLONE_SIDES=(hand cloned plpgsql alone)
 
 clone_prepare_side()
 {
@@ -109,7 +111,7 @@ clone_run()
 	done
 	rm -f "$log".log.*
 	PGOPTIONS="-c search_path=plpgsql" \
-		pgbench -n -M prepared -c 1 -j 1 -D "i=$((CLONE_LAST += 10000000))" -t $((CLONE_TRANSACTIONS * 3 / statements)) -l \
+		pgbench -n -M prepared -c 1 -j 1 -D "i=$((CLONE_LAST += 10000000))" -t $((CLONE_TRANSACTIONS * ${#CLONE_SIDES[@]} / statements)) -l \
 		--log-prefix="$log.log" "${scripts[@]}" bench > "$log.out" 2>&1 || {
 		cat "$log.out" >&2
 		return 1
@@ -132,6 +134,7 @@ bench_clone()
 		done
 		bench_record clone_copy_step cloned "$(clone_copy_step)"
 		clone_fill plpgsql > /dev/null
+		clone_fill alone > /dev/null
 		bench_psql plpgsql -f "$BENCH_DIR/rivals/plpgsql_clone.sql"
 		for side in "${CLONE_SIDES[@]}"; do
 			bench_psql "$side" -c "VACUUM ANALYZE events, happenings"
@@ -143,6 +146,6 @@ bench_clone()
 			done
 		done
 		bench_psql cloned -o /dev/null -c "SELECT zdm.rollback('clone')"
-		bench_psql public -c "DROP SCHEMA hand, cloned, plpgsql CASCADE"
+		bench_psql public -c "DROP SCHEMA hand, cloned, plpgsql, alone CASCADE"
 	done
 }

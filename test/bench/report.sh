@@ -346,26 +346,29 @@ report_clone()
 		## A second table that holds every row
 
 		A table of $(report_count "$CLONE_ROWS") rows with two indexes and its second one in sync. Microseconds of one write, of the old version's
-		table and of the new one's; by hand, of both statements in one transaction. Once with a round trip for each
-		statement, once twenty writes in a pipeline.
+		table and of the new one's; by hand, of both statements in one transaction; alone, of the one write. Once with a
+		round trip for each statement, once twenty writes in a pipeline. The floor and the last column are as above.
 
-		| write | by hand | zdm | PL/pgSQL triggers | zdm to by hand | zdm to PL/pgSQL |
-		| --- | ---: | ---: | ---: | ---: | ---: |
+		| write | by hand | alone | zdm | PL/pgSQL triggers | zdm to by hand | zdm to PL/pgSQL | floor | added by zdm to added by PL/pgSQL |
+		| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 	END
 	for version in old new; do
 		for kind in update insert; do
 			for form in single pipeline; do
 				what=clone_${version}_${kind}_$form
-				echo "| $version version, $kind, $form | $(report_median "$what" hand) | $(report_median "$what" cloned)" \
+				echo "| $version version, $kind, $form | $(report_median "$what" hand) | $(report_median "$what" alone) | $(report_median "$what" cloned)" \
 					"| $(report_median "$what" plpgsql) | $(report_ratio "$(bench_median "$what" cloned)" "$(bench_median "$what" hand)")" \
-					"| $(report_ratio "$(bench_median "$what" cloned)" "$(bench_median "$what" plpgsql)") |"
+					"| $(report_ratio "$(bench_median "$what" cloned)" "$(bench_median "$what" plpgsql)")" \
+					"| $(report_ratio "$(bench_median "$what" alone)" "$(bench_median "$what" plpgsql)")" \
+					"| $(report_ratio "$(mirror_added "$what" cloned)" "$(mirror_added "$what" plpgsql)") |"
 			done
 		done
 	done
 	cat <<-END
 
-		Copying the rows: one \`INSERT … SELECT\` takes $(report_median clone_backfill hand 0) ms, \`CALL zdm.backfill\` with the comparison of both tables
-		$(report_median clone_backfill cloned 0) ms: $(report_ratio "$(bench_median clone_backfill hand)" "$(bench_median clone_backfill cloned)") of its rows a second.
+		Copying the rows: one \`INSERT … SELECT\` takes $(report_median clone_backfill hand 0) ms, the same step of \`CALL zdm.backfill\`
+		$(report_median clone_copy_step cloned 0) ms: $(report_ratio "$(bench_median clone_backfill hand)" "$(bench_median clone_copy_step cloned)") of its rows a second. With the comparison of both tables the call takes
+		$(report_median clone_backfill cloned 0) ms: $(report_ratio "$(bench_median clone_backfill hand)" "$(bench_median clone_backfill cloned)").
 	END
 }
 

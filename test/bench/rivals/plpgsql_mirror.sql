@@ -1,6 +1,7 @@
 /*
  * The pair of triggers that is usually written to keep a join table and a
- * column in sync: each writes the other table where that holds something else.
+ * column in sync: each writes the other table where that holds something else,
+ * and leaves alone what the other has written.
  */
 CREATE FUNCTION used_to_voucher() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -32,6 +33,6 @@ END
 $$;
 
 CREATE TRIGGER used_to_voucher AFTER INSERT OR UPDATE OR DELETE ON used
-	FOR EACH ROW EXECUTE FUNCTION used_to_voucher();
+	FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION used_to_voucher();
 CREATE TRIGGER voucher_to_used AFTER INSERT OR UPDATE ON voucher
-	FOR EACH ROW EXECUTE FUNCTION voucher_to_used();
+	FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION voucher_to_used();
