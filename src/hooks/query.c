@@ -22,8 +22,9 @@
  * somebody has given a rule, a trigger, a condition or an option to.
  *
  * What the server stores must name the view, for whoever made it has.  Bodies
- * of functions, rules and policies do not come here, nor do queries inside of
- * other commands; that of CREATE VIEW does, and the utility hook tells of it.
+ * of functions, rules and policies do not come here, and of a materialized view
+ * another copy is stored; the query of CREATE VIEW does, and the utility hook
+ * tells of it.
  *
  *-------------------------------------------------------------------------
  */

@@ -40,6 +40,7 @@ SELECT direct('WITH w AS (UPDATE t SET id = DEFAULT WHERE id = (SELECT max(id) F
 SELECT direct('UPDATE t SET id = DEFAULT, tags[2] = ''z'' WHERE name = ''three''');
 SELECT direct('INSERT INTO t (id, name) VALUES (1, ''x'') ON CONFLICT (id) DO UPDATE SET id = DEFAULT, name = excluded.name || t.name WHERE t.id = excluded.id');
 SELECT * FROM t ORDER BY id;
+EXPLAIN (VERBOSE, COSTS OFF) UPDATE t SET id = DEFAULT;
 -- Left to the server: a whole row, of either kind.
 SELECT direct('UPDATE t SET id = DEFAULT WHERE id = 2 RETURNING t');
 SELECT direct('UPDATE t SET id = DEFAULT WHERE EXISTS (SELECT FROM u WHERE row_to_json(t) IS NOT NULL) AND id = 2');
