@@ -10,6 +10,7 @@
 
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
+#include "nodes/execnodes.h"
 #include "nodes/lockoptions.h"
 #include "tcop/dest.h"
 #include "utils/plancache.h"
@@ -23,6 +24,7 @@ typedef enum ZdmMirrorAction
 	ZDM_MIRROR_LOCK_SKIP,		/* ... or nothing, where somebody has it */
 	ZDM_MIRROR_SET,				/* that row's columns */
 	ZDM_MIRROR_MOVE,			/* that row's key and columns */
+	ZDM_MIRROR_MOVE_FIRST,		/* the same, before the row here is moved */
 	ZDM_MIRROR_INSERT,
 	ZDM_MIRROR_ADD,				/* insert, unless it is there */
 	ZDM_MIRROR_PUT,				/* the same, before the row here is inserted */
@@ -175,6 +177,11 @@ extern void zdm_mirror_order_locks(Relation rel);
 extern void zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot);
 extern bool zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot,
 									 LockWaitPolicy policy);
+
+/* mirror_key.c */
+extern void zdm_mirror_watch_merge(ModifyTableState *modify);
+extern void zdm_mirror_before_key(ResultRelInfo *info, EState *estate,
+								  TupleTableSlot *before, TupleTableSlot *after);
 
 /* mirror_row.c */
 extern Bitmapset *zdm_mirror_fills(ZdmMirrorSet *set, const char *migration);

@@ -67,6 +67,7 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			append_key(&sql, mirror, 0);
 			break;
 		case ZDM_MIRROR_MOVE:
+		case ZDM_MIRROR_MOVE_FIRST:
 			appendStringInfo(&sql, "UPDATE %s t SET ", table);
 			append_settings(&sql, mirror, 0, count);
 			appendStringInfoString(&sql, " WHERE ");
