@@ -268,6 +268,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 				return true;
 			break;
 		case ZDM_MIRROR_LOCK:
+		case ZDM_MIRROR_LOCK_RIVALS:
 		case ZDM_MIRROR_LOCK_NOWAIT:
 		case ZDM_MIRROR_LOCK_SKIP:
 		case ZDM_MIRROR_MEMBER:

@@ -55,6 +55,7 @@ my %load = (
 			(   "INSERT INTO $_ VALUES (ANY, 1)",
 				"INSERT INTO $_ VALUES (ANY, 2) ON CONFLICT DO NOTHING",
 				"INSERT INTO $_ VALUES (ANY, 3) ON CONFLICT (id) DO UPDATE SET number = excluded.number",
+				"INSERT INTO $_ VALUES (ANY, 4, ANY) ON CONFLICT (place) DO UPDATE SET number = excluded.number",
 				"UPDATE $_ SET id = MORE WHERE id = LESS",
 				"MERGE INTO $_ USING (SELECT LESS AS a, MORE AS b) s ON id = a WHEN MATCHED AND number = 3 THEN DELETE WHEN MATCHED THEN UPDATE SET id = b",
 				"UPDATE $_ SET number = ANY WHERE id = ANY",
@@ -72,8 +73,8 @@ my %begin = (
 		INSERT INTO users SELECT generate_series(1, 10);
 		INSERT INTO voucher SELECT generate_series(1, 10);
 		SELECT zdm.column_to_join_table('voucher', 'user_id', 'used', migration => 'm');),
-	dual => q(CREATE TABLE events (id int PRIMARY KEY, number int);
-		INSERT INTO events SELECT generate_series(1, 10), 0;
+	dual => q(CREATE TABLE events (id int PRIMARY KEY, number int, place int UNIQUE);
+		INSERT INTO events SELECT i, 0, i FROM generate_series(1, 10) i;
 		SELECT zdm.rename_table('events', 'happenings', 'dual_write', migration => 'm');));
 
 for my $pattern (sort keys %load)
