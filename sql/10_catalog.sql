@@ -3,7 +3,9 @@
  *
  * Columns that point at database objects are regclass or name, never oid, so
  * that a dump taken in the middle of a migration continues elsewhere.  Roles
- * are kept by name as text: a restore must not fail for want of one.  There
+ * are kept by name as text: a restore must not fail for want of one.  The role
+ * of a throttle query is to outlast a new name as well, so its number is
+ * there, too, and counts in the cluster that is named beside it alone.  There
  * are no foreign keys between the tables: a parallel restore fills them in any
  * order.  Only the extension's own functions write here; users read the views.
  */
@@ -36,7 +38,9 @@ CREATE TABLE zdm.migration (
     sampled_rows bigint[] NOT NULL DEFAULT '{}',
     sampled_blocks bigint[] NOT NULL DEFAULT '{}',
     others regclass[] NOT NULL DEFAULT '{}',
-    arguments jsonb NOT NULL DEFAULT '{}'
+    arguments jsonb NOT NULL DEFAULT '{}',
+    throttle_role_id bigint,
+    throttle_cluster bigint
 );
 CREATE UNIQUE INDEX migration_in_flight ON zdm.migration (name)
     WHERE state IN ('expanded', 'ready', 'contracted');

@@ -4,11 +4,11 @@
  */
 
 CREATE EVENT TRIGGER zdm_guard_alter ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE TRIGGER', 'ALTER TRIGGER',
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'ALTER INDEX', 'CREATE TRIGGER', 'ALTER TRIGGER',
                  'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'GRANT', 'REVOKE', 'DROP OWNED')
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_alter IS
-'refuses DDL that takes away what a migration in flight needs, and repeats on a compatibility view or a second table what a table is given';
+'refuses DDL that takes away what a migration in flight needs, and repeats on a compatibility view, a second table or a second column what the first one is given';
 CREATE EVENT TRIGGER zdm_guard_alter_start ON ddl_command_start
     WHEN TAG IN ('ALTER TABLE', 'GRANT', 'REVOKE')
     EXECUTE FUNCTION zdm._guard_start();
@@ -17,7 +17,7 @@ COMMENT ON EVENT TRIGGER zdm_guard_alter_start IS
 CREATE EVENT TRIGGER zdm_guard_drop ON sql_drop
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_drop IS
-'refuses to drop the trigger of a migration in flight, and ends migrations whose table is dropped';
+'refuses to drop the trigger of a migration in flight, ends migrations whose table is dropped, and drops what stands for a dropped constraint or index';
 CREATE EVENT TRIGGER zdm_guard_extension ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION')
     EXECUTE FUNCTION zdm._guard();

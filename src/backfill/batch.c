@@ -41,7 +41,7 @@
 #include "backfill/batch.h"
 #include "backfill/store.h"
 #include "catalog/mirror_rule.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/mirror.h"
 #include "sync/row_sync.h"
 #include "sync/rule.h"
@@ -64,10 +64,13 @@ typedef struct Batch
 	ZdmBatchReport *report;
 	int			held;
 	ZdmRuleSet *set;
-	int			mirrors_held;
 	ZdmMirrorSet *mirrors;		/* NULL: the migration has none */
+	/* NULL: none, or each row for itself */
+	ZdmMirrorLook **looks;
+	ZdmMirrorCopy *copy;
 	ZdmStore   *store;
 	TupleTableSlot *old_row;
+	TupleTableSlot *locked_row;
 	TupleTableSlot *new_row;	/* the rule set's, NULL: nothing to do */
 	MemoryContext row_cxt;
 	instr_time	start;
@@ -212,12 +215,12 @@ batch_begin(Batch *batch)
 	batch->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "zdm backfill row",
 										   ALLOCSET_DEFAULT_SIZES);
 	batch->held = zdm_rules_hold();
-	batch->mirrors_held = zdm_mirrors_hold();
 	if (batch->migration->rules != NIL)
 		batch->set = zdm_rules_of_migration(rel, batch->migration->name);
 	if (batch->migration->mirrors != NIL)
 		batch->mirrors = zdm_mirrors_of_migration(rel, batch->migration->name);
 	batch->old_row = table_slot_create(rel, NULL);
+	batch->locked_row = table_slot_create(rel, NULL);
 	for (int i = 0; batch->set != NULL && i < batch->set->count; i++)
 	{
 		ZdmSide    *side = &batch->set->rules[i].new;
@@ -229,15 +232,35 @@ batch_begin(Batch *batch)
 	if (batch->mirrors != NULL)
 		written = bms_add_members(written, zdm_mirror_fills(batch->mirrors, batch->migration->name));
 	batch->store = zdm_store_begin(rel, written, written_columns(batch));
+	PushActiveSnapshot(GetTransactionSnapshot());
+	/* What is checked at the end of the transaction would not be the owner's. */
+	if (batch->mirrors != NULL)
+		zdm_set_constraints_immediate();
+	batch->looks = NULL;
+	batch->copy = NULL;
+	/* What stays open must not be a row's subtransaction's. */
+	if (batch->mirrors != NULL && !batch->careful)
+	{
+		batch->looks = zdm_mirror_looks_begin(batch->mirrors, batch->migration->name);
+		batch->copy = zdm_mirror_copy_of(batch->mirrors, batch->migration->name);
+	}
 }
 
 static void
 batch_end(Batch *batch)
 {
+	if (batch->looks != NULL)
+		zdm_mirror_looks_end(batch->mirrors, batch->looks);
+	if (batch->copy != NULL)
+	{
+		zdm_mirror_copy_flush(batch->copy);
+		batch->rows_changed += zdm_mirror_copy_end(batch->copy);
+	}
+	PopActiveSnapshot();
 	zdm_store_end(batch->store);
 	zdm_rules_release(batch->held);
-	zdm_mirrors_release(batch->mirrors_held);
 	ExecDropSingleTupleTableSlot(batch->old_row);
+	ExecDropSingleTupleTableSlot(batch->locked_row);
 	MemoryContextDelete(batch->row_cxt);
 }
 
@@ -255,7 +278,6 @@ fill_blocks(void *arg)
 
 	zdm_become(zdm_table_owner(range->relation), &saved);
 	batch_begin(batch);
-	PushActiveSnapshot(GetTransactionSnapshot());
 
 	ItemPointerSet(&first, (BlockNumber) range->next, FirstOffsetNumber);
 	ItemPointerSet(&last, (BlockNumber) (end - 1), MaxOffsetNumber);
@@ -284,8 +306,6 @@ fill_blocks(void *arg)
 	}
 	batch->reached = end;
 	table_endscan(scan);
-
-	PopActiveSnapshot();
 	batch_end(batch);
 	zdm_unbecome(&saved);
 }
@@ -318,7 +338,6 @@ retry_rows(void *arg)
 
 	zdm_become(zdm_table_owner(batch->range->relation), &saved);
 	batch_begin(batch);
-	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, batch->range->skipped)
 	{
 		if (batch->tried == batch->limit ||
@@ -332,7 +351,6 @@ retry_rows(void *arg)
 		CHECK_FOR_INTERRUPTS();
 	}
 	batch->rows_done = 0;		/* they were counted the first time */
-	PopActiveSnapshot();
 	batch_end(batch);
 	zdm_unbecome(&saved);
 }
@@ -383,7 +401,7 @@ fill_row(void *arg)
 		zdm_mirror_is_copied(batch->mirrors, batch->migration->name, batch->old_row))
 		copy_row(batch);
 	batch->new_row = batch->mirrors != NULL
-		? zdm_mirror_filled(batch->mirrors, batch->migration->name, batch->old_row)
+		? zdm_mirror_filled(batch->mirrors, batch->migration->name, batch->looks, batch->old_row)
 		: zdm_row_backfilled(batch->rel, batch->set, batch->migration->name, batch->old_row);
 	if (batch->new_row != NULL)
 	{
@@ -412,15 +430,16 @@ fill_row(void *arg)
 static void
 copy_row(Batch *batch)
 {
-	TupleTableSlot *locked = table_slot_create(batch->rel, NULL);
 	TM_FailureData failure = {.xmax = InvalidTransactionId};
 	TM_Result	result;
 
 	result = table_tuple_lock(batch->rel, &batch->old_row->tts_tid, GetActiveSnapshot(),
-							  locked, GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							  batch->locked_row, GetCurrentCommandId(true), LockTupleNoKeyExclusive,
 							  LockWaitSkip, 0, &failure);
-	ExecDropSingleTupleTableSlot(locked);
-	if (result == TM_Ok)
+	ExecClearTuple(batch->locked_row);
+	if (result == TM_Ok && batch->copy != NULL)
+		zdm_mirror_copy_row(batch->copy, batch->old_row);
+	else if (result == TM_Ok)
 	{
 		if (zdm_mirror_copied(batch->mirrors, batch->migration->name, batch->old_row))
 			batch->rows_changed++;

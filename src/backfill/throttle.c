@@ -62,7 +62,7 @@
 #include "utils/timestamp.h"
 
 #include "backfill/throttle.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/ident.h"
@@ -135,7 +135,8 @@ static char *wal_over_rate(ZdmThrottle *throttle, int64 now);
 static double wal_share(ZdmThrottle *throttle);
 static void balance_wal(ZdmThrottle *throttle, int64 now);
 static double wal_debt_ms(ZdmThrottle *throttle);
-static char *owner_says_wait(Oid relid, const char *query, const char *role);
+static char *owner_says_wait(Oid relid, const char *query, Oid role,
+							 const char *name);
 static bool run_query(const char *query, Oid role);
 static void run_in_subtransaction(void *arg);
 static void check_plan(SPIPlanPtr plan);
@@ -170,14 +171,15 @@ now_us(void)
 /*
  * Why the backfill of a table has to wait now, in words for people, or NULL.
  * The text is the same from call to call, as long as the reason is.  It is
- * valid until the next call.  query may be NULL; query_role is who gave it.
+ * valid until the next call.  query may be NULL; role is who gave it, and
+ * name what he was called then.
  *
  * The caller is in a transaction with an active snapshot, and better holds no
  * lock that others wait for: the query may take QUERY_LIMIT_MS.
  */
 char *
 zdm_throttle_reason(ZdmThrottle *throttle, Oid relid, const char *query,
-					const char *query_role)
+					Oid role, const char *name)
 {
 	int64		now = now_us();
 
@@ -199,7 +201,7 @@ zdm_throttle_reason(ZdmThrottle *throttle, Oid relid, const char *query,
 
 	if (is_due(&throttle->query, query != NULL, now))
 		found(throttle, &throttle->query,
-			  query == NULL ? NULL : owner_says_wait(relid, query, query_role),
+			  query == NULL ? NULL : owner_says_wait(relid, query, role, name),
 			  QUERY_EVERY_MS);
 	return throttle->query.reason;
 }
@@ -408,18 +410,18 @@ wal_debt_ms(ZdmThrottle *throttle)
  * Ask the owner's query, on behalf of the role that gave it.
  */
 static char *
-owner_says_wait(Oid relid, const char *query, const char *role)
+owner_says_wait(Oid relid, const char *query, Oid role, const char *name)
 {
 	/* A table that is gone is the loop's affair. */
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
 		return NULL;
-	if (get_role_oid(role, true) != zdm_table_owner(relid))
-		fail_query(role, ERRCODE_INSUFFICIENT_PRIVILEGE,
+	if (role != zdm_table_owner(relid))
+		fail_query(name, ERRCODE_INSUFFICIENT_PRIVILEGE,
 				   psprintf("that role is not the owner of table %s any more",
 							zdm_relation_label(relid)),
 				   psprintf("The query is no longer run: %s", query));
-	return run_query(query, zdm_table_owner(relid))
-		? psprintf("the throttle query of role \"%s\"", role) : NULL;
+	return run_query(query, role)
+		? psprintf("the throttle query of role \"%s\"", GetUserNameFromId(role, false)) : NULL;
 }
 
 /*

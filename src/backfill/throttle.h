@@ -14,7 +14,7 @@ typedef struct ZdmThrottle ZdmThrottle;
 
 extern ZdmThrottle *zdm_throttle_create(MemoryContext cxt);
 extern char *zdm_throttle_reason(ZdmThrottle *throttle, Oid relid,
-								 const char *query, const char *query_role);
+								 const char *query, Oid role, const char *name);
 extern void zdm_throttle_forget_wal(ZdmThrottle *throttle);
 extern int64 zdm_throttle_wal_pause(ZdmThrottle *throttle, int loops);
 extern void zdm_throttle_check(const char *query, Oid owner);

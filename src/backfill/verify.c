@@ -35,7 +35,7 @@
 #include "backfill/verify.h"
 #include "catalog/mirror_rule.h"
 #include "catalog/sync_rule.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/fill.h"
 #include "sync/mirror.h"
 #include "sync/row_sync.h"
@@ -151,8 +151,8 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	ZdmIdentity saved;
 	BlockNumber block = (BlockNumber) first;
 	ZdmMirrorSet *mirrors = NULL;
-	int			held,
-				mirrors_held;
+	ZdmMirrorLook **looks = NULL;
+	int			held;
 	instr_time	start,
 				now;
 
@@ -165,9 +165,11 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 	row = table_slot_create(rel, NULL);
 	zdm_become(zdm_table_owner(RelationGetRelid(rel)), &saved);
 	held = zdm_rules_hold();
-	mirrors_held = zdm_mirrors_hold();
 	if (migration->mirrors != NIL)
+	{
 		mirrors = zdm_mirrors_of_migration(rel, migration->name);
+		looks = zdm_mirror_looks_begin(mirrors, migration->name);
+	}
 	else
 		set = zdm_rules_of_migration(rel, migration->name);
 	ItemPointerSet(&from, (BlockNumber) first, FirstOffsetNumber);
@@ -197,7 +199,7 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 		MemoryContextSwitchTo(row_cxt);
 		unfilled = false;
 		matches = set != NULL ? row_matches(set, migration->name, row)
-			: zdm_mirror_matches(mirrors, migration->name, row, &unfilled);
+			: zdm_mirror_matches(mirrors, migration->name, looks, row, &unfilled);
 		if (!matches)
 		{
 			if (set != NULL && result->collect)
@@ -218,8 +220,9 @@ zdm_verify_blocks(ZdmMigration *migration, Relation rel, int64 first,
 		MemoryContextSwitchTo(result_cxt);
 	}
 	table_endscan(scan);
+	if (looks != NULL)
+		zdm_mirror_looks_end(mirrors, looks);
 	zdm_rules_release(held);
-	zdm_mirrors_release(mirrors_held);
 	zdm_unbecome(&saved);
 	ExecDropSingleTupleTableSlot(row);
 	MemoryContextDelete(row_cxt);

@@ -112,3 +112,30 @@ zdm_migration_keep_argument(ZdmMigration *migration, const char *name,
 	zdm_catalog_end(&saved);
 	zdm_set_argument(migration, name, value);
 }
+
+/*
+ * The arguments of a row that was read: the columns with their names and their
+ * values, in one order.
+ */
+List *
+zdm_arguments_read(uint64 row, int names, int values)
+{
+	List	   *result = NIL;
+	bool		isnull;
+	Datum		array = zdm_result(row, names, &isnull);
+	ListCell   *name,
+			   *value;
+
+	if (isnull)
+		return NIL;
+	forboth(name, zdm_strings_from_array(array),
+			value, zdm_strings_from_array(zdm_result(row, values, &isnull)))
+	{
+		ZdmArgument *argument = palloc_object(ZdmArgument);
+
+		argument->name = lfirst(name);
+		argument->value = lfirst(value);
+		result = lappend(result, argument);
+	}
+	return result;
+}

@@ -15,8 +15,10 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_class.h"
 #include "commands/extension.h"
 #include "parser/parsetree.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "catalog/compatibility_view.h"
@@ -29,6 +31,10 @@ enum
 	COL_OTHERS = 26
 };
 
+static bool have_a_view(List *others, Oid ignored);
+static bool have_this(List *others, Oid view);
+static Oid	find_migration(bool (*are_such) (List *others, Oid view), Oid view);
+
 /*
  * Whether the extension exists in this database.
  */
@@ -39,11 +45,49 @@ zdm_exists(void)
 }
 
 /*
+ * Whether a migration in flight has made a view in this database.
+ */
+bool
+zdm_compatibility_views_exist(void)
+{
+	return OidIsValid(find_migration(have_a_view, InvalidOid));
+}
+
+/*
  * The table that holds the rows of a view which a migration in flight has
  * made; InvalidOid for any other view.
  */
 Oid
 zdm_table_behind_view(Oid view)
+{
+	return find_migration(have_this, view);
+}
+
+static bool
+have_a_view(List *others, Oid ignored)
+{
+	ListCell   *lc;
+
+	foreach(lc, others)
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_VIEW)
+			return true;
+	}
+	return false;
+}
+
+static bool
+have_this(List *others, Oid view)
+{
+	return list_member_oid(others, view);
+}
+
+/*
+ * The table of the first migration in flight whose further relations are such,
+ * or InvalidOid.
+ */
+static Oid
+find_migration(bool (*are_such) (List *others, Oid view), Oid view)
 {
 	Oid			table = InvalidOid;
 	Oid			index;
@@ -67,7 +111,7 @@ zdm_table_behind_view(Oid view)
 		bool		isnull;
 		Datum		others = heap_getattr(tuple, COL_OTHERS, desc, &isnull);
 
-		if (list_member_oid(zdm_oids_from_array(others), view))
+		if (are_such(zdm_oids_from_array(others), view))
 			table = DatumGetObjectId(heap_getattr(tuple, COL_RELATION, desc, &isnull));
 	}
 	systable_endscan(scan);

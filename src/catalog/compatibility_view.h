@@ -11,6 +11,7 @@
 #include "nodes/parsenodes.h"
 
 extern bool zdm_exists(void);
+extern bool zdm_compatibility_views_exist(void);
 extern Oid	zdm_table_behind_view(Oid view);
 extern Oid	zdm_table_in_query(const Query *query);
 

@@ -13,7 +13,10 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -24,6 +27,7 @@
 #include "catalog/event.h"
 #include "catalog/migration.h"
 #include "catalog/mirror_rule.h"
+#include "catalog/rule.h"
 #include "catalog/sync_rule.h"
 #include "util/spi.h"
 
@@ -38,7 +42,7 @@ static const char *const state_names[] = {
 #define SELECT_MIGRATION \
 	"SELECT id, name, pattern, strategy, relation, old_columns, new_columns," \
 	" state, quarantine_until, coalesce(workers, 0), paused," \
-	" last_error IS NOT NULL, throttle, throttle_role, fire_user_triggers, build_indexes, trigger_off," \
+	" last_error IS NOT NULL, throttle, throttle_role, throttle_role_id, throttle_cluster, fire_user_triggers, build_indexes, trigger_off," \
 	" others::pg_catalog.oid[]," \
 	" (SELECT pg_catalog.array_agg(e.key ORDER BY e.key) FROM pg_catalog.jsonb_each_text(arguments) e)," \
 	" (SELECT pg_catalog.array_agg(e.value ORDER BY e.key) FROM pg_catalog.jsonb_each_text(arguments) e)" \
@@ -56,7 +60,7 @@ enum
 static ZdmState state_from_name(const char *name);
 static List *select_migrations(const char *sql, int nargs, ZdmArg *args);
 static ZdmArg relations_arg(List *relids);
-static List *arguments_from_arrays(uint64 row, int names, int values);
+static Oid	throttle_role(uint64 row, int first);
 static void keep_text(ZdmMigration *migration, char **kept, int column);
 static ZdmMigration *row_to_migration(MemoryContext cxt, uint64 row);
 
@@ -277,37 +281,30 @@ row_to_migration(MemoryContext cxt, uint64 row)
 	migration->paused = DatumGetBool(zdm_result(row, 11, &isnull));
 	migration->failed = DatumGetBool(zdm_result(row, 12, &isnull));
 	migration->throttle = zdm_result_text(cxt, row, 13);
-	migration->throttle_role = zdm_result_text(cxt, row, 14);
-	migration->fire_user_triggers = DatumGetBool(zdm_result(row, 15, &isnull));
-	migration->build_indexes = DatumGetBool(zdm_result(row, 16, &isnull));
-	migration->trigger_off = DatumGetBool(zdm_result(row, 17, &isnull));
-	migration->others = zdm_oids_from_array(zdm_result(row, 18, &isnull));
-	migration->arguments = arguments_from_arrays(row, 19, 20);
+	migration->throttle_name = zdm_result_text(cxt, row, 14);
+	migration->throttle_role = throttle_role(row, 14);
+	migration->fire_user_triggers = DatumGetBool(zdm_result(row, 17, &isnull));
+	migration->build_indexes = DatumGetBool(zdm_result(row, 18, &isnull));
+	migration->trigger_off = DatumGetBool(zdm_result(row, 19, &isnull));
+	migration->others = zdm_oids_from_array(zdm_result(row, 20, &isnull));
+	migration->arguments = zdm_arguments_read(row, 21, 22);
 	MemoryContextSwitchTo(old);
 	return migration;
 }
 
-static List *
-arguments_from_arrays(uint64 row, int names, int values)
+/*
+ * Who gave the throttle query.  first: the first of its three columns.
+ */
+static Oid
+throttle_role(uint64 row, int first)
 {
-	List	   *result = NIL;
+	char	   *name = zdm_result_text(CurrentMemoryContext, row, first);
 	bool		isnull;
-	Datum		array = zdm_result(row, names, &isnull);
-	ListCell   *name,
-			   *value;
+	Datum		cluster = zdm_result(row, first + 2, &isnull);
 
-	if (isnull)
-		return NIL;
-	forboth(name, zdm_strings_from_array(array),
-			value, zdm_strings_from_array(zdm_result(row, values, &isnull)))
-	{
-		ZdmArgument *argument = palloc_object(ZdmArgument);
-
-		argument->name = lfirst(name);
-		argument->value = lfirst(value);
-		result = lappend(result, argument);
-	}
-	return result;
+	if (!isnull && DatumGetUInt64(cluster) == GetSystemIdentifier())
+		return (Oid) DatumGetInt64(zdm_result(row, first + 1, &isnull));
+	return name != NULL ? get_role_oid(name, true) : InvalidOid;
 }
 
 /*
@@ -338,7 +335,7 @@ zdm_migration_refresh(ZdmMigration *migration)
 
 	zdm_catalog_begin(&saved);
 	found = zdm_execute_kept(&plan, SPI_OK_SELECT,
-							 "SELECT state, paused, coalesce(workers, 0), throttle, throttle_role"
+							 "SELECT state, paused, coalesce(workers, 0), throttle, throttle_role, throttle_role_id, throttle_cluster"
 							 " FROM zdm.migration WHERE id = $1",
 							 ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)))) > 0;
 	if (found)
@@ -348,7 +345,8 @@ zdm_migration_refresh(ZdmMigration *migration)
 		migration->paused = DatumGetBool(zdm_result(0, 2, &isnull));
 		migration->workers = DatumGetInt32(zdm_result(0, 3, &isnull));
 		keep_text(migration, &migration->throttle, 4);
-		keep_text(migration, &migration->throttle_role, 5);
+		keep_text(migration, &migration->throttle_name, 5);
+		migration->throttle_role = throttle_role(0, 5);
 	}
 	zdm_catalog_end(&saved);
 	return found;
@@ -374,9 +372,9 @@ zdm_migration_set_state(ZdmMigration *migration, ZdmState state)
 	zdm_catalog_end(&saved);
 	migration->state = state;
 	zdm_event(migration, "info", zdm_state_name(state), NULL);
-	zdm_sync_rules_changed(migration->relation);
+	zdm_rules_changed(migration->relation);
 	foreach(lc, migration->others)
-		zdm_sync_rules_changed(lfirst_oid(lc));
+		zdm_rules_changed(lfirst_oid(lc));
 }
 
 /*
@@ -456,12 +454,18 @@ zdm_migration_order(ZdmMigration *migration, ZdmOrder *order)
 				" throttle = CASE WHEN $4 IS NULL THEN throttle"
 				" ELSE nullif($4, '') END,"
 				" throttle_role = CASE WHEN $4 IS NULL THEN throttle_role"
-				" WHEN $4 <> '' THEN $5 END WHERE id = $1",
+				" WHEN $4 <> '' THEN $5 END,"
+				" throttle_role_id = CASE WHEN $4 IS NULL THEN throttle_role_id"
+				" WHEN $4 <> '' THEN $6 END,"
+				" throttle_cluster = CASE WHEN $4 IS NULL THEN throttle_cluster"
+				" WHEN $4 <> '' THEN $7 END WHERE id = $1",
 				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration->id)),
 						 ZDM_ARG(INT4OID, Int32GetDatum(order->workers)),
 						 ZDM_ARG(BOOLOID, BoolGetDatum(order->fire_user_triggers)),
 						 zdm_arg_text(order->throttle),
-						 zdm_arg_text(order->throttle_role)));
+						 zdm_arg_text(GetUserNameFromId(order->throttle_role, true)),
+						 ZDM_ARG(INT8OID, Int64GetDatum((int64) order->throttle_role)),
+						 ZDM_ARG(INT8OID, UInt64GetDatum(GetSystemIdentifier()))));
 	zdm_catalog_end(&saved);
 	migration->workers = order->workers;
 	migration->paused = false;

@@ -54,7 +54,8 @@ typedef struct ZdmMigration
 	bool		paused;
 	bool		failed;			/* it has a last error */
 	char	   *throttle;		/* a query that says when to wait, or NULL */
-	char	   *throttle_role;	/* who gave it */
+	Oid			throttle_role;	/* who gave it ... */
+	char	   *throttle_name;	/* ... under this name */
 	bool		fire_user_triggers;
 	bool		build_indexes;	/* of second columns */
 	bool		trigger_off;	/* on one of its tables, when last seen */
@@ -65,7 +66,7 @@ typedef struct ZdmOrder
 {
 	int			workers;
 	char	   *throttle;		/* NULL: as before */
-	char	   *throttle_role;
+	Oid			throttle_role;
 	bool		fire_user_triggers;
 } ZdmOrder;
 
@@ -81,6 +82,7 @@ extern void zdm_migration_set_rolling_back(ZdmMigration *migration);
 extern void zdm_migration_keep_argument(ZdmMigration *migration, const char *name,
 										const char *value);
 extern bool zdm_same_arguments(const ZdmMigration *a, const ZdmMigration *b);
+extern List *zdm_arguments_read(uint64 row, int names, int values);
 extern void zdm_migration_insert(ZdmMigration *migration);
 extern ZdmMigration *zdm_migration_find(const char *name);
 extern ZdmMigration *zdm_migration_last(const char *name);

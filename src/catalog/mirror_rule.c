@@ -3,33 +3,23 @@
  * mirror_rule.c
  *	  Rows of zdm.mirror_rule.
  *
- * Read by triggers in every backend that writes one of the tables, and
- * therefore like zdm.sync_rule: by a catalog scan, with the newest snapshot
- * and without a privilege check.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
 
 #include "catalog/mirror_rule.h"
-#include "catalog/sync_rule.h"
+#include "catalog/rule.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
-/* The columns of zdm.mirror_rule. */
+/* The columns of zdm.mirror_rule after those that are in rule.h. */
 enum
 {
-	COL_MIGRATION = 1,
-	COL_RULE,
-	COL_FIRST,
+	COL_FIRST = ZDM_COL_RULE + 1,
 	COL_SECOND,
 	COL_FIRST_KEYS,
 	COL_SECOND_KEYS,
@@ -42,9 +32,7 @@ enum
 	COL_FIRST_BY
 };
 
-static List *scan_rules(AttrNumber column, RegProcedure equals, Datum value,
-						const char *index);
-static int	compare_rules(const ListCell *a, const ListCell *b);
+static void *read_rule(HeapTuple tuple, TupleDesc desc);
 
 void
 zdm_mirror_rule_insert(int64 migration, int number, ZdmMirrorRule *rule)
@@ -72,8 +60,8 @@ zdm_mirror_rule_insert(int64 migration, int number, ZdmMirrorRule *rule)
 						 ZDM_ARG(BOOLOID, BoolGetDatum(rule->several)),
 						 zdm_arg_text(rule->first_by)));
 	zdm_catalog_end(&saved);
-	zdm_sync_rules_changed(rule->first);
-	zdm_sync_rules_changed(rule->second);
+	zdm_rules_changed(rule->first);
+	zdm_rules_changed(rule->second);
 }
 
 void
@@ -91,8 +79,8 @@ zdm_mirror_rules_delete(int64 migration)
 	zdm_catalog_end(&saved);
 	foreach(lc, rules)
 	{
-		zdm_sync_rules_changed(((ZdmMirrorRule *) lfirst(lc))->first);
-		zdm_sync_rules_changed(((ZdmMirrorRule *) lfirst(lc))->second);
+		zdm_rules_changed(((ZdmMirrorRule *) lfirst(lc))->first);
+		zdm_rules_changed(((ZdmMirrorRule *) lfirst(lc))->second);
 	}
 }
 
@@ -102,8 +90,7 @@ zdm_mirror_rules_delete(int64 migration)
 List *
 zdm_mirror_rules_of(int64 migration)
 {
-	return scan_rules(COL_MIGRATION, F_INT8EQ, Int64GetDatum(migration),
-					  "mirror_rule_pkey");
+	return zdm_rules_of("mirror_rule", migration, read_rule);
 }
 
 /*
@@ -113,19 +100,12 @@ zdm_mirror_rules_of(int64 migration)
 List *
 zdm_mirror_rules_on(List *relids)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
+	List	   *result = list_concat(zdm_rules_on("mirror_rule", "mirror_rule_first", COL_FIRST,
+												  relids, read_rule),
+									 zdm_rules_on("mirror_rule", "mirror_rule_second", COL_SECOND,
+												  relids, read_rule));
 
-	foreach(lc, relids)
-	{
-		Datum		relid = ObjectIdGetDatum(lfirst_oid(lc));
-
-		result = list_concat(result, scan_rules(COL_FIRST, F_OIDEQ, relid,
-												"mirror_rule_first"));
-		result = list_concat(result, scan_rules(COL_SECOND, F_OIDEQ, relid,
-												"mirror_rule_second"));
-	}
-	list_sort(result, compare_rules);
+	zdm_rules_sort(result);
 	return result;
 }
 
@@ -157,56 +137,26 @@ zdm_mirror_tables(List *rules)
 	return result;
 }
 
-static List *
-scan_rules(AttrNumber column, RegProcedure equals, Datum value,
-		   const char *index)
+static void *
+read_rule(HeapTuple tuple, TupleDesc desc)
 {
-	Oid			relid = zdm_catalog_table("mirror_rule");
-	Relation	rel;
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	tuple;
-	List	   *result = NIL;
+	ZdmMirrorRule *rule = palloc0_object(ZdmMirrorRule);
+	bool		isnull;
+	Datum		first_by;
 
-	/* A trigger left behind by DROP EXTENSION ... CASCADE has nothing to do. */
-	if (!OidIsValid(relid))
-		return NIL;
-	rel = table_open(relid, AccessShareLock);
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, equals, value);
-	scan = systable_beginscan(rel, zdm_catalog_table(index), true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		TupleDesc	desc = RelationGetDescr(rel);
-		ZdmMirrorRule *rule = palloc0_object(ZdmMirrorRule);
-		bool		isnull;
-		Datum		first_by;
-
-		rule->migration = DatumGetInt64(heap_getattr(tuple, COL_MIGRATION, desc, &isnull));
-		rule->number = DatumGetInt32(heap_getattr(tuple, COL_RULE, desc, &isnull));
-		rule->first = DatumGetObjectId(heap_getattr(tuple, COL_FIRST, desc, &isnull));
-		rule->second = DatumGetObjectId(heap_getattr(tuple, COL_SECOND, desc, &isnull));
-		rule->first_keys = zdm_strings_from_array(heap_getattr(tuple, COL_FIRST_KEYS, desc, &isnull));
-		rule->second_keys = zdm_strings_from_array(heap_getattr(tuple, COL_SECOND_KEYS, desc, &isnull));
-		rule->first_columns = zdm_strings_from_array(heap_getattr(tuple, COL_FIRST_COLUMNS, desc, &isnull));
-		rule->second_columns = zdm_strings_from_array(heap_getattr(tuple, COL_SECOND_COLUMNS, desc, &isnull));
-		rule->optional = DatumGetInt32(heap_getattr(tuple, COL_OPTIONAL, desc, &isnull));
-		rule->fills_second = DatumGetBool(heap_getattr(tuple, COL_FILLS_SECOND, desc, &isnull));
-		rule->referencing = DatumGetBool(heap_getattr(tuple, COL_REFERENCING, desc, &isnull));
-		rule->several = DatumGetBool(heap_getattr(tuple, COL_SEVERAL, desc, &isnull));
-		first_by = heap_getattr(tuple, COL_FIRST_BY, desc, &isnull);
-		rule->first_by = isnull ? NULL : TextDatumGetCString(first_by);
-		result = lappend(result, rule);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return result;
-}
-
-static int
-compare_rules(const ListCell *a, const ListCell *b)
-{
-	int64		x = ((ZdmMirrorRule *) lfirst(a))->migration;
-	int64		y = ((ZdmMirrorRule *) lfirst(b))->migration;
-
-	return x < y ? -1 : x > y;
+	rule->migration = DatumGetInt64(heap_getattr(tuple, ZDM_COL_MIGRATION, desc, &isnull));
+	rule->number = DatumGetInt32(heap_getattr(tuple, ZDM_COL_RULE, desc, &isnull));
+	rule->first = DatumGetObjectId(heap_getattr(tuple, COL_FIRST, desc, &isnull));
+	rule->second = DatumGetObjectId(heap_getattr(tuple, COL_SECOND, desc, &isnull));
+	rule->first_keys = zdm_rule_strings(tuple, COL_FIRST_KEYS, desc);
+	rule->second_keys = zdm_rule_strings(tuple, COL_SECOND_KEYS, desc);
+	rule->first_columns = zdm_rule_strings(tuple, COL_FIRST_COLUMNS, desc);
+	rule->second_columns = zdm_rule_strings(tuple, COL_SECOND_COLUMNS, desc);
+	rule->optional = DatumGetInt32(heap_getattr(tuple, COL_OPTIONAL, desc, &isnull));
+	rule->fills_second = DatumGetBool(heap_getattr(tuple, COL_FILLS_SECOND, desc, &isnull));
+	rule->referencing = DatumGetBool(heap_getattr(tuple, COL_REFERENCING, desc, &isnull));
+	rule->several = DatumGetBool(heap_getattr(tuple, COL_SEVERAL, desc, &isnull));
+	first_by = heap_getattr(tuple, COL_FIRST_BY, desc, &isnull);
+	rule->first_by = isnull ? NULL : TextDatumGetCString(first_by);
+	return rule;
 }

@@ -18,7 +18,7 @@
  */
 typedef struct ZdmMirrorRule
 {
-	int64		migration;
+	int64		migration;		/* first of all: see catalog/rule.h */
 	int			number;			/* of the rule in its migration */
 	Oid			first;			/* its row is locked before the second's */
 	Oid			second;			/* InvalidOid: expand is still to make it ... */

@@ -3,35 +3,22 @@
  * sync_rule.c
  *	  Rows of zdm.sync_rule.
  *
- * The trigger reads them in every backend that writes the table, whoever its
- * user is and whatever snapshot his transaction has: a REPEATABLE READ
- * transaction that is older than the rule must apply it all the same.  So the
- * read is a catalog scan (newest snapshot, no privilege check), not a query.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/inval.h"
-#include "utils/rel.h"
-#include "utils/syscache.h"
 
+#include "catalog/rule.h"
 #include "catalog/sync_rule.h"
 #include "util/spi.h"
 
-/* The columns of zdm.sync_rule. */
+/* The columns of zdm.sync_rule after those that are in rule.h. */
 enum
 {
-	COL_MIGRATION = 1,
-	COL_RULE,
-	COL_RELATION,
+	COL_RELATION = ZDM_COL_RULE + 1,
 	COL_OLD_COLUMNS,
 	COL_NEW_COLUMNS,
 	COL_UP,
@@ -49,9 +36,7 @@ static const char *const kind_names[] = {
 };
 
 static ZdmRuleKind kind_from_name(Name name);
-static List *scan_rules(AttrNumber column, RegProcedure equals, Datum value,
-						const char *index);
-static int	compare_rules(const ListCell *a, const ListCell *b);
+static void *read_rule(HeapTuple tuple, TupleDesc desc);
 
 static ZdmRuleKind
 kind_from_name(Name name)
@@ -82,7 +67,7 @@ zdm_sync_rule_insert(int64 migration, int number, ZdmSyncRule *rule)
 						 ZDM_ARG(BOOLOID, BoolGetDatum(rule->down_or_null)),
 						 zdm_arg_name(kind_names[rule->kind])));
 	zdm_catalog_end(&saved);
-	zdm_sync_rules_changed(rule->relation);
+	zdm_rules_changed(rule->relation);
 }
 
 void
@@ -97,7 +82,7 @@ zdm_sync_rules_delete(int64 migration)
 				ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration))));
 	zdm_catalog_end(&saved);
 	foreach(lc, rules)
-		zdm_sync_rules_changed(((ZdmSyncRule *) lfirst(lc))->relation);
+		zdm_rules_changed(((ZdmSyncRule *) lfirst(lc))->relation);
 }
 
 /*
@@ -119,7 +104,7 @@ zdm_sync_rules_forget_age(int64 migration, Oid relid)
 								   ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(relid))));
 	zdm_catalog_end(&saved);
 	if (changed > 0)
-		zdm_sync_rules_changed(relid);
+		zdm_rules_changed(relid);
 	return changed > 0;
 }
 
@@ -129,8 +114,7 @@ zdm_sync_rules_forget_age(int64 migration, Oid relid)
 List *
 zdm_sync_rules_of(int64 migration)
 {
-	return scan_rules(COL_MIGRATION, F_INT8EQ, Int64GetDatum(migration),
-					  "sync_rule_pkey");
+	return zdm_rules_of("sync_rule", migration, read_rule);
 }
 
 /*
@@ -153,78 +137,26 @@ zdm_rules_tables(List *rules)
 List *
 zdm_sync_rules_on(List *relids)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
+	List	   *result = zdm_rules_on("sync_rule", "sync_rule_relation", COL_RELATION,
+									  relids, read_rule);
 
-	foreach(lc, relids)
-		result = list_concat(result,
-							 scan_rules(COL_RELATION, F_OIDEQ,
-										ObjectIdGetDatum(lfirst_oid(lc)),
-										"sync_rule_relation"));
-	list_sort(result, compare_rules);
+	zdm_rules_sort(result);
 	return result;
 }
 
-static List *
-scan_rules(AttrNumber column, RegProcedure equals, Datum value,
-		   const char *index)
+static void *
+read_rule(HeapTuple tuple, TupleDesc desc)
 {
-	Oid			relid = zdm_catalog_table("sync_rule");
-	Relation	rel;
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	tuple;
-	List	   *result = NIL;
+	ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
+	bool		isnull;
 
-	/* A trigger left behind by DROP EXTENSION ... CASCADE has nothing to do. */
-	if (!OidIsValid(relid))
-		return NIL;
-	rel = table_open(relid, AccessShareLock);
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, equals, value);
-	scan = systable_beginscan(rel, zdm_catalog_table(index), true, NULL, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		TupleDesc	desc = RelationGetDescr(rel);
-		ZdmSyncRule *rule = palloc0_object(ZdmSyncRule);
-		bool		isnull;
-
-		rule->migration = DatumGetInt64(heap_getattr(tuple, COL_MIGRATION, desc, &isnull));
-		rule->relation = DatumGetObjectId(heap_getattr(tuple, COL_RELATION, desc, &isnull));
-		rule->old_columns = zdm_strings_from_array(heap_getattr(tuple, COL_OLD_COLUMNS, desc, &isnull));
-		rule->new_columns = zdm_strings_from_array(heap_getattr(tuple, COL_NEW_COLUMNS, desc, &isnull));
-		rule->up = zdm_strings_from_array(heap_getattr(tuple, COL_UP, desc, &isnull));
-		rule->down = zdm_strings_from_array(heap_getattr(tuple, COL_DOWN, desc, &isnull));
-		rule->down_or_null = DatumGetBool(heap_getattr(tuple, COL_DOWN_OR_NULL, desc, &isnull));
-		rule->kind = kind_from_name(DatumGetName(heap_getattr(tuple, COL_KIND, desc, &isnull)));
-		result = lappend(result, rule);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return result;
-}
-
-static int
-compare_rules(const ListCell *a, const ListCell *b)
-{
-	int64		x = ((ZdmSyncRule *) lfirst(a))->migration;
-	int64		y = ((ZdmSyncRule *) lfirst(b))->migration;
-
-	return x < y ? -1 : x > y;
-}
-
-/*
- * Make every backend compile the rules of the table, and of all its
- * partitions, anew when this transaction commits.
- */
-void
-zdm_sync_rules_changed(Oid relid)
-{
-	List	   *relids;
-	ListCell   *lc;
-
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
-		return;					/* dropped */
-	relids = find_all_inheritors(relid, NoLock, NULL);
-	foreach(lc, relids)
-		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
+	rule->migration = DatumGetInt64(heap_getattr(tuple, ZDM_COL_MIGRATION, desc, &isnull));
+	rule->relation = DatumGetObjectId(heap_getattr(tuple, COL_RELATION, desc, &isnull));
+	rule->old_columns = zdm_rule_strings(tuple, COL_OLD_COLUMNS, desc);
+	rule->new_columns = zdm_rule_strings(tuple, COL_NEW_COLUMNS, desc);
+	rule->up = zdm_rule_strings(tuple, COL_UP, desc);
+	rule->down = zdm_rule_strings(tuple, COL_DOWN, desc);
+	rule->down_or_null = DatumGetBool(heap_getattr(tuple, COL_DOWN_OR_NULL, desc, &isnull));
+	rule->kind = kind_from_name(DatumGetName(heap_getattr(tuple, COL_KIND, desc, &isnull)));
+	return rule;
 }

@@ -31,7 +31,7 @@ typedef enum ZdmRuleKind
  */
 typedef struct ZdmSyncRule
 {
-	int64		migration;
+	int64		migration;		/* first of all: see catalog/rule.h */
 	Oid			relation;
 	List	   *old_columns;	/* of char * */
 	List	   *new_columns;
@@ -47,6 +47,5 @@ extern bool zdm_sync_rules_forget_age(int64 migration, Oid relid);
 extern List *zdm_sync_rules_of(int64 migration);
 extern List *zdm_rules_tables(List *rules);
 extern List *zdm_sync_rules_on(List *relids);
-extern void zdm_sync_rules_changed(Oid relid);
 
 #endif							/* ZDM_CATALOG_SYNC_RULE_H */

@@ -35,41 +35,26 @@
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/analyze.h"
-#include "rewrite/rewriteHandler.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 
-#include "catalog/compatibility_view.h"
+#include "hooks/direct_view.h"
 #include "hooks/query.h"
 #include "util/compat.h"
 #include "util/guc.h"
 
-/* A view that a query has named, as it was found last. */
-typedef struct KnownView
-{
-	Oid			view;			/* the key */
-	bool		valid;
-	Oid			table;			/* InvalidOid: leave it to the server */
-	Oid			check_as;		/* whose rights it uses, or InvalidOid */
-	int			natts;
-	AttrNumber *attnums;		/* the table's for each of the view's */
-} KnownView;
-
-/* A range table entry whose Vars are to become those of another one. */
+/* What refers to a view's range table entries, and is to refer to others. */
 typedef struct Move
 {
-	const KnownView *known;
+	const ZdmDirectView *known;
 	int			from;
 	int			to;
-	int			level;			/* of subqueries that we are in */
-	bool		apply;			/* if not, see whether it can be done */
+	int			excluded_from;	/* those of ON CONFLICT; 0 without it */
+	int			excluded_to;
+	int			level;			/* of subqueries that the search is in */
+	List	   *references;		/* found so far: Var and RangeTblRef nodes */
 } Move;
 
 static post_parse_analyze_hook_type previous_analyze = NULL;
-static HTAB *known_views = NULL;
 
 /* The query that is analysed is going to be stored. */
 static bool storing_query = false;
@@ -78,28 +63,21 @@ static void after_analysis(ParseState *pstate, Query *query, ZdmJumbleState *jst
 static bool may_have_subqueries(Query *query);
 static bool query_walker(Node *node, void *context);
 static void look_at_query(Query *query);
-static bool can_move(Query *query, const KnownView *known, int index);
-static void move_to_table(Query *query, const KnownView *known, int index);
-static RangeTblEntry *table_entry(Query *query, const KnownView *known, RangeTblEntry *view, Relation rel);
-static void move_excluded(Query *query, const KnownView *known, Relation rel);
-static bool walk_query(Query *query, Move *move);
-static bool move_walker(Node *node, void *context);
-static void move_targets(List *targets, const KnownView *known);
-static Bitmapset *move_columns(Bitmapset *columns, const KnownView *known);
-static List *column_names(List *view_names, const KnownView *known, Relation rel);
-static KnownView *known_view(Oid view);
-static void learn_view(KnownView *known);
-static bool learn_columns(KnownView *known, Relation view, Relation table, Query *query);
-static bool same_default(Relation view, AttrNumber column, Relation table, AttrNumber attnum);
-static void forget_view(Datum arg, Oid relid);
+static void use_table(Query *query, const ZdmDirectView *known, int index, Relation rel);
+static bool find_references(Query *query, Move *move);
+static bool reference_walker(Node *node, void *context);
+static void move_references(const Move *move);
+static RangeTblEntry *table_entry(Query *query, const ZdmDirectView *known, RangeTblEntry *view, Relation rel);
+static RangeTblEntry *excluded_entry(const ZdmDirectView *known, RangeTblEntry *view, Relation rel);
+static Alias *take_names(RangeTblEntry *view, const ZdmDirectView *known, Relation rel);
+static List *column_names(List *view_names, const ZdmDirectView *known, int natts);
+static void move_targets(List *targets, const ZdmDirectView *known);
+static Bitmapset *move_columns(Bitmapset *columns, const ZdmDirectView *known);
 
 void
 zdm_query_init(void)
 {
-	HASHCTL		info = {.keysize = sizeof(Oid),.entrysize = sizeof(KnownView)};
-
-	known_views = hash_create("zdm compatibility views", 16, &info, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(forget_view, (Datum) 0);
+	zdm_direct_views_init();
 	previous_analyze = post_parse_analyze_hook;
 	post_parse_analyze_hook = after_analysis;
 }
@@ -124,7 +102,7 @@ after_analysis(ParseState *pstate, Query *query, ZdmJumbleState *jstate)
 		previous_analyze(pstate, query, jstate);
 	if (!zdm_direct_views || storing_query || query->commandType == CMD_UTILITY)
 		return;
-	if (may_have_subqueries(query))
+	if (may_have_subqueries(query) && zdm_direct_views_exist())
 		(void) query_walker((Node *) query, NULL);
 	else
 		look_at_query(query);
@@ -164,58 +142,58 @@ look_at_query(Query *query)
 	for (int index = 1; index <= count; index++)
 	{
 		RangeTblEntry *rte = rt_fetch(index, query->rtable);
-		const KnownView *known;
+		const ZdmDirectView *known;
+		Relation	rel;
 
-		if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_VIEW)
+		if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_VIEW ||
+			query->commandType == CMD_MERGE || !zdm_direct_views_exist())
 			continue;
-		known = known_view(rte->relid);
-		if (OidIsValid(known->table) && can_move(query, known, index))
-			move_to_table(query, known, index);
+		known = zdm_direct_view(rte->relid);
+		if (known == NULL)
+			continue;
+		rel = table_open(known->table, rte->rellockmode);
+		/* Something may have changed before the lock. */
+		if (zdm_direct_view_is_current(known))
+			use_table(query, known, index, rel);
+		table_close(rel, NoLock);
 	}
 }
 
 /*
- * Whether everything that the query says of the view can be said of the table.
+ * Put the table in the view's place, where everything that the query says of
+ * the view can be said of the table.
  */
-static bool
-can_move(Query *query, const KnownView *known, int index)
-{
-	RangeTblEntry *rte = rt_fetch(index, query->rtable);
-	int			first = bms_next_member(zdm_permissions(query, rte)->selectedCols, -1);
-	Move		move = {.known = known,.from = index};
-
-	/* No column of the view's: the whole row. */
-	if (first >= 0 && first + FirstLowInvalidHeapAttributeNumber <= 0)
-		return false;
-	if (query->commandType == CMD_MERGE || rte->tablesample != NULL ||
-		list_length(rte->eref->colnames) != known->natts)
-		return false;
-	if (walk_query(query, &move))
-		return false;
-	if (query->resultRelation != index || query->onConflict == NULL ||
-		query->onConflict->exclRelIndex == 0)
-		return true;
-	move.from = query->onConflict->exclRelIndex;
-	return !walk_query(query, &move);
-}
-
 static void
-move_to_table(Query *query, const KnownView *known, int index)
+use_table(Query *query, const ZdmDirectView *known, int index, Relation rel)
 {
 	RangeTblEntry *view = rt_fetch(index, query->rtable);
-	Relation	rel = table_open(known->table, view->rellockmode);
-	Move		move = {
-		.known = known,
-		.from = index,
-		.to = list_length(query->rtable) + 1,
-		.apply = true
-	};
+	bool		written = query->resultRelation == index;
+	Move		move = {.known = known,.from = index};
 	ListCell   *lc;
 
+	if (written && query->onConflict != NULL)
+		move.excluded_from = query->onConflict->exclRelIndex;
+	if (list_length(view->eref->colnames) != known->natts || !find_references(query, &move))
+		return;
+
 	query->rtable = lappend(query->rtable, table_entry(query, known, view, rel));
-	(void) walk_query(query, &move);
-	/* Nothing refers to its columns any more, and the names are the table's. */
-	view->eref = makeAlias(view->eref->aliasname, NIL);
+	move.to = list_length(query->rtable);
+	if (written)
+	{
+		query->resultRelation = move.to;
+		move_targets(query->targetList, known);
+	}
+	if (move.excluded_from != 0)
+	{
+		OnConflictExpr *conflict = query->onConflict;
+
+		query->rtable = lappend(query->rtable, excluded_entry(known, rt_fetch(move.excluded_from, query->rtable), rel));
+		move.excluded_to = list_length(query->rtable);
+		conflict->exclRelIndex = move.excluded_to;
+		conflict->exclRelTlist = BuildOnConflictExcludedTargetlist(rel, move.excluded_to);
+	}
+	if (written && query->onConflict != NULL)
+		move_targets(query->onConflict->onConflictSet, known);
 	foreach(lc, query->rowMarks)
 	{
 		RowMarkClause *mark = lfirst_node(RowMarkClause, lc);
@@ -223,25 +201,99 @@ move_to_table(Query *query, const KnownView *known, int index)
 		if (mark->rti == (Index) index)
 			mark->rti = move.to;
 	}
-	if (query->resultRelation == index)
+	move_references(&move);
+}
+
+/*
+ * Returns false where one of them is to more than a column: the whole row, of
+ * the view's type, or the row that a cursor is at.  The list of all columns of
+ * the excluded row has a whole row in it, and is made anew.
+ */
+static bool
+find_references(Query *query, Move *move)
+{
+	int			first = bms_next_member(zdm_permissions(query, rt_fetch(move->from, query->rtable))->selectedCols, -1);
+	List	   *excluded = query->onConflict ? query->onConflict->exclRelTlist : NIL;
+	bool		found_other;
+
+	if (first >= 0 && first + FirstLowInvalidHeapAttributeNumber <= 0)
+		return false;
+	if (query->onConflict)
+		query->onConflict->exclRelTlist = NIL;
+	found_other = query_tree_walker(query, reference_walker, move, 0);
+	if (query->onConflict)
+		query->onConflict->exclRelTlist = excluded;
+	return !found_other;
+}
+
+static bool
+reference_walker(Node *node, void *context)
+{
+	Move	   *move = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
 	{
-		query->resultRelation = move.to;
-		move_targets(query->targetList, known);
-		if (query->onConflict != NULL)
+		Var		   *var = (Var *) node;
+
+		if (var->varlevelsup != (Index) move->level ||
+			(var->varno != move->from && var->varno != move->excluded_from))
+			return false;
+		if (var->varattno <= 0 || var->varattno > move->known->natts)
+			return true;
+		move->references = lappend(move->references, var);
+		return false;
+	}
+	if (IsA(node, RangeTblRef))
+	{
+		if (move->level == 0 && ((RangeTblRef *) node)->rtindex == move->from)
+			move->references = lappend(move->references, node);
+		return false;
+	}
+	if (IsA(node, CurrentOfExpr))
+		return true;
+	if (IsA(node, Query))
+	{
+		bool		result;
+
+		move->level++;
+		result = query_tree_walker((Query *) node, reference_walker, move, 0);
+		move->level--;
+		return result;
+	}
+	return expression_tree_walker(node, reference_walker, move);
+}
+
+/*
+ * A node that stands in two places has been found twice.
+ */
+static void
+move_references(const Move *move)
+{
+	ListCell   *lc;
+
+	foreach(lc, move->references)
+	{
+		Var		   *var = lfirst(lc);
+
+		if (IsA(var, RangeTblRef))
+			((RangeTblRef *) var)->rtindex = move->to;
+		else if (var->varno == move->from || var->varno == move->excluded_from)
 		{
-			move_targets(query->onConflict->onConflictSet, known);
-			if (query->onConflict->exclRelIndex != 0)
-				move_excluded(query, known, rel);
+			var->varno = var->varno == move->from ? move->to : move->excluded_to;
+			var->varattno = move->known->attnums[var->varattno - 1];
+			var->varnosyn = var->varno;
+			var->varattnosyn = var->varattno;
 		}
 	}
-	table_close(rel, NoLock);
 }
 
 /*
  * The table's entry, to be checked for what the view's is.
  */
 static RangeTblEntry *
-table_entry(Query *query, const KnownView *known, RangeTblEntry *view, Relation rel)
+table_entry(Query *query, const ZdmDirectView *known, RangeTblEntry *view, Relation rel)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	ZdmPermissions *has = zdm_permissions(query, view);
@@ -251,10 +303,11 @@ table_entry(Query *query, const KnownView *known, RangeTblEntry *view, Relation 
 	rte->relid = RelationGetRelid(rel);
 	rte->relkind = rel->rd_rel->relkind;
 	rte->rellockmode = view->rellockmode;
-	rte->eref = makeAlias(view->eref->aliasname, column_names(view->eref->colnames, known, rel));
+	rte->eref = take_names(view, known, rel);
 	/* As in a query by the table's name without ONLY, which no view heeds. */
 	rte->inh = query->commandType != CMD_INSERT ||
 		view != rt_fetch(query->resultRelation, query->rtable);
+	view->inh = false;
 	rte->inFromCl = view->inFromCl;
 	permissions = zdm_add_permissions(query, rte);
 	permissions->requiredPerms = has->requiredPerms;
@@ -269,100 +322,56 @@ table_entry(Query *query, const KnownView *known, RangeTblEntry *view, Relation 
  * The row that ON CONFLICT calls excluded is one of the table's, too.  What is
  * read of it is asked for by the view's entry, which stays.
  */
-static void
-move_excluded(Query *query, const KnownView *known, Relation rel)
+static RangeTblEntry *
+excluded_entry(const ZdmDirectView *known, RangeTblEntry *view, Relation rel)
 {
-	OnConflictExpr *conflict = query->onConflict;
-	RangeTblEntry *view = rt_fetch(conflict->exclRelIndex, query->rtable);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	Move		move = {
-		.known = known,
-		.from = conflict->exclRelIndex,
-		.to = list_length(query->rtable) + 1,
-		.apply = true
-	};
 
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(rel);
 	rte->relkind = view->relkind;
 	rte->rellockmode = view->rellockmode;
-	rte->eref = makeAlias(view->eref->aliasname, column_names(view->eref->colnames, known, rel));
-	view->eref = makeAlias(view->eref->aliasname, NIL);
-	query->rtable = lappend(query->rtable, rte);
-	(void) walk_query(query, &move);
-	conflict->exclRelIndex = move.to;
-	conflict->exclRelTlist = BuildOnConflictExcludedTargetlist(rel, move.to);
+	rte->eref = take_names(view, known, rel);
+	return rte;
 }
 
 /*
- * Returns true where something is in the way.  The list of all columns of the
- * excluded row is made anew, and has a whole row in it.
+ * The names that an entry of the view has, in the table's order.  Nothing refers
+ * to the view's columns any more, so it keeps none.
  */
-static bool
-walk_query(Query *query, Move *move)
+static Alias *
+take_names(RangeTblEntry *view, const ZdmDirectView *known, Relation rel)
 {
-	List	   *excluded = query->onConflict ? query->onConflict->exclRelTlist : NIL;
-	bool		result;
+	Alias	   *names = view->eref;
 
-	if (query->onConflict)
-		query->onConflict->exclRelTlist = NIL;
-	result = query_tree_walker(query, move_walker, move, 0);
-	if (query->onConflict)
-		query->onConflict->exclRelTlist = excluded;
-	return result;
+	view->eref = makeAlias(names->aliasname, NIL);
+	if (!known->same_numbers || RelationGetNumberOfAttributes(rel) != known->natts)
+		names->colnames = column_names(names->colnames, known, RelationGetNumberOfAttributes(rel));
+	return names;
 }
 
-static bool
-move_walker(Node *node, void *context)
+/*
+ * Columns that the view does not have get an empty name, as dropped ones do.
+ */
+static List *
+column_names(List *view_names, const ZdmDirectView *known, int natts)
 {
-	Move	   *move = context;
+	Node	   *none = (Node *) makeString(pstrdup(""));
+	List	   *result = NIL;
+	ListCell   *lc;
 
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-
-		if (var->varlevelsup != (Index) move->level || var->varno != move->from)
-			return false;
-		if (var->varattno <= 0 || var->varattno > move->known->natts)
-			return true;
-		if (move->apply)
-		{
-			var->varno = move->to;
-			var->varattno = move->known->attnums[var->varattno - 1];
-			var->varnosyn = var->varno;
-			var->varattnosyn = var->varattno;
-		}
-		return false;
-	}
-	if (IsA(node, CurrentOfExpr))
-		return true;
-	if (IsA(node, RangeTblRef))
-	{
-		RangeTblRef *ref = (RangeTblRef *) node;
-
-		if (move->apply && move->level == 0 && ref->rtindex == move->from)
-			ref->rtindex = move->to;
-		return false;
-	}
-	if (IsA(node, Query))
-	{
-		bool		result;
-
-		move->level++;
-		result = query_tree_walker((Query *) node, move_walker, move, 0);
-		move->level--;
-		return result;
-	}
-	return expression_tree_walker(node, move_walker, move);
+	for (int i = 0; i < natts; i++)
+		result = lappend(result, none);
+	foreach(lc, view_names)
+		lfirst(list_nth_cell(result, known->attnums[foreach_current_index(lc)] - 1)) = lfirst(lc);
+	return result;
 }
 
 /*
  * The targets of a statement that writes are numbered as the columns are.
  */
 static void
-move_targets(List *targets, const KnownView *known)
+move_targets(List *targets, const ZdmDirectView *known)
 {
 	ListCell   *lc;
 
@@ -376,11 +385,13 @@ move_targets(List *targets, const KnownView *known)
 }
 
 static Bitmapset *
-move_columns(Bitmapset *columns, const KnownView *known)
+move_columns(Bitmapset *columns, const ZdmDirectView *known)
 {
 	Bitmapset  *result = NULL;
 	int			member = -1;
 
+	if (known->same_numbers)
+		return bms_copy(columns);
 	while ((member = bms_next_member(columns, member)) >= 0)
 	{
 		AttrNumber	attnum = member + FirstLowInvalidHeapAttributeNumber;
@@ -389,141 +400,4 @@ move_columns(Bitmapset *columns, const KnownView *known)
 		result = bms_add_member(result, known->attnums[attnum - 1] - FirstLowInvalidHeapAttributeNumber);
 	}
 	return result;
-}
-
-/*
- * The names that an entry of the view gives its columns, in the table's order:
- * the same nodes, as there may be many.  Columns that the view does not have
- * get an empty name, as dropped ones do.
- */
-static List *
-column_names(List *view_names, const KnownView *known, Relation rel)
-{
-	int			natts = RelationGetDescr(rel)->natts;
-	Node	  **names = palloc0_array(Node *, natts);
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, view_names)
-		names[known->attnums[foreach_current_index(lc)] - 1] = lfirst(lc);
-	for (int i = 0; i < natts; i++)
-		result = lappend(result, names[i] ? names[i] : (Node *) makeString(pstrdup("")));
-	pfree(names);
-	return result;
-}
-
-/*
- * What is known of a view.  The caller's statement has locked it.
- */
-static KnownView *
-known_view(Oid view)
-{
-	bool		found;
-	KnownView  *known = hash_search(known_views, &view, HASH_ENTER, &found);
-
-	if (!found)
-	{
-		known->valid = false;
-		known->attnums = NULL;
-	}
-	if (!known->valid)
-		learn_view(known);
-	return known;
-}
-
-/*
- * Valid from the start: what comes in between says otherwise.
- */
-static void
-learn_view(KnownView *known)
-{
-	Relation	rel;
-	Oid			table;
-
-	known->table = InvalidOid;
-	known->valid = true;
-	table = zdm_table_behind_view(known->view);
-	if (!OidIsValid(table))
-		return;
-	rel = table_open(known->view, NoLock);
-	if (rel->rd_rules != NULL && rel->rd_rules->numLocks == 1 && rel->trigdesc == NULL &&
-		!RelationIsSecurityView(rel) && !RelationHasCheckOption(rel))
-	{
-		Query	   *query = get_view_query(rel);
-
-		if (view_query_is_auto_updatable(query, false) == NULL &&
-			zdm_table_in_query(query) == table)
-		{
-			/* As the server locks it for whoever names the view. */
-			Relation	behind = table_open(table, AccessShareLock);
-
-			if (learn_columns(known, rel, behind, query))
-			{
-				known->table = table;
-				known->check_as = RelationHasSecurityInvoker(rel) ? InvalidOid : rel->rd_rel->relowner;
-			}
-			table_close(behind, NoLock);
-		}
-	}
-	table_close(rel, NoLock);
-}
-
-/*
- * Which column of the table each of the view is.  Returns false where one is
- * not, or has become another in the table, or has a default of its own.
- */
-static bool
-learn_columns(KnownView *known, Relation view, Relation table, Query *query)
-{
-	TupleDesc	desc = RelationGetDescr(view);
-	ListCell   *lc;
-
-	if (known->attnums != NULL)
-		pfree(known->attnums);
-	known->attnums = MemoryContextAllocZero(TopMemoryContext, sizeof(AttrNumber) * desc->natts);
-	known->natts = desc->natts;
-	foreach(lc, query->targetList)
-	{
-		TargetEntry *target = lfirst_node(TargetEntry, lc);
-		Var		   *var = (Var *) target->expr;
-		Form_pg_attribute attr;
-
-		if (target->resjunk || target->resno > desc->natts || !IsA(var, Var) || var->varattno <= 0)
-			return false;
-		attr = TupleDescAttr(desc, target->resno - 1);
-		if (attr->atttypid != var->vartype || attr->atttypmod != var->vartypmod ||
-			attr->attcollation != var->varcollid ||
-			!same_default(view, target->resno, table, var->varattno))
-			return false;
-		known->attnums[target->resno - 1] = var->varattno;
-	}
-	return list_length(query->targetList) == desc->natts;
-}
-
-/*
- * A column of a view without a default gets the table's.
- */
-static bool
-same_default(Relation view, AttrNumber column, Relation table, AttrNumber attnum)
-{
-	return !TupleDescAttr(RelationGetDescr(view), column - 1)->atthasdef ||
-		equal(build_column_default(view, column), build_column_default(table, attnum));
-}
-
-static void
-forget_view(Datum arg, Oid relid)
-{
-	HASH_SEQ_STATUS status;
-	KnownView  *known;
-
-	if (OidIsValid(relid))
-	{
-		known = hash_search(known_views, &relid, HASH_FIND, NULL);
-		if (known != NULL)
-			known->valid = false;
-		return;
-	}
-	hash_seq_init(&status, known_views);
-	while ((known = hash_seq_search(&status)) != NULL)
-		known->valid = false;
 }

@@ -46,7 +46,6 @@
 #include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
 #include "lifecycle/migrate.h"
-#include "schema/table.h"
 #include "util/guc.h"
 #include "util/holders.h"
 #include "util/lock.h"

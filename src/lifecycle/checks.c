@@ -24,7 +24,7 @@
 #include "catalog/sync_rule.h"
 #include "lifecycle/checks.h"
 #include "lifecycle/explain.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -39,7 +39,7 @@ void
 zdm_check_attached(const ZdmPattern *pattern, ZdmMigration *migration,
 				   ZdmPhase phase)
 {
-	List	   *objects = pattern->attached(migration, phase);
+	List	   *objects = pattern->attached != NULL ? pattern->attached(migration, phase) : NIL;
 
 	if (objects == NIL)
 		return;

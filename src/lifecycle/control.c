@@ -28,6 +28,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -88,11 +89,11 @@ zdm_control_start(const char *name, int workers, const char *throttle)
 	owner = zdm_table_owner(migration->relation);
 	if (throttle != NULL && throttle[0] != '\0')
 		zdm_throttle_check(throttle, owner);
-	order.throttle_role = GetUserNameFromId(owner, false);
+	order.throttle_role = owner;
 	if (zdm_explaining())
 	{
 		zdm_explain_steps(migration, ZDM_MIGRATE,
-						  zdm_pattern(migration)->migrate(migration));
+						  zdm_migrate_steps(migration));
 		return migration->state;
 	}
 	(void) zdm_cover_partitions(migration);

@@ -33,7 +33,8 @@
 #include "utils/tuplestore.h"
 
 #include "lifecycle/explain.h"
-#include "schema/table.h"
+#include "lifecycle/registry.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/ident.h"
@@ -218,7 +219,7 @@ zdm_explain_migration(const ZdmPattern *pattern, ZdmMigration *migration)
 	ListCell   *lc;
 
 	zdm_explain_steps(migration, ZDM_EXPAND, pattern->expand(migration, rel));
-	zdm_explain_steps(migration, ZDM_MIGRATE, pattern->migrate(migration));
+	zdm_explain_steps(migration, ZDM_MIGRATE, zdm_migrate_steps(migration));
 	zdm_explain_steps(migration, ZDM_CONTRACT, pattern->contract(migration, quarantine));
 	later.state = ZDM_CONTRACTED;
 	if (quarantine)

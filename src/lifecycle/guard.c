@@ -39,6 +39,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/repeat.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "sync/mirror_install.h"
 #include "sync/row_sync.h"
@@ -50,7 +51,7 @@
 static void guard_alter(bool warn_disabled, Node *parsetree);
 static bool makes_partition(Node *parsetree);
 static const char *attached_name(Node *parsetree);
-static void guard_drop(void);
+static void guard_drop(Node *parsetree);
 static void guard_extension(Node *parsetree);
 static void guard_grant(GrantStmt *stmt);
 static void check_inheritance(Oid relid, const char *attached);
@@ -76,11 +77,14 @@ zdm_guard(EventTriggerData *data)
 	if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, GrantStmt))
 		guard_grant((GrantStmt *) data->parsetree);
 	else if (strcmp(data->event, "ddl_command_end") == 0 && IsA(data->parsetree, DropOwnedStmt))
+	{
 		zdm_repeat_drop_owned();
+		zdm_repeat_on_twins(NIL, &(ZdmDdl) {.command = data->parsetree});
+	}
 	else if (strcmp(data->event, "ddl_command_end") == 0)
 		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER, data->parsetree);
 	else if (strcmp(data->event, "sql_drop") == 0)
-		guard_drop();
+		guard_drop(data->parsetree);
 	else
 		guard_extension(data->parsetree);
 }
@@ -97,13 +101,17 @@ guard_alter(bool warn_disabled, Node *parsetree)
 										  " THEN (SELECT t.tgrelid FROM pg_catalog.pg_trigger t WHERE t.oid OPERATOR(pg_catalog.=) c.objid)"
 										  " WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
 										  " THEN (SELECT r.ev_class FROM pg_catalog.pg_rewrite r WHERE r.oid OPERATOR(pg_catalog.=) c.objid)"
-										  " ELSE c.objid END AS oid FROM pg_catalog.pg_event_trigger_ddl_commands() c"
+										  " WHEN c.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass"
+										  " THEN (SELECT k.conrelid FROM pg_catalog.pg_constraint k WHERE k.oid OPERATOR(pg_catalog.=) c.objid)"
+										  " ELSE coalesce((SELECT i.indrelid FROM pg_catalog.pg_index i WHERE i.indexrelid OPERATOR(pg_catalog.=) c.objid),"
+										  " c.objid) END AS oid FROM pg_catalog.pg_event_trigger_ddl_commands() c"
 										  " WHERE c.classid OPERATOR(pg_catalog.=) ANY"
 										  " (ARRAY['pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass,"
-										  " 'pg_catalog.pg_rewrite'::pg_catalog.regclass]::pg_catalog.oid[])) m"
+										  " 'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass]::pg_catalog.oid[])) m"
 										  " WHERE m.oid IS NOT NULL",
 										  0, NULL);
 	bool		partition = makes_partition(parsetree);
+	List	   *concerned = NIL;
 	ListCell   *lc,
 			   *migration;
 
@@ -117,6 +125,7 @@ guard_alter(bool warn_disabled, Node *parsetree)
 			relid = llast_oid(get_partition_ancestors(relid));
 		foreach(migration, zdm_migrations_on(relid))
 		{
+			concerned = list_append_unique_oid(concerned, relid);
 			if (partition)
 				zdm_run_own_ddl(zdm_mirror_partition_texts(lfirst(migration)));
 			check_migration(lfirst(migration), NIL, warn_disabled);
@@ -126,6 +135,8 @@ guard_alter(bool warn_disabled, Node *parsetree)
 								 zdm_synced_storage(lfirst(migration)));
 		}
 	}
+	if (concerned != NIL)
+		zdm_repeat_on_twins(concerned, &(ZdmDdl) {.command = parsetree});
 }
 
 static void
@@ -135,6 +146,8 @@ guard_grant(GrantStmt *stmt)
 
 	foreach(lc, zdm_repeat_grant(stmt))
 		check_migration(lfirst(lc), NIL, false);
+	if (stmt->objtype == OBJECT_TABLE)
+		zdm_repeat_on_twins(NIL, &(ZdmDdl) {.command = (Node *) stmt});
 }
 
 /*
@@ -256,7 +269,8 @@ check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 
 	foreach(lc, migration->rules)
 		check_rule(migration, lfirst(lc));
-	zdm_pattern(migration)->guard(migration, rel);
+	if (zdm_pattern(migration)->guard != NULL)
+		zdm_pattern(migration)->guard(migration, rel);
 	if (zdm_pattern(migration)->mend != NULL)
 		zdm_repeat_alter(migration, rel);
 	relation_close(rel, AccessShareLock);
@@ -364,7 +378,7 @@ out_of_sync(ZdmMigration *migration, Oid relid, bool off)
 		zdm_ranges_verify_again(migration->id);
 	/* With nothing to migrate, there is nothing to be done again. */
 	if (migration->state == ZDM_READY &&
-		zdm_pattern(migration)->migrate(migration) != NIL)
+		zdm_migrate_steps(migration) != NIL)
 		zdm_migration_set_state(migration, ZDM_EXPANDED);
 	zdm_event(migration, "warning", off ? "trigger off" : "trigger on",
 			  psprintf("on table \"%s\"", get_rel_name(relid)));
@@ -435,7 +449,7 @@ check_triggers(ZdmMigration *migration, Relation rel, bool warn_disabled)
  * looked at.
  */
 static void
-guard_drop(void)
+guard_drop(Node *parsetree)
 {
 	static const char *const tables_sql =
 		"SELECT DISTINCT objid::pg_catalog.text FROM pg_catalog.pg_event_trigger_dropped_objects()"
@@ -484,6 +498,7 @@ guard_drop(void)
 	}
 	if (zdm_query_strings(mirror_triggers_sql, 0, NULL) != NIL)
 		check_mirror_triggers(zdm_migrations_in_flight());
+	zdm_repeat_drop(parsetree);
 }
 
 /*

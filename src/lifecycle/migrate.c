@@ -42,6 +42,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -74,7 +75,7 @@ zdm_lifecycle_migrate(const char *name, bool atomic)
 		ZdmMigration *migration = zdm_migration_of_caller(name);
 
 		zdm_explain_steps(migration, ZDM_MIGRATE,
-						  zdm_pattern(migration)->migrate(migration));
+						  zdm_migrate_steps(migration));
 		return;
 	}
 	if (atomic)
@@ -328,7 +329,7 @@ zdm_migrate_enter_step(ZdmMigrate *migrate, ZdmStepKind kind)
 
 	if (migrate->step != 0 && migrate->step_kind == kind)
 		return false;
-	foreach(lc, zdm_pattern(migration)->migrate(migration))
+	foreach(lc, zdm_migrate_steps(migration))
 	{
 		ZdmStep    *step = lfirst(lc);
 

@@ -44,6 +44,7 @@
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/run.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/guc.h"
@@ -56,7 +57,7 @@ static void ready_at_once(ZdmMigration *migration, const char *table);
 static void start_backfill(ZdmMigration *migration);
 static void order_workers(ZdmMigration *migration);
 static bool prepare_rollback(ZdmMigration *migration);
-static bool record_migrate(const ZdmPattern *pattern, ZdmMigration *migration);
+static bool record_migrate(ZdmMigration *migration);
 static void check_name(const char *name);
 static void check_spec(const ZdmPattern *pattern, ZdmMigration *migration);
 static void warn_of(const ZdmPattern *pattern, ZdmMigration *migration);
@@ -117,7 +118,7 @@ zdm_lifecycle_expand(ZdmMigration *migration)
 	zdm_event(migration, "info", "expanding", NULL);
 	zdm_run_steps(migration, ZDM_EXPAND, steps, waited);
 	make_ranges(migration);
-	if (record_migrate(pattern, migration))
+	if (record_migrate(migration))
 	{
 		zdm_migration_set_state(migration, ZDM_EXPANDED);
 		start_backfill(migration);
@@ -363,7 +364,7 @@ prepare_rollback(ZdmMigration *migration)
 	zdm_migration_set_rolling_back(migration);
 	zdm_event(migration, "info", "rolling back", NULL);
 	zdm_migration_set_state(migration, ZDM_EXPANDED);
-	record_migrate(pattern, migration);
+	record_migrate(migration);
 	order_workers(migration);
 	ereport(NOTICE,
 			errmsg("the rollback of migration \"%s\" waits until every row is checked", migration->name),
@@ -379,9 +380,9 @@ prepare_rollback(ZdmMigration *migration)
  * Record the steps of the migrate phase.  Returns whether there are any.
  */
 static bool
-record_migrate(const ZdmPattern *pattern, ZdmMigration *migration)
+record_migrate(ZdmMigration *migration)
 {
-	List	   *steps = pattern->migrate(migration);
+	List	   *steps = zdm_migrate_steps(migration);
 	ListCell   *lc;
 
 	foreach(lc, steps)

@@ -46,6 +46,28 @@ zdm_pattern(ZdmMigration *migration)
 }
 
 /*
+ * The steps of the migrate phase.
+ */
+List *
+zdm_migrate_steps(ZdmMigration *migration)
+{
+	const ZdmPattern *pattern = zdm_pattern(migration);
+
+	return pattern->migrate != NULL ? pattern->migrate(migration) : NIL;
+}
+
+/*
+ * Its second columns (ZdmTwin *).
+ */
+List *
+zdm_twins(ZdmMigration *migration)
+{
+	const ZdmPattern *pattern = zdm_pattern(migration);
+
+	return pattern->twins != NULL ? pattern->twins(migration) : NIL;
+}
+
+/*
  * Refuse a strategy that the user made up, and name those there are.
  */
 void

@@ -10,7 +10,8 @@
  * in the order of everybody.
  *
  * A second table follows in what would otherwise let somebody in, or keep the
- * migration from going on: privileges and the owner.
+ * migration from going on: privileges and the owner.  A second column follows
+ * in what would otherwise refuse what the first one does not, or be left over.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,12 +28,13 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/repeat.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"
 #include "util/spi.h"
 
+static void run_as_owner(ZdmStep *step);
 static void repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt);
 static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
 static void start_alter(AlterTableStmt *stmt);
@@ -66,6 +68,90 @@ zdm_repeat_alter(ZdmMigration *migration, Relation rel)
 					   step->description),
 				errdetail("%s", step->sql));
 	}
+}
+
+/*
+ * Do to second columns what a command has done to the first ones: of the
+ * migrations on the tables (oids), or of all (NIL).
+ */
+void
+zdm_repeat_on_twins(List *tables, const ZdmDdl *ddl)
+{
+	ListCell   *lc,
+			   *item;
+
+	foreach(lc, zdm_migrations_in_flight())
+	{
+		ZdmMigration *migration = lfirst(lc);
+
+		if (zdm_pattern(migration)->follow == NULL || get_rel_name(migration->relation) == NULL ||
+			(tables != NIL && list_length(list_difference_oid(tables, zdm_migration_tables(migration))) == list_length(tables)))
+			continue;
+		foreach(item, zdm_pattern(migration)->follow(migration, ddl))
+		{
+			ZdmStep    *step = lfirst(item);
+
+			if (step->kind == ZDM_STEP_CATALOG)
+				step->change(step);
+			else
+				run_as_owner(step);
+			zdm_event(migration, "info", "second column follows", step->description);
+			ereport(NOTICE,
+					errmsg("second column of migration \"%s\": %s", migration->name, step->description),
+					errdetail("%s", step->sql));
+		}
+	}
+}
+
+/*
+ * What was dropped by others, as by DROP ... CASCADE of what a constraint uses,
+ * was not theirs.
+ */
+static void
+run_as_owner(ZdmStep *step)
+{
+	ZdmIdentity saved;
+
+	zdm_become(zdm_table_owner(step->relation), &saved);
+	zdm_run_own_ddl(list_make1(step->sql));
+	zdm_unbecome(&saved);
+}
+
+/*
+ * The same after a command has dropped constraints and indexes.
+ */
+void
+zdm_repeat_drop(Node *command)
+{
+	static const char *const sql =
+		"SELECT pg_catalog.concat_ws(E'\x01', n.oid, o.object_type, pg_catalog.array_to_string(o.address_names[2:], E'\x01'))"
+		" FROM pg_catalog.pg_event_trigger_dropped_objects() o"
+		" JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) o.address_names[1]"
+		" WHERE o.object_type IN ('table constraint', 'index')";
+	ZdmDdl		ddl = {.command = command};
+	ListCell   *lc;
+
+	foreach(lc, zdm_query_strings(sql, 0, NULL))
+	{
+		ZdmDropped *dropped = palloc0_object(ZdmDropped);
+		char	   *kind = strchr(lfirst(lc), '\x01');
+		char	   *name;
+
+		*kind++ = '\0';
+		name = strchr(kind, '\x01');
+		*name++ = '\0';
+		dropped->schema = (Oid) strtoul(lfirst(lc), NULL, 10);
+		dropped->name = name;
+		if (strcmp(kind, "index") != 0)
+		{
+			dropped->table = name;
+			dropped->name = strchr(name, '\x01');
+			*dropped->name++ = '\0';
+		}
+		ddl.dropped = lappend(ddl.dropped, dropped);
+	}
+	if (ddl.dropped != NIL)
+		zdm_repeat_on_twins(NIL, &ddl);
 }
 
 /*

@@ -10,11 +10,14 @@
 
 #include "catalog/migration.h"
 #include "nodes/parsenodes.h"
+#include "schema/twin_follow.h"
 #include "utils/rel.h"
 
 extern void zdm_repeat_alter(ZdmMigration *migration, Relation rel);
 extern List *zdm_repeat_grant(GrantStmt *stmt);
 extern void zdm_repeat_drop_owned(void);
+extern void zdm_repeat_on_twins(List *tables, const ZdmDdl *ddl);
+extern void zdm_repeat_drop(Node *command);
 extern void zdm_run_own_ddl(List *texts);
 
 #endif							/* ZDM_LIFECYCLE_REPEAT_H */

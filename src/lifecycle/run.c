@@ -21,7 +21,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/run.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/lock.h"

@@ -42,7 +42,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"
@@ -90,7 +90,7 @@ zdm_index_step(ZdmMigrate *migrate)
 	/* A session builds nothing, and so needs no mark. */
 	if (migrate->task != NULL && !zdm_mark_statement(migrate, migration->relation))
 		return zdm_hold(migrate, somebody_on_table(migration->relation));
-	foreach(lc, zdm_pattern(migration)->twins(migration))
+	foreach(lc, zdm_twins(migration))
 	{
 		ZdmTwin    *twin = lfirst(lc);
 		List	   *works = possible_work(zdm_twin_index_work(migration->id, twin->relation,
@@ -127,7 +127,7 @@ pairs_of(ZdmMigration *migration, Oid relid)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	foreach(lc, zdm_pattern(migration)->twins(migration))
+	foreach(lc, zdm_twins(migration))
 	{
 		ZdmTwin    *twin = lfirst(lc);
 
@@ -147,7 +147,7 @@ orphans_of(ZdmMigration *migration, Oid relid)
 	bool		first = true;
 	ListCell   *lc;
 
-	foreach(lc, zdm_pattern(migration)->twins(migration))
+	foreach(lc, zdm_twins(migration))
 	{
 		ZdmTwin    *twin = lfirst(lc);
 		List	   *orphans;

@@ -37,7 +37,7 @@
 #include "catalog/sync_rule.h"
 #include "lifecycle/migrate.h"
 #include "lifecycle/registry.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/guc.h"
 #include "util/holders.h"
@@ -85,7 +85,8 @@ zdm_work_once(ZdmMigrate *migrate)
 	zdm_set_local("synchronous_commit", "off");
 	/* Before the lock: a query of the owner's may take its time. */
 	reason = zdm_throttle_reason(migrate->throttle, migration->relation,
-								 migration->throttle, migration->throttle_role);
+								 migration->throttle, migration->throttle_role,
+								 migration->throttle_name);
 	zdm_lock_migration(migration->id, migration->name, ShareLock);
 	if (!goes_on(migrate))
 		return ZDM_STOPPED;

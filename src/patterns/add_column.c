@@ -33,11 +33,13 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/common_value.h"
 #include "schema/depend.h"
 #include "schema/new_column.h"
 #include "schema/not_null.h"
 #include "schema/privilege.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "sync/expression.h"
@@ -520,7 +522,6 @@ const ZdmPattern zdm_add_column_pattern = {
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -31,6 +31,8 @@
 #include "catalog/sync_rule.h"
 #include "patterns/change_type_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
+#include "schema/relation.h"
 #include "schema/retype.h"
 #include "schema/table.h"
 #include "schema/twin.h"
@@ -548,6 +550,12 @@ guard(ZdmMigration *migration, Relation rel)
 }
 
 static List *
+follow(ZdmMigration *migration, const ZdmDdl *ddl)
+{
+	return in_place(migration) ? NIL : zdm_twin_follow_steps(migration->id, pairs(migration), ddl);
+}
+
+static List *
 notes(ZdmMigration *migration, Relation rel)
 {
 	char	   *views = recreates_views(migration) ? zdm_user_views_text(pairs(migration)) : NULL;
@@ -573,5 +581,6 @@ const ZdmPattern zdm_change_column_type_pattern = {
 	.attached = attached,
 	.twins = twins,
 	.guard = guard,
+	.follow = follow,
 	.notes = notes,
 };

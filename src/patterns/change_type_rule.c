@@ -22,7 +22,6 @@
 #include "patterns/sample.h"
 #include "schema/depend.h"
 #include "schema/retype.h"
-#include "schema/table.h"
 #include "schema/twin_index.h"
 #include "sync/expression.h"
 #include "util/guc.h"

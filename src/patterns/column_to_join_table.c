@@ -35,8 +35,10 @@
 
 #include "catalog/mirror_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/depend.h"
 #include "schema/join_table.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "sync/mirror_install.h"
@@ -400,7 +402,6 @@ const ZdmPattern zdm_column_to_join_table_pattern = {
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

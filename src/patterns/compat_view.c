@@ -28,9 +28,6 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
-/* So many functions are named in a warning, no more. */
-#define MOST_FUNCTIONS	10
-
 typedef struct Upserts
 {
 	Oid			relation;
@@ -44,7 +41,6 @@ static List *default_notes(Relation rel, const ZdmView *view);
 static List *kind_notes(Relation rel, const ZdmView *view);
 static List *upsert_notes(Relation rel, const ZdmView *view);
 static void find_upserts(void *arg);
-static List *function_notes(Relation rel, const ZdmView *view);
 
 /*
  * The migration's view, InvalidOid where there is none yet.
@@ -69,15 +65,6 @@ present_view(ZdmMigration *migration)
 			.column = migration->old_columns ? linitial(migration->old_columns) : NULL,
 			.twin = migration->new_columns ? linitial(migration->new_columns) : NULL,
 	};
-}
-
-/*
- * Nothing is copied, so there is nothing to migrate, and no second column.
- */
-List *
-zdm_view_nothing(ZdmMigration *migration)
-{
-	return NIL;
 }
 
 List *
@@ -140,7 +127,7 @@ zdm_view_notes(Relation rel, const ZdmView *view)
 	result = list_concat(result, default_notes(rel, view));
 	result = list_concat(result, kind_notes(rel, view));
 	result = list_concat(result, upsert_notes(rel, view));
-	result = list_concat(result, function_notes(rel, view));
+	result = list_concat(result, zdm_notes_of_functions(RelationGetRelid(rel), view->column));
 	result = lappend(result,
 					 zdm_note(false, "through the view %s these fail, as PostgreSQL has it: ON CONFLICT ON CONSTRAINT (name the columns instead), GROUP BY the primary key alone, WHERE CURRENT OF, the columns ctid, xmin and tableoid, TABLESAMPLE, MERGE before PostgreSQL 17, REFERENCES, PARTITION OF, CREATE INDEX, CREATE STATISTICS, REINDEX and most of ALTER TABLE; use the name %s for these",
 							  name, table));
@@ -316,21 +303,4 @@ find_upserts(void *arg)
 								   " ORDER BY 1 LIMIT 3", (char *) linitial(views)),
 						  ZDM_ARGS(zdm_arg_text(get_rel_name(upserts->relation)),
 								   ZDM_ARG(OIDOID, ObjectIdGetDatum(MyDatabaseId))));
-}
-
-/*
- * Functions whose text names the table go on to work, up to the end.
- */
-static List *
-function_notes(Relation rel, const ZdmView *view)
-{
-	List	   *functions = zdm_functions_mentioning(RelationGetRelid(rel), view->column);
-
-	if (functions == NIL)
-		return NIL;
-	if (list_length(functions) > MOST_FUNCTIONS)
-		functions = lappend(list_truncate(functions, MOST_FUNCTIONS), pstrdup("..."));
-	return list_make1(zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
-							   quote_identifier(view->column ? view->column : RelationGetRelationName(rel)),
-							   zdm_names_text(functions)));
 }

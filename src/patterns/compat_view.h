@@ -19,6 +19,5 @@ extern List *zdm_view_mend(ZdmMigration *migration, Relation rel);
 extern List *zdm_view_privileges(ZdmMigration *migration,
 								 const GrantStmt *stmt);
 extern List *zdm_view_notes(Relation rel, const ZdmView *view);
-extern List *zdm_view_nothing(ZdmMigration *migration);
 
 #endif							/* ZDM_PATTERNS_COMPAT_VIEW_H */

@@ -28,6 +28,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/common_value.h"
 #include "schema/depend.h"
 #include "schema/drop.h"
@@ -191,12 +192,6 @@ expand(ZdmMigration *migration, Relation rel)
 	return migration->rules ? zdm_sync_install_steps(migration) : NIL;
 }
 
-static List *
-migrate(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 /*
  * A rule names its column, and follows it.
  */
@@ -340,13 +335,11 @@ const ZdmPattern zdm_drop_column_pattern = {
 	.name = "drop_column",
 	.check = check,
 	.expand = expand,
-	.migrate = migrate,
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
 	.also_locked = also_locked,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

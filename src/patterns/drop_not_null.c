@@ -26,8 +26,10 @@
 
 #include "backfill/verify.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/mandatory.h"
 #include "schema/not_null.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"
@@ -278,8 +280,6 @@ const ZdmPattern zdm_drop_not_null_pattern = {
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,
-	.attached = zdm_nothing_attached,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -90,12 +90,6 @@ expand(ZdmMigration *migration, Relation rel)
 	return NIL;
 }
 
-static List *
-migrate(ZdmMigration *migration)
-{
-	return NIL;
-}
-
 static ZdmStep *
 drop_table(ZdmMigration *migration)
 {
@@ -255,14 +249,12 @@ const ZdmPattern zdm_drop_table_pattern = {
 	.name = "drop_table",
 	.check = check,
 	.expand = expand,
-	.migrate = migrate,
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,
 	.attached = attached,
 	.also_locked = also_locked,
 	.cautions = cautions,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

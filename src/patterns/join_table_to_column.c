@@ -33,6 +33,7 @@
 
 #include "catalog/mirror_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/depend.h"
 #include "schema/join_table.h"
 #include "schema/moved_index.h"
@@ -553,7 +554,6 @@ const ZdmPattern zdm_join_table_to_column_pattern = {
 	.statements = statements,
 	.attached = attached,
 	.indexes = indexes,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

@@ -19,7 +19,7 @@
 
 #include "catalog/mirror_rule.h"
 #include "patterns/pattern.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/ident.h"
 #include "util/spi.h"
 

@@ -16,6 +16,7 @@
 #include "utils/lsyscache.h"
 
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/depend.h"
 #include "schema/not_null.h"
 #include "schema/table.h"
@@ -26,7 +27,6 @@
 #define MOST_FUNCTIONS	10
 
 static List *trigger_notes(ZdmMigration *migration, Relation rel);
-static List *function_notes(ZdmMigration *migration, const char *column);
 
 ZdmNote *
 zdm_note(bool warn, const char *format,...)
@@ -114,7 +114,7 @@ zdm_notes_of_others(ZdmMigration *migration, Relation rel)
 								  columns_word(migration->new_columns),
 								  zdm_column_list(migration->new_columns)));
 	foreach(lc, migration->old_columns)
-		result = list_concat(result, function_notes(migration, lfirst(lc)));
+		result = list_concat(result, zdm_notes_of_functions(migration->relation, lfirst(lc)));
 	return result;
 }
 
@@ -150,20 +150,22 @@ trigger_notes(ZdmMigration *migration, Relation rel)
 	return result;
 }
 
-static List *
-function_notes(ZdmMigration *migration, const char *column)
+/*
+ * Functions whose text names the column, or the table where that is NULL, go
+ * on to work up to contract.
+ */
+List *
+zdm_notes_of_functions(Oid relid, const char *column)
 {
-	List	   *functions = zdm_functions_mentioning(migration->relation, column);
+	List	   *functions = zdm_functions_mentioning(relid, column);
 
 	if (functions == NIL)
 		return NIL;
 	if (list_length(functions) > MOST_FUNCTIONS)
-	{
-		functions = list_truncate(functions, MOST_FUNCTIONS);
-		functions = lappend(functions, pstrdup("..."));
-	}
+		functions = lappend(list_truncate(functions, MOST_FUNCTIONS), pstrdup("..."));
 	return list_make1(zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
-							   quote_identifier(column), zdm_names_text(functions)));
+							   quote_identifier(column ? column : get_rel_name(relid)),
+							   zdm_names_text(functions)));
 }
 
 /*
@@ -224,24 +226,6 @@ ZdmNote *
 zdm_note_conflicts(void)
 {
 	return zdm_note(false, "a REPEATABLE READ or SERIALIZABLE transaction that updates a row which the backfill has just filled fails with a serialization error (40001), as after any concurrent update, and is to be tried again");
-}
-
-/*
- * For patterns without second columns.
- */
-List *
-zdm_no_twins(ZdmMigration *migration)
-{
-	return NIL;
-}
-
-/*
- * For patterns that drop nothing.
- */
-List *
-zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase)
-{
-	return NIL;
 }
 
 void

@@ -17,6 +17,7 @@
 #include "catalog/step.h"
 #include "nodes/parsenodes.h"
 #include "schema/drop.h"
+#include "schema/twin_follow.h"
 #include "utils/rel.h"
 #include "util/statement.h"
 
@@ -41,8 +42,8 @@ typedef struct ZdmPattern
 	void		(*check) (ZdmMigration *migration, Relation rel);
 
 	/*
-	 * The steps (ZdmStep *) of each phase.  Where migrate has none, the
-	 * migration is ready at once.
+	 * The steps (ZdmStep *) of each phase.  Where migrate has none, or is
+	 * NULL, the migration is ready at once.
 	 */
 	List	   *(*expand) (ZdmMigration *migration, Relation rel);
 	List	   *(*migrate) (ZdmMigration *migration);
@@ -88,7 +89,10 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*locks) (ZdmMigration *migration, ZdmPhase phase, bool quarantine);
 
-	/* What others have attached (char *) to what the phase would drop. */
+	/*
+	 * What others have attached (char *) to what the phase would drop.  NULL:
+	 * there is never anything.
+	 */
 	List	   *(*attached) (ZdmMigration *migration, ZdmPhase phase);
 
 	/*
@@ -110,7 +114,7 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*also_locked) (ZdmMigration *migration, ZdmPhase phase, bool quarantine);
 
-	/* The second columns (ZdmTwin *), before contract. */
+	/* The second columns (ZdmTwin *), before contract.  NULL: there are none. */
 	List	   *(*twins) (ZdmMigration *migration);
 
 	/*
@@ -120,7 +124,10 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*indexes) (ZdmMigration *migration);
 
-	/* Raise an error where somebody's DDL has broken the migration. */
+	/*
+	 * Raise an error where somebody's DDL has broken the migration.  NULL:
+	 * what is checked of every migration is enough.
+	 */
 	void		(*guard) (ZdmMigration *migration, Relation rel);
 
 	/*
@@ -135,6 +142,12 @@ typedef struct ZdmPattern
 	 */
 	List	   *(*privileges) (ZdmMigration *migration, const GrantStmt *stmt);
 
+	/*
+	 * The steps that do to what the migration has made what somebody's DDL
+	 * has just done to what that stands for.  NULL: there is nothing to do.
+	 */
+	List	   *(*follow) (ZdmMigration *migration, const ZdmDdl *ddl);
+
 	/* What will be different (ZdmNote *) while the migration is in flight. */
 	List	   *(*notes) (ZdmMigration *migration, Relation rel);
 } ZdmPattern;
@@ -148,13 +161,12 @@ typedef struct ZdmNote
 extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
 extern List *zdm_notes_of_others(ZdmMigration *migration, Relation rel);
+extern List *zdm_notes_of_functions(Oid relid, const char *column);
 extern List *zdm_notes_of_stars(ZdmMigration *migration);
 extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);
 extern List *zdm_mirror_notes(ZdmMirrorRule *rule);
 
-extern List *zdm_no_twins(ZdmMigration *migration);
-extern List *zdm_nothing_attached(ZdmMigration *migration, ZdmPhase phase);
 extern List *zdm_drop_notes(ZdmDrop *drop, List *functions, const char *kind,
 							const char *name);
 

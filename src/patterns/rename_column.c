@@ -24,6 +24,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_constraint.h"

@@ -25,7 +25,8 @@
 
 #include "hooks/utility.h"
 #include "patterns/compat_view.h"
-#include "schema/table.h"
+#include "schema/column.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"
@@ -212,13 +213,11 @@ const ZdmPattern zdm_rename_column_view_pattern = {
 	.strategy = "view",
 	.check = check,
 	.expand = expand,
-	.migrate = zdm_view_nothing,
 	.contract = contract,
 	.finish = finish,
 	.rollback = rollback,
 	.locks = locks,
 	.attached = zdm_view_attached,
-	.twins = zdm_view_nothing,
 	.guard = guard,
 	.mend = zdm_view_mend,
 	.privileges = zdm_view_privileges,

@@ -38,7 +38,7 @@
 #include "utils/varlena.h"
 
 #include "patterns/compat_view.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/lock.h"
@@ -424,13 +424,11 @@ const ZdmPattern zdm_rename_table_view_pattern = {
 	.strategy = "view",
 	.check = check,
 	.expand = expand_view,
-	.migrate = zdm_view_nothing,
 	.contract = contract_view,
 	.finish = finish,
 	.rollback = rollback,
 	.locks = locks,
 	.attached = zdm_view_attached,
-	.twins = zdm_view_nothing,
 	.guard = guard,
 	.mend = zdm_view_mend,
 	.privileges = zdm_view_privileges,
@@ -442,13 +440,11 @@ const ZdmPattern zdm_rename_table_view_first_pattern = {
 	.strategy = "view_first",
 	.check = check,
 	.expand = expand_view_first,
-	.migrate = zdm_view_nothing,
 	.contract = contract_view_first,
 	.finish = finish,
 	.rollback = rollback,
 	.locks = locks,
 	.attached = zdm_view_attached,
-	.twins = zdm_view_nothing,
 	.guard = guard,
 	.mend = zdm_view_mend,
 	.privileges = zdm_view_privileges,

@@ -39,6 +39,7 @@
 #include "schema/depend.h"
 #include "schema/join_table.h"
 #include "schema/referrer.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "schema/view.h"
 #include "schema/view_acl.h"
@@ -499,7 +500,6 @@ const ZdmPattern zdm_rename_table_dual_write_pattern = {
 	.locks = locks,
 	.attached = attached,
 	.added = added,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.mend = mend,
 	.privileges = privileges,

@@ -25,7 +25,7 @@
 
 #include "backfill/batch.h"
 #include "patterns/sample.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/expression.h"
 #include "util/compat.h"
 #include "util/ident.h"

@@ -28,6 +28,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/common_value.h"
 #include "schema/not_null.h"
 #include "schema/table.h"
@@ -176,8 +177,6 @@ const ZdmPattern zdm_set_not_null_pattern = {
 	.contract = contract,
 	.finish = zdm_sync_remove_steps,
 	.rollback = rollback,
-	.attached = zdm_nothing_attached,
-	.twins = zdm_no_twins,
 	.guard = guard,
 	.notes = notes,
 };

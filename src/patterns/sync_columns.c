@@ -17,6 +17,7 @@
 
 #include "catalog/sync_rule.h"
 #include "patterns/pattern.h"
+#include "schema/column.h"
 #include "schema/table.h"
 #include "sync/expression.h"
 #include "sync/install.h"
@@ -108,17 +109,6 @@ contract(ZdmMigration *migration, bool quarantine)
 }
 
 static List *
-attached(ZdmMigration *migration, ZdmPhase phase)
-{
-	return NIL;
-}
-
-static void
-guard(ZdmMigration *migration, Relation rel)
-{
-}
-
-static List *
 notes(ZdmMigration *migration, Relation rel)
 {
 	return NIL;
@@ -133,8 +123,5 @@ const ZdmPattern zdm_sync_columns_pattern = {
 	.contract = contract,
 	.finish = zdm_sync_remove_steps,
 	.rollback = zdm_sync_remove_steps,
-	.attached = attached,
-	.twins = zdm_no_twins,
-	.guard = guard,
 	.notes = notes,
 };

@@ -9,8 +9,9 @@
  * - An identity moves to another column, with its sequence.  By SQL the
  *	 sequence would be dropped, with its privileges and whatever names it.
  * - A view that is made again gets the privileges that it had, exactly: who
- *	 granted them, and nothing of what the schema gives to every new view.
- *	 GRANT could only be made in the name of who runs it.
+ *	 granted them, and nothing of what the schema gives to every new view; and
+ *	 a second column those of the first one.  GRANT could only be made in the
+ *	 name of who runs it.
  * - The rows of PL/pgSQL functions that name the column are written again as
  *	 they are, which makes every session compile them anew.  A session that has
  *	 run one before would go on with what it knows of the column's type, and
@@ -43,7 +44,7 @@
 #include "utils/syscache.h"
 
 #include "schema/catalog_change.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -51,7 +52,9 @@
 static void move_identity(ZdmStep *step);
 static void set_acl(ZdmStep *step);
 static void replace_acl(Relation catalog, HeapTuple tuple, AttrNumber column,
-						Oid relid, int subid, Oid owner, const char *text);
+						Oid relid, int subid, Datum acl, bool none);
+static Datum acl_of_text(const char *text);
+static void copy_acl(ZdmStep *step);
 static void recompile(ZdmStep *step);
 static bool lock_function(Relation functions, HeapTuple tuple);
 static void move_sequence(Oid sequence, Oid relid, AttrNumber to);
@@ -139,7 +142,7 @@ static void
 set_acl(ZdmStep *step)
 {
 	Oid			relid = get_relname_relid(step->view_name, get_namespace_oid(step->view_schema, false));
-	Oid			owner = zdm_table_owner(relid);
+	Datum		acl = acl_of_text(step->to);
 	Relation	catalog;
 	HeapTuple	tuple;
 
@@ -150,7 +153,7 @@ set_acl(ZdmStep *step)
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "column \"%s\" does not exist", step->from);
 		replace_acl(catalog, tuple, Anum_pg_attribute_attacl, relid,
-					((Form_pg_attribute) GETSTRUCT(tuple))->attnum, owner, step->to);
+					((Form_pg_attribute) GETSTRUCT(tuple))->attnum, acl, step->to == NULL);
 	}
 	else
 	{
@@ -158,35 +161,95 @@ set_acl(ZdmStep *step)
 		tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relid));
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for relation %u", relid);
-		replace_acl(catalog, tuple, Anum_pg_class_relacl, relid, 0, owner, step->to);
+		replace_acl(catalog, tuple, Anum_pg_class_relacl, relid, 0, acl, step->to == NULL);
 	}
 	table_close(catalog, RowExclusiveLock);
 }
 
+static Datum
+acl_of_text(const char *text)
+{
+	return text == NULL ? (Datum) 0
+		: OidInputFunctionCall(F_ARRAY_IN, pstrdup(text), ACLITEMOID, -1);
+}
+
 static void
 replace_acl(Relation catalog, HeapTuple tuple, AttrNumber column, Oid relid,
-			int subid, Oid owner, const char *text)
+			int subid, Datum acl, bool none)
 {
 	bool		isnull;
 	Datum		old = heap_getattr(tuple, column, RelationGetDescr(catalog), &isnull);
-	Datum		acl = text == NULL ? (Datum) 0
-		: OidInputFunctionCall(F_ARRAY_IN, pstrdup(text), ACLITEMOID, -1);
 	bool		nulls[Natts_pg_class + Natts_pg_attribute] = {false};
 	bool		replaces[Natts_pg_class + Natts_pg_attribute] = {false};
 	Datum		values[Natts_pg_class + Natts_pg_attribute] = {0};
 	Oid		   *had = NULL;
 	Oid		   *has = NULL;
 	int			count_had = isnull ? 0 : aclmembers(DatumGetAclP(old), &had);
-	int			count_has = text == NULL ? 0 : aclmembers(DatumGetAclP(acl), &has);
+	int			count_has = none ? 0 : aclmembers(DatumGetAclP(acl), &has);
 
 	values[column - 1] = acl;
-	nulls[column - 1] = text == NULL;
-
+	nulls[column - 1] = none;
 	replaces[column - 1] = true;
 	tuple = heap_modify_tuple(tuple, RelationGetDescr(catalog), values, nulls, replaces);
 	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
-	updateAclDependencies(RelationRelationId, relid, subid, owner,
+	updateAclDependencies(RelationRelationId, relid, subid, zdm_table_owner(relid),
 						  count_had, had, count_has, has);
+}
+
+/*
+ * Whether two columns have other privileges, or would, where there is no
+ * second one yet.
+ */
+bool
+zdm_acl_differs(Oid relid, const char *column, const char *other)
+{
+	return zdm_query_strings("SELECT '' FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attribute b"
+							 " ON b.attrelid OPERATOR(pg_catalog.=) a.attrelid AND b.attname OPERATOR(pg_catalog.=) $3"
+							 " WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $2"
+							 " AND a.attacl::pg_catalog.text IS DISTINCT FROM b.attacl::pg_catalog.text",
+							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)),
+									  zdm_arg_name(column), zdm_arg_name(other))) != NIL;
+}
+
+ZdmStep *
+zdm_acl_copy_step(Oid relid, const char *from, const char *to)
+{
+	ZdmStep    *step = zdm_step_on(relid, ZDM_STEP_CATALOG, NoLock,
+								   "copy the column's privileges",
+								   psprintf("-- catalog: the privileges of %s.%s are those of column %s",
+											zdm_quote_relation(relid), quote_identifier(to), quote_identifier(from)));
+
+	step->from = pstrdup(from);
+	step->to = pstrdup(to);
+	step->change = copy_acl;
+	return step;
+}
+
+static void
+copy_acl(ZdmStep *step)
+{
+	zdm_acl_copy(step->relation, step->from, step->to);
+}
+
+/*
+ * Give a column the privileges that another one has, and no others.
+ */
+void
+zdm_acl_copy(Oid relid, const char *from, const char *to)
+{
+	Relation	catalog = table_open(AttributeRelationId, RowExclusiveLock);
+	HeapTuple	source = SearchSysCacheCopyAttName(relid, from);
+	HeapTuple	target = SearchSysCacheCopyAttName(relid, to);
+	bool		none;
+	Datum		acl;
+
+	if (!HeapTupleIsValid(source) || !HeapTupleIsValid(target))
+		elog(ERROR, "column \"%s\" or \"%s\" does not exist", from, to);
+	acl = heap_getattr(source, Anum_pg_attribute_attacl, RelationGetDescr(catalog), &none);
+	replace_acl(catalog, target, Anum_pg_attribute_attacl, relid,
+				((Form_pg_attribute) GETSTRUCT(target))->attnum, acl, none);
+	table_close(catalog, RowExclusiveLock);
+	CommandCounterIncrement();
 }
 
 ZdmStep *

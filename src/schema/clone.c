@@ -40,7 +40,6 @@
 
 #include "catalog/step.h"
 #include "schema/clone.h"
-#include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"

@@ -23,7 +23,8 @@
 
 #include "catalog/step.h"
 #include "schema/clone.h"
-#include "schema/table.h"
+#include "schema/column.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"

@@ -26,7 +26,7 @@
 
 #include "schema/common_value.h"
 #include "schema/mandatory.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/spi.h"
 
 typedef struct CommonValue

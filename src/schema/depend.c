@@ -26,7 +26,7 @@
 #include "utils/syscache.h"
 
 #include "schema/depend.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"
 #include "util/ident.h"

@@ -38,7 +38,7 @@
 
 #include "schema/depend.h"
 #include "schema/drop.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 
 /* What goes, and how it was come to. */
 typedef struct Going

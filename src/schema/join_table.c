@@ -24,8 +24,9 @@
 #include "utils/syscache.h"
 
 #include "catalog/mirror_rule.h"
+#include "schema/column.h"
 #include "schema/join_table.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"

@@ -61,6 +61,7 @@ typedef struct KeyBehaviour
 static void read_behaviour(Oid constraint, KeyBehaviour *behaviour);
 static KeyBehaviour quiet(const KeyBehaviour *behaviour);
 static void exchange(ZdmStep *step);
+static void make_quiet(ZdmStep *step);
 static List *parts(Oid constraint);
 static void set_behaviour(Oid constraint, const KeyBehaviour *behaviour);
 static void set_trigger(Relation triggers, HeapTuple trigger, const KeyBehaviour *behaviour);
@@ -188,6 +189,53 @@ exchange(ZdmStep *step)
 	set_behaviour(twin, &acts);
 	set_behaviour(source, &waits);
 	copy_enabled(source, twin);
+}
+
+/*
+ * Whether a key's like is not, or not any more, as quiet as it is to be.
+ */
+bool
+zdm_key_disagrees(Oid source, Oid twin)
+{
+	KeyBehaviour acts,
+				waits,
+				is;
+
+	read_behaviour(source, &acts);
+	read_behaviour(twin, &is);
+	waits = quiet(&acts);
+	return is.on_update != waits.on_update || is.on_delete != waits.on_delete ||
+		is.deferrable != waits.deferrable || is.deferred != waits.deferred;
+}
+
+/*
+ * The step by which the twin becomes quiet, or acts again, after the source
+ * has been altered.
+ */
+ZdmStep *
+zdm_key_quiet_step(Oid relid, const char *source, const char *twin)
+{
+	ZdmStep    *step = zdm_step_on(relid, ZDM_STEP_CATALOG, AccessExclusiveLock,
+								   psprintf("let what stands for foreign key \"%s\" go by it", source),
+								   psprintf("-- catalog: foreign key %s of table %s waits for %s",
+											quote_identifier(twin), zdm_quote_relation(relid),
+											quote_identifier(source)));
+
+	step->from = pstrdup(source);
+	step->to = pstrdup(twin);
+	step->change = make_quiet;
+	return step;
+}
+
+static void
+make_quiet(ZdmStep *step)
+{
+	KeyBehaviour acts,
+				waits;
+
+	read_behaviour(get_relation_constraint_oid(step->relation, step->from, false), &acts);
+	waits = quiet(&acts);
+	set_behaviour(get_relation_constraint_oid(step->relation, step->to, false), &waits);
 }
 
 /*

@@ -13,6 +13,8 @@
 extern bool zdm_key_is_quiet(Oid constraint);
 extern bool zdm_key_differs(Oid constraint);
 extern ZdmStep *zdm_key_exchange_step(Oid relid, const char *source, const char *twin);
+extern bool zdm_key_disagrees(Oid source, Oid twin);
+extern ZdmStep *zdm_key_quiet_step(Oid relid, const char *source, const char *twin);
 extern void zdm_key_follow(ZdmStep *step);
 extern void zdm_key_validated(ZdmStep *step);
 

@@ -22,7 +22,7 @@
 
 #include "schema/mandatory.h"
 #include "schema/not_null.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/compat.h"
 #include "util/spi.h"
 

@@ -20,8 +20,8 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/step.h"
+#include "schema/column.h"
 #include "schema/new_column.h"
-#include "schema/table.h"
 #include "util/compat.h"
 #include "util/ident.h"
 

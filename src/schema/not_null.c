@@ -32,7 +32,7 @@
 
 #include "schema/depend.h"
 #include "schema/not_null.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "util/ident.h"
 #include "util/spi.h"
 

@@ -30,8 +30,8 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "schema/relation.h"
 #include "schema/retype.h"
-#include "schema/table.h"
 #include "schema/twin.h"
 #include "util/compat.h"
 #include "util/spi.h"

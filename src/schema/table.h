@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * table.h
- *	  Which tables and columns a migration can work on.
+ *	  Which tables a migration can work on.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef ZDM_SCHEMA_TABLE_H
 #define ZDM_SCHEMA_TABLE_H
 
-#include "catalog/migration.h"
-#include "nodes/pg_list.h"
-#include "util/compat.h"
 #include "utils/rel.h"
+
+#include "catalog/migration.h"
+#include "util/compat.h"
 
 extern void zdm_check_caller(Oid relid);
 extern void zdm_check_writable(void);
@@ -21,22 +21,5 @@ extern void zdm_check_trigger_order(Relation rel);
 extern void zdm_check_table(Relation rel);
 extern pg_noreturn void zdm_refuse_table(Relation rel, ZdmMigration *migration);
 extern bool zdm_trigger_changes_row(const Trigger *trigger);
-extern AttrNumber zdm_check_user_column(Relation rel, const char *name);
-extern void zdm_check_column(Relation rel, const char *name);
-extern bool zdm_is_partition_key(Relation rel, const char *name);
-extern void zdm_check_new_column(Relation rel, const char *name);
-extern void zdm_check_free_columns(Oid relid, List *columns);
-extern void zdm_check_single_migration(Oid relid, List *columns);
-extern void zdm_check_read_columns(List *rules, Oid relid, List *patterns);
-extern Oid	zdm_root_table(Oid relid);
-extern List *zdm_table_and_partitions(Oid relid);
-extern List *zdm_storage_relations(Oid relid);
-extern List *zdm_migration_tables(ZdmMigration *migration);
-extern List *zdm_synced_storage(ZdmMigration *migration);
-extern bool zdm_is_taken(Oid schema, const char *name);
-extern char *zdm_free_name(Oid schema, Oid other_schema, const char *name);
-extern char *zdm_default_text(Node *expr);
-extern Oid	zdm_table_owner(Oid relid);
-extern void zdm_table_size(Oid relid, int64 *rows, int64 *bytes);
 
 #endif							/* ZDM_SCHEMA_TABLE_H */

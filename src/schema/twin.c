@@ -35,12 +35,14 @@
 #include "utils/typcache.h"
 
 #include "catalog/step.h"
+#include "schema/catalog_change.h"
 #include "schema/depend.h"
 #include "schema/mandatory.h"
 #include "schema/new_column.h"
 #include "schema/privilege.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin.h"
+#include "sync/expression.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -154,7 +156,10 @@ zdm_twin_add_typed_steps(Relation rel, const char *column, const char *twin,
 											storage_clauses(attr, type->oid, name))));
 	steps = list_concat(steps, zdm_new_column_default_steps(RelationGetRelid(rel), twin, type->oid));
 	foreach(lc, zdm_table_and_partitions(RelationGetRelid(rel)))
-		steps = list_concat(steps, zdm_grant_steps(lfirst_oid(lc), list_make1(pstrdup(column)), twin));
+	{
+		if (zdm_acl_differs(lfirst_oid(lc), column, twin))
+			steps = lappend(steps, zdm_acl_copy_step(lfirst_oid(lc), column, twin));
+	}
 	return steps;
 }
 

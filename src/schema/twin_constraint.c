@@ -20,6 +20,7 @@
 #include "access/attmap.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "rewrite/rewriteManip.h"
@@ -31,7 +32,6 @@
 #include "catalog/step.h"
 #include "schema/not_null.h"
 #include "schema/retype.h"
-#include "schema/table.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
 #include "schema/twin_key.h"
@@ -40,7 +40,6 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
-static bool is_not_null(Oid relid, const char *column);
 static List *not_null_steps(int64 migration, ZdmPair *pair, bool left);
 static List *check_steps(int64 migration, List *pairs, Oid relid, bool left);
 
@@ -107,6 +106,32 @@ zdm_pair_tables(List *pairs)
 }
 
 /*
+ * The pairs of a table, or of that of which it is a partition, as it has them
+ * itself.
+ */
+List *
+zdm_pairs_of_part(List *pairs, Oid part)
+{
+	Oid			root = get_rel_relispartition(part) ? llast_oid(get_partition_ancestors(part)) : part;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+		ZdmPair    *own;
+
+		if (pair->relation != root)
+			continue;
+		own = palloc_object(ZdmPair);
+		*own = *pair;
+		own->relation = part;
+		result = lappend(result, own);
+	}
+	return result;
+}
+
+/*
  * The steps that give the twins their constraints; with left, those that are
  * still to be done.
  */
@@ -133,11 +158,11 @@ zdm_twin_not_null_name(int64 migration, const char *column)
 static List *
 not_null_steps(int64 migration, ZdmPair *pair, bool left)
 {
-	bool		notnull = is_not_null(pair->relation, pair->from);
+	bool		notnull = zdm_column_is_not_null(pair->relation, pair->from);
 	char	   *name = zdm_twin_not_null_name(migration, pair->from);
 
 	/* On the way back from a quarantine the twin is the column that was. */
-	if (!notnull || is_not_null(pair->relation, pair->to))
+	if (!notnull || zdm_column_is_not_null(pair->relation, pair->to))
 		return NIL;
 	return zdm_constraint_add_steps(pair->relation, name, psprintf("NOT NULL of %s", pair->from),
 									psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID",
@@ -145,19 +170,6 @@ not_null_steps(int64 migration, ZdmPair *pair, bool left)
 											 zdm_not_null_condition(pair->relation, pair->to)),
 									AccessExclusiveLock, NIL,
 									zdm_not_null_unproved(pair->relation, pair->from) == NULL, left);
-}
-
-static bool
-is_not_null(Oid relid, const char *column)
-{
-	HeapTuple	tuple = SearchSysCacheAttName(relid, column);
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
-	ReleaseSysCache(tuple);
-	return result;
 }
 
 /*

@@ -33,6 +33,7 @@ typedef struct ZdmPair
 extern ZdmPair *zdm_pair(Oid relation, const char *from, const char *to);
 extern ZdmArg zdm_arg_oids(List *oids);
 extern List *zdm_pair_tables(List *pairs);
+extern List *zdm_pairs_of_part(List *pairs, Oid part);
 extern List *zdm_foreign_key_tables(List *pairs);
 extern List *zdm_twin_constraint_steps(int64 migration, List *pairs, bool left);
 extern List *zdm_constraint_add_steps(Oid relid, const char *name, const char *source,

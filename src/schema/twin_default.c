@@ -23,7 +23,6 @@
 #include "utils/rel.h"
 
 #include "catalog/step.h"
-#include "schema/table.h"
 #include "schema/twin.h"
 #include "schema/twin_default.h"
 #include "sync/expression.h"

@@ -41,7 +41,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"
 

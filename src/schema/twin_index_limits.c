@@ -45,7 +45,7 @@
 #include "catalog/sync_rule.h"
 #include "schema/constraint_change.h"
 #include "schema/depend.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "schema/twin_index_limits.h"
 #include "sync/expression.h"

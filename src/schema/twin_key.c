@@ -27,7 +27,7 @@
 #include "catalog/step.h"
 #include "schema/depend.h"
 #include "schema/key_change.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "schema/twin_key.h"
 #include "util/ident.h"

@@ -25,9 +25,10 @@
 
 #include "catalog/step.h"
 #include "schema/depend.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin.h"
 #include "schema/twin_default.h"
+#include "schema/twin_follow.h"
 #include "schema/twin_index.h"
 #include "schema/twin_index_limits.h"
 #include "schema/twin_key.h"
@@ -46,8 +47,8 @@ static List *policy_limits(List *pairs, const ZdmType *type, List *result);
 static List *other_limits(List *pairs, List *result);
 
 /*
- * Whether something uses the column that keeps the server from changing its
- * type; but_views: something other than views and rules.
+ * Whether something uses the column, in whatever partition, that keeps the
+ * server from changing its type; but_views: something other than views and rules.
  */
 bool
 zdm_column_is_used(Oid relid, const char *column, bool but_views)
@@ -55,11 +56,11 @@ zdm_column_is_used(Oid relid, const char *column, bool but_views)
 	return zdm_query_strings("SELECT '' FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a"
 							 " ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 							 " WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-							 " AND d.refobjid = $1 AND a.attname = $2 AND d.classid NOT IN"
+							 " AND d.refobjid = ANY ($1) AND a.attname = $2 AND d.classid NOT IN"
 							 " ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass,"
 							 " 'pg_catalog.pg_attrdef'::pg_catalog.regclass, 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass)"
 							 " AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND $3) LIMIT 1",
-							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid)), zdm_arg_name(column),
+							 ZDM_ARGS(zdm_arg_oids(zdm_table_and_partitions(relid)), zdm_arg_name(column),
 									  ZDM_ARG(BOOLOID, BoolGetDatum(but_views)))) != NIL;
 }
 
@@ -180,6 +181,10 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 		" THEN pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 0) || ' uses the column'"
 		" WHEN d.classid = 'pg_catalog.pg_publication_rel'::pg_catalog.regclass"
 		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': the publication is not yours'"
+		" WHEN e.oid IS NOT NULL"
+		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': you cannot make it again for its owner'"
+		" WHEN t.tgrelid = a.attrelid"
+		" THEN pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ': you cannot make it again, as you may not call its function'"
 		" ELSE pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) || ' uses the column' END"
 		" FROM pg_catalog.pg_depend d"
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
@@ -189,6 +194,7 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 		" LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_policy y ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND y.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_trigger t ON d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND t.oid = d.objid"
+		" LEFT JOIN pg_catalog.pg_proc tf ON tf.oid = t.tgfoid"
 		" LEFT JOIN pg_catalog.pg_publication_rel l ON d.classid = 'pg_catalog.pg_publication_rel'::pg_catalog.regclass AND l.oid = d.objid"
 		" LEFT JOIN pg_catalog.pg_publication b ON b.oid = l.prpubid"
 		" LEFT JOIN pg_catalog.pg_statistic_ext e ON d.classid = 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass AND e.oid = d.objid"
@@ -197,9 +203,12 @@ other_dependents(ZdmPair *pair, bool recreate_views, List *result)
 		" AND NOT coalesce(f.adrelid = a.attrelid AND f.adnum = a.attnum, false)"
 		" AND NOT coalesce(c.contype IN ('c', 'f', 'n', 'p', 'u', 'x'), false)"
 		" AND NOT coalesce(y.polrelid = a.attrelid, false)"
-		" AND NOT coalesce(t.tgrelid = a.attrelid, false)"
+		" AND NOT coalesce(t.tgrelid = a.attrelid AND (t.tgparentid <> 0 OR (pg_catalog.has_function_privilege(t.tgfoid, 'EXECUTE')"
+		" AND pg_catalog.has_schema_privilege(tf.pronamespace, 'USAGE'))), false)"
 		" AND NOT coalesce(pg_catalog.pg_has_role(b.pubowner, 'USAGE'), false)"
-		" AND e.oid IS NULL"
+		" AND NOT coalesce(pg_catalog.pg_has_role(e.stxowner, 'USAGE') AND pg_catalog.has_schema_privilege(e.stxnamespace, 'CREATE')"
+		" AND (pg_catalog.has_schema_privilege(e.stxowner, e.stxnamespace, 'CREATE')"
+		" OR (SELECT u.rolsuper FROM pg_catalog.pg_roles u WHERE u.rolname = CURRENT_USER)), false)"
 		" AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND $3)"
 		" ORDER BY 1";
 	static const char *const row_type_sql =
@@ -291,18 +300,24 @@ policy_limits(List *pairs, const ZdmType *type, List *result)
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 		" JOIN " ZDM_PAIRS_SQL " ON p.rel = a.attrelid AND p.col = a.attname"
 		" WHERE y.polrelid = $4 AND e.expr IS NOT NULL ORDER BY 1";
+	List	   *relations = NIL;
 	ListCell   *lc,
 			   *table;
 
 	foreach(table, zdm_pair_tables(pairs))
+		relations = list_concat(relations, zdm_table_and_partitions(lfirst_oid(table)));
+	foreach(table, relations)
 	{
-		foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs), ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(table))))))
+		List	   *own = zdm_pairs_of_part(pairs, lfirst_oid(table));
+		List	   *all = get_rel_relispartition(lfirst_oid(table)) ? list_concat_copy(own, pairs) : pairs;
+
+		foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(own), ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(table))))))
 		{
 			char	   *expr = strchr(lfirst(lc), '\x01');
 			char	   *reason;
 
 			*expr++ = '\0';
-			reason = zdm_expression_trial(pairs, type, lfirst_oid(table), expr);
+			reason = zdm_expression_trial(all, type, lfirst_oid(table), expr);
 			if (reason != NULL)
 				result = zdm_add_line(result, psprintf("policy %s of table %s: %s", (char *) lfirst(lc),
 													   get_rel_name(lfirst_oid(table)), reason));
@@ -395,6 +410,8 @@ zdm_promote_losses(int64 migration, List *pairs, const char *views)
 	}
 	foreach(lc, zdm_twin_constraint_steps(migration, pairs, true))
 		result = zdm_add_line(result, psprintf("still to be done: %s", ((ZdmStep *) lfirst(lc))->description));
+	foreach(lc, zdm_twin_orphans(migration, pairs))
+		result = zdm_add_line(result, lfirst(lc));
 	return result;
 }
 

@@ -32,8 +32,7 @@
 
 #include "catalog/step.h"
 #include "schema/catalog_change.h"
-#include "schema/privilege.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_default.h"
@@ -63,6 +62,9 @@ typedef struct Move
 	List	   *after;
 } Move;
 
+static void move_triggers(Move *move);
+static void move_publications(Move *move);
+static void move_statistics(Move *move);
 static void move_sequences(Move *move, ZdmPair *pair);
 static void move_column_marks(Move *move, ZdmPair *pair);
 static void move_policies(Move *move);
@@ -74,7 +76,9 @@ static void add_for(Move *move, List **steps, const char *description,
 					const char *sql);
 
 /*
- * Collect the steps for the columns of one table; with keep, the columns stay.
+ * Collect the steps for the columns of one table and its partitions; with
+ * keep, the columns stay.  A partition has objects of its own, but its parent's
+ * triggers from that.
  */
 void
 zdm_move_collect(List *pairs, Oid relid, bool keep, List **before, List **after)
@@ -83,65 +87,15 @@ zdm_move_collect(List *pairs, Oid relid, bool keep, List **before, List **after)
 	ListCell   *lc,
 			   *part;
 
-	add_for(&move, &move.before, "drop a trigger that names the column",
-			"SELECT pg_catalog.format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::pg_catalog.regclass)"
-			" FROM pg_catalog.pg_trigger t WHERE t.tgrelid = $4 AND NOT t.tgisinternal AND t.tgparentid = 0"
-			" AND" DEPENDS("pg_catalog.pg_trigger", "t.oid") " ORDER BY t.tgname");
-	add_for(&move, &move.after, "create the trigger again",
-			"SELECT s.sql FROM pg_catalog.pg_trigger t, LATERAL (VALUES"
-			" (1, pg_catalog.pg_get_triggerdef(t.oid)),"
-			" (2, CASE WHEN t.tgenabled <> 'O' THEN pg_catalog.format('ALTER TABLE %s %s TRIGGER %I', t.tgrelid::pg_catalog.regclass,"
-			" CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, t.tgname) END),"
-			" (3, pg_catalog.format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, t.tgrelid::pg_catalog.regclass,"
-			" pg_catalog.obj_description(t.oid, 'pg_trigger')))) s(ord, sql)"
-			" WHERE t.tgrelid = $4 AND NOT t.tgisinternal AND t.tgparentid = 0 AND s.sql IS NOT NULL"
-			" AND (s.ord < 3 OR pg_catalog.obj_description(t.oid, 'pg_trigger') IS NOT NULL)"
-			" AND" DEPENDS("pg_catalog.pg_trigger", "t.oid") " ORDER BY t.tgname, s.ord");
-	add_for(&move, &move.before, "take the table out of a publication that names the column",
-			"SELECT pg_catalog.format('ALTER PUBLICATION %I DROP TABLE %s', b.pubname, r.prrelid::pg_catalog.regclass)"
-			" FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication b ON b.oid = r.prpubid"
-			" WHERE r.prrelid = $4 AND" DEPENDS("pg_catalog.pg_publication_rel", "r.oid") " ORDER BY b.pubname");
-	add_for(&move, &move.after, "put the table into the publication again",
-			"SELECT pg_catalog.format('ALTER PUBLICATION %I ADD TABLE %s%s%s', b.pubname, r.prrelid::pg_catalog.regclass,"
-			" (SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(x.attname), ', ' ORDER BY k.ord) || ')'"
-			" FROM pg_catalog.unnest(r.prattrs::pg_catalog.int2[]) WITH ORDINALITY k(attnum, ord)"
-			" JOIN pg_catalog.pg_attribute x ON x.attrelid = r.prrelid AND x.attnum = k.attnum),"
-			" ' WHERE (' || pg_catalog.pg_get_expr(r.prqual, r.prrelid) || ')')"
-			" FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication b ON b.oid = r.prpubid"
-			" WHERE r.prrelid = $4 AND" DEPENDS("pg_catalog.pg_publication_rel", "r.oid") " ORDER BY b.pubname");
-	add_for(&move, &move.before, "drop extended statistics over the column",
-			"SELECT pg_catalog.format('DROP STATISTICS %I.%I', e.stxnamespace::pg_catalog.regnamespace::pg_catalog.text, e.stxname)"
-			" FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = $4"
-			" AND" DEPENDS("pg_catalog.pg_statistic_ext", "e.oid") " ORDER BY e.stxname");
-	add_for(&move, &move.after, "create the extended statistics again",
-			"SELECT s.sql FROM pg_catalog.pg_statistic_ext e, LATERAL (VALUES"
-			" (1, pg_catalog.pg_get_statisticsobjdef(e.oid)),"
-			" (2, CASE WHEN e.stxstattarget >= 0 THEN pg_catalog.format('ALTER STATISTICS %I.%I SET STATISTICS %s',"
-			" e.stxnamespace::pg_catalog.regnamespace::pg_catalog.text, e.stxname, e.stxstattarget) END),"
-			" (3, CASE WHEN pg_catalog.obj_description(e.oid, 'pg_statistic_ext') IS NOT NULL"
-			" THEN pg_catalog.format('COMMENT ON STATISTICS %I.%I IS %L', e.stxnamespace::pg_catalog.regnamespace::pg_catalog.text,"
-			" e.stxname, pg_catalog.obj_description(e.oid, 'pg_statistic_ext')) END)) s(ord, sql)"
-			" WHERE e.stxrelid = $4 AND s.sql IS NOT NULL"
-			" AND" DEPENDS("pg_catalog.pg_statistic_ext", "e.oid") " ORDER BY e.stxname, s.ord");
-	add_for(&move, &move.before, "drop a policy whose subquery may read the table",
-			"SELECT pg_catalog.format('DROP POLICY %I ON %s', y.polname, y.polrelid::pg_catalog.regclass)"
-			" FROM pg_catalog.pg_policy y WHERE y.polrelid = $4 AND " HAS_SUBQUERY
-			" AND" DEPENDS("pg_catalog.pg_policy", "y.oid") " ORDER BY y.polname");
-	add_for(&move, &move.after, "create the policy again",
-			"SELECT s.sql FROM pg_catalog.pg_policy y, LATERAL (VALUES"
-			" (1, pg_catalog.format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', y.polname, y.polrelid::pg_catalog.regclass,"
-			" CASE WHEN y.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,"
-			" CASE y.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,"
-			" (SELECT pg_catalog.string_agg(CASE WHEN r.oid = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(r.oid)) END, ', ' ORDER BY r.place)"
-			" FROM pg_catalog.unnest(y.polroles) WITH ORDINALITY r(oid, place)),"
-			" ' USING (' || pg_catalog.pg_get_expr(y.polqual, y.polrelid) || ')',"
-			" ' WITH CHECK (' || pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid) || ')')),"
-			" (2, CASE WHEN pg_catalog.obj_description(y.oid, 'pg_policy') IS NOT NULL"
-			" THEN pg_catalog.format('COMMENT ON POLICY %I ON %s IS %L', y.polname, y.polrelid::pg_catalog.regclass,"
-			" pg_catalog.obj_description(y.oid, 'pg_policy')) END)) s(ord, sql)"
-			" WHERE y.polrelid = $4 AND s.sql IS NOT NULL AND " HAS_SUBQUERY
-			" AND" DEPENDS("pg_catalog.pg_policy", "y.oid") " ORDER BY y.polname, s.ord");
-	move_policies(&move);
+	foreach(part, zdm_table_and_partitions(relid))
+	{
+		move.relid = lfirst_oid(part);
+		move.pairs = zdm_pairs_of_part(pairs, move.relid);
+		move_triggers(&move);
+		move_publications(&move);
+		move_statistics(&move);
+		move_policies(&move);
+	}
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
@@ -156,6 +110,73 @@ zdm_move_collect(List *pairs, Oid relid, bool keep, List **before, List **after)
 	}
 	*before = list_concat(*before, move.before);
 	*after = list_concat(*after, move.after);
+}
+
+static void
+move_triggers(Move *move)
+{
+	add_for(move, &move->before, "drop a trigger that names the column",
+			"SELECT pg_catalog.format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::pg_catalog.regclass)"
+			" FROM pg_catalog.pg_trigger t WHERE t.tgrelid = $4 AND NOT t.tgisinternal AND t.tgparentid = 0"
+			" AND" DEPENDS("pg_catalog.pg_trigger", "t.oid") " ORDER BY t.tgname");
+	add_for(move, &move->after, "create the trigger again",
+			"SELECT s.sql FROM pg_catalog.pg_trigger t, LATERAL (VALUES"
+			" (1, pg_catalog.pg_get_triggerdef(t.oid)),"
+			" (2, CASE WHEN t.tgenabled <> 'O' THEN pg_catalog.format('ALTER TABLE %s %s TRIGGER %I', t.tgrelid::pg_catalog.regclass,"
+			" CASE t.tgenabled WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, t.tgname) END),"
+			" (3, pg_catalog.format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, t.tgrelid::pg_catalog.regclass,"
+			" pg_catalog.obj_description(t.oid, 'pg_trigger')))) s(ord, sql)"
+			" WHERE t.tgrelid = $4 AND NOT t.tgisinternal AND t.tgparentid = 0 AND s.sql IS NOT NULL"
+			" AND (s.ord < 3 OR pg_catalog.obj_description(t.oid, 'pg_trigger') IS NOT NULL)"
+			" AND" DEPENDS("pg_catalog.pg_trigger", "t.oid") " ORDER BY t.tgname, s.ord");
+	add_for(move, &move->after, "let a partition's trigger fire as it did",
+			"SELECT s.sql FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_trigger r ON r.tgname = t.tgname AND r.tgparentid = 0"
+			" AND r.tgrelid <> t.tgrelid AND r.tgrelid IN (SELECT pg_catalog.pg_partition_ancestors(t.tgrelid)), LATERAL (VALUES"
+			" (1, CASE WHEN t.tgenabled <> r.tgenabled THEN pg_catalog.format('ALTER TABLE ONLY %s %s TRIGGER %I', t.tgrelid::pg_catalog.regclass,"
+			" CASE t.tgenabled WHEN 'O' THEN 'ENABLE' WHEN 'D' THEN 'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, t.tgname) END),"
+			" (2, pg_catalog.format('COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, t.tgrelid::pg_catalog.regclass,"
+			" pg_catalog.obj_description(t.oid, 'pg_trigger')))) s(ord, sql)"
+			" WHERE t.tgrelid = $4 AND NOT t.tgisinternal AND t.tgparentid <> 0 AND s.sql IS NOT NULL"
+			" AND (s.ord < 2 OR pg_catalog.obj_description(t.oid, 'pg_trigger') IS NOT NULL)"
+			" AND" DEPENDS("pg_catalog.pg_trigger", "t.oid") " ORDER BY t.tgname, s.ord");
+}
+
+static void
+move_publications(Move *move)
+{
+	add_for(move, &move->before, "take the table out of a publication that names the column",
+			"SELECT pg_catalog.format('ALTER PUBLICATION %I DROP TABLE %s', b.pubname, r.prrelid::pg_catalog.regclass)"
+			" FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication b ON b.oid = r.prpubid"
+			" WHERE r.prrelid = $4 AND" DEPENDS("pg_catalog.pg_publication_rel", "r.oid") " ORDER BY b.pubname");
+	add_for(move, &move->after, "put the table into the publication again",
+			"SELECT pg_catalog.format('ALTER PUBLICATION %I ADD TABLE %s%s%s', b.pubname, r.prrelid::pg_catalog.regclass,"
+			" (SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(x.attname), ', ' ORDER BY k.ord) || ')'"
+			" FROM pg_catalog.unnest(r.prattrs::pg_catalog.int2[]) WITH ORDINALITY k(attnum, ord)"
+			" JOIN pg_catalog.pg_attribute x ON x.attrelid = r.prrelid AND x.attnum = k.attnum),"
+			" ' WHERE (' || pg_catalog.pg_get_expr(r.prqual, r.prrelid) || ')')"
+			" FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication b ON b.oid = r.prpubid"
+			" WHERE r.prrelid = $4 AND" DEPENDS("pg_catalog.pg_publication_rel", "r.oid") " ORDER BY b.pubname");
+}
+
+static void
+move_statistics(Move *move)
+{
+	add_for(move, &move->before, "drop extended statistics over the column",
+			"SELECT pg_catalog.format('DROP STATISTICS %I.%I', e.stxnamespace::pg_catalog.regnamespace::pg_catalog.text, e.stxname)"
+			" FROM pg_catalog.pg_statistic_ext e WHERE e.stxrelid = $4"
+			" AND" DEPENDS("pg_catalog.pg_statistic_ext", "e.oid") " ORDER BY e.stxname");
+	add_for(move, &move->after, "create the extended statistics again",
+			"SELECT s.sql FROM pg_catalog.pg_statistic_ext e, LATERAL (VALUES"
+			" (1, pg_catalog.pg_get_statisticsobjdef(e.oid)),"
+			" (2, CASE WHEN e.stxstattarget >= 0 THEN pg_catalog.format('ALTER STATISTICS %I.%I SET STATISTICS %s',"
+			" e.stxnamespace::pg_catalog.regnamespace::pg_catalog.text, e.stxname, e.stxstattarget) END),"
+			" (3, CASE WHEN pg_catalog.obj_description(e.oid, 'pg_statistic_ext') IS NOT NULL"
+			" THEN pg_catalog.format('COMMENT ON STATISTICS %I.%I IS %L', e.stxnamespace::pg_catalog.regnamespace::pg_catalog.text,"
+			" e.stxname, pg_catalog.obj_description(e.oid, 'pg_statistic_ext')) END),"
+			" (4, CASE WHEN e.stxowner::pg_catalog.regrole <> CURRENT_USER::pg_catalog.regrole THEN pg_catalog.format('ALTER STATISTICS %I.%I OWNER TO %I',"
+			" e.stxnamespace::pg_catalog.regnamespace::pg_catalog.text, e.stxname, pg_catalog.pg_get_userbyid(e.stxowner)) END)) s(ord, sql)"
+			" WHERE e.stxrelid = $4 AND s.sql IS NOT NULL"
+			" AND" DEPENDS("pg_catalog.pg_statistic_ext", "e.oid") " ORDER BY e.stxname, s.ord");
 }
 
 static void
@@ -180,7 +201,8 @@ add_for(Move *move, List **steps, const char *description, const char *sql)
 
 /*
  * The column's sequence, whose numbers get the room of the new type, where
- * that is an integer.
+ * that is an integer.  On the way back it may have gone beyond the type that
+ * was: then it is at its end, as it would be.
  */
 static void
 move_sequences(Move *move, ZdmPair *pair)
@@ -192,14 +214,17 @@ move_sequences(Move *move, ZdmPair *pair)
 		" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 		" AND d.refobjid = $1 AND a.attname = $2 AND d.deptype = 'a' ORDER BY 1";
 	static const char *const type_sql =
-		"SELECT pg_catalog.format('ALTER SEQUENCE %s AS %s', d.objid::pg_catalog.regclass, pg_catalog.format_type(t.atttypid, NULL))"
+		"SELECT pg_catalog.concat(pg_catalog.format('ALTER SEQUENCE %s AS %s', d.objid::pg_catalog.regclass, pg_catalog.format_type(t.atttypid, NULL)),"
+		" CASE WHEN pg_catalog.pg_sequence_last_value(d.objid) > r.most THEN ' RESTART WITH ' || r.most"
+		" WHEN pg_catalog.pg_sequence_last_value(d.objid) < r.least THEN ' RESTART WITH ' || r.least END)"
 		" FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
 		" JOIN pg_catalog.pg_attribute t ON t.attrelid = d.refobjid AND t.attname = $3"
 		" JOIN pg_catalog.pg_sequence q ON q.seqrelid = d.objid"
+		" JOIN (VALUES ('pg_catalog.int2'::pg_catalog.regtype, -32768::pg_catalog.int8, 32767::pg_catalog.int8),"
+		" ('pg_catalog.int4'::pg_catalog.regtype, -2147483648, 2147483647), ('pg_catalog.int8'::pg_catalog.regtype, NULL, NULL))"
+		" r(type, least, most) ON r.type = t.atttypid"
 		" WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-		" AND d.refobjid = $1 AND a.attname = $2 AND d.deptype IN ('a', 'i') AND q.seqtypid <> t.atttypid"
-		" AND t.atttypid IN ('pg_catalog.int2'::pg_catalog.regtype, 'pg_catalog.int4'::pg_catalog.regtype,"
-		" 'pg_catalog.int8'::pg_catalog.regtype) ORDER BY 1";
+		" AND d.refobjid = $1 AND a.attname = $2 AND d.deptype IN ('a', 'i') AND q.seqtypid <> t.atttypid ORDER BY 1";
 	static const char *const identity_sql =
 		"SELECT a.attidentity::pg_catalog.text FROM pg_catalog.pg_attribute a"
 		" WHERE a.attrelid = $1 AND a.attname = $2 AND a.attidentity <> ''";
@@ -244,8 +269,8 @@ move_column_marks(Move *move, ZdmPair *pair)
 			zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))),
 											zdm_arg_name(pair->from),
 											zdm_arg_text(get_rel_relkind(lfirst_oid(lc)) == RELKIND_PARTITIONED_TABLE ? "ONLY " : ""))));
-		move->before = list_concat(move->before,
-								   zdm_grant_steps(lfirst_oid(lc), list_make1(pair->from), pair->to));
+		if (zdm_acl_differs(lfirst_oid(lc), pair->from, pair->to))
+			move->before = lappend(move->before, zdm_acl_copy_step(lfirst_oid(lc), pair->from, pair->to));
 	}
 }
 
@@ -263,6 +288,24 @@ move_policies(Move *move)
 												   ZDM_ARG(OIDOID, ObjectIdGetDatum(move->relid))));
 	ListCell   *lc;
 
+	add_for(move, &move->before, "drop a policy whose subquery may read the table",
+			"SELECT pg_catalog.format('DROP POLICY %I ON %s', y.polname, y.polrelid::pg_catalog.regclass)"
+			" FROM pg_catalog.pg_policy y WHERE y.polrelid = $4 AND " HAS_SUBQUERY
+			" AND" DEPENDS("pg_catalog.pg_policy", "y.oid") " ORDER BY y.polname");
+	add_for(move, &move->after, "create the policy again",
+			"SELECT s.sql FROM pg_catalog.pg_policy y, LATERAL (VALUES"
+			" (1, pg_catalog.format('CREATE POLICY %I ON %s AS %s FOR %s TO %s%s%s', y.polname, y.polrelid::pg_catalog.regclass,"
+			" CASE WHEN y.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,"
+			" CASE y.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,"
+			" (SELECT pg_catalog.string_agg(CASE WHEN r.oid = 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(r.oid)) END, ', ' ORDER BY r.place)"
+			" FROM pg_catalog.unnest(y.polroles) WITH ORDINALITY r(oid, place)),"
+			" ' USING (' || pg_catalog.pg_get_expr(y.polqual, y.polrelid) || ')',"
+			" ' WITH CHECK (' || pg_catalog.pg_get_expr(y.polwithcheck, y.polrelid) || ')')),"
+			" (2, CASE WHEN pg_catalog.obj_description(y.oid, 'pg_policy') IS NOT NULL"
+			" THEN pg_catalog.format('COMMENT ON POLICY %I ON %s IS %L', y.polname, y.polrelid::pg_catalog.regclass,"
+			" pg_catalog.obj_description(y.oid, 'pg_policy')) END)) s(ord, sql)"
+			" WHERE y.polrelid = $4 AND s.sql IS NOT NULL AND " HAS_SUBQUERY
+			" AND" DEPENDS("pg_catalog.pg_policy", "y.oid") " ORDER BY y.polname, s.ord");
 	foreach(lc, named)
 	{
 		ScanKeyData keys[2];

@@ -40,7 +40,7 @@
 #include "schema/catalog_change.h"
 #include "schema/key_change.h"
 #include "schema/not_null.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin.h"
 #include "schema/twin_index.h"
 #include "schema/twin_move.h"
@@ -49,25 +49,15 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
-/* The promotion of one table's twins, or of all. */
-typedef struct Promotion
-{
-	int64		migration;
-	List	   *pairs;
-	bool		keep;
-	List	   *steps;
-} Promotion;
-
-static void give_names(Promotion *work, ZdmPair *pair);
-static void give_not_null(Promotion *work, ZdmPair *pair);
+static void give_names(ZdmPromotion *work, ZdmPair *pair);
+static void give_not_null(ZdmPromotion *work, ZdmPair *pair);
 static bool has_one_name(Oid relid, const char *column, const char *name);
-static void give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name);
-static void give_constraints(Promotion *work, Oid relid);
-static void rename_constraint(Promotion *work, Oid relid, const char *name, const char *twin);
+static void give_not_null_constraint(ZdmPromotion *work, ZdmPair *pair, const char *name);
+static void give_constraints(ZdmPromotion *work, Oid relid);
+static void rename_constraint(ZdmPromotion *work, Oid relid, const char *name, const char *twin);
 static List *parts_of(Oid relid, Oid source, const char *twin);
-static void drop_foreign_keys(Promotion *work, Oid relid);
-static void exchange_keys(Promotion *work, Oid relid);
-static void ddl(Promotion *work, Oid relid, const char *description, char *sql);
+static void drop_foreign_keys(ZdmPromotion *work, Oid relid);
+static void exchange_keys(ZdmPromotion *work, Oid relid);
 
 /*
  * The change that touches the catalog alone.
@@ -98,7 +88,7 @@ zdm_retype_steps(Relation rel, const char *column, const ZdmType *type)
 List *
 zdm_promote_steps(int64 migration, List *pairs, bool keep, const char *views)
 {
-	Promotion	work = {.migration = migration,.pairs = pairs,.keep = keep};
+	ZdmPromotion work = {.migration = migration,.pairs = pairs,.keep = keep};
 	List	   *last = views ? zdm_user_view_create_steps(pairs, views) : NIL;
 	List	   *tables = zdm_pair_tables(pairs);
 	List	   *keyed = list_concat_unique_oid(list_copy(tables), zdm_foreign_key_tables(pairs));
@@ -123,7 +113,7 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, const char *views)
 		give_names(&work, lfirst(lc));
 	foreach(lc, pairs)
 		give_not_null(&work, lfirst(lc));
-	work.steps = list_concat(work.steps, zdm_promote_index_steps(migration, pairs, keep));
+	zdm_promote_indexes(&work);
 	foreach(lc, keyed)
 		give_constraints(&work, lfirst_oid(lc));
 	work.steps = list_concat(list_concat(work.steps, after), last);
@@ -149,7 +139,7 @@ zdm_twin_drop_steps(int64 migration, List *pairs)
 	static const char *const sql =
 		"SELECT c.conname::text FROM pg_catalog.pg_constraint c"
 		" WHERE c.conrelid = $1 AND c.contype = 'f' AND c.conparentid = 0 ORDER BY 1";
-	Promotion	work = {.migration = migration,.pairs = pairs};
+	ZdmPromotion work = {.migration = migration,.pairs = pairs};
 	List	   *tables = NIL;
 	ListCell   *lc,
 			   *name;
@@ -162,24 +152,27 @@ zdm_twin_drop_steps(int64 migration, List *pairs)
 		foreach(name, zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))))))
 		{
 			if (zdm_is_twin_name(lfirst(name), migration))
-				ddl(&work, lfirst_oid(lc), "drop a second foreign key",
-					psprintf("ALTER TABLE %s DROP CONSTRAINT %s", zdm_quote_relation(lfirst_oid(lc)),
-							 quote_identifier(lfirst(name))));
+				zdm_promote_ddl(&work, lfirst_oid(lc), "drop a second foreign key",
+								psprintf("ALTER TABLE %s DROP CONSTRAINT %s", zdm_quote_relation(lfirst_oid(lc)),
+										 quote_identifier(lfirst(name))));
 		}
 	}
 	foreach(lc, pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
 
-		ddl(&work, pair->relation, "drop the second column",
-			psprintf("ALTER TABLE %s DROP COLUMN %s", zdm_quote_relation(pair->relation),
-					 quote_identifier(pair->to)));
+		zdm_promote_ddl(&work, pair->relation, "drop the second column",
+						psprintf("ALTER TABLE %s DROP COLUMN %s", zdm_quote_relation(pair->relation),
+								 quote_identifier(pair->to)));
 	}
 	return work.steps;
 }
 
-static void
-ddl(Promotion *work, Oid relid, const char *description, char *sql)
+/*
+ * Add a statement to the steps.
+ */
+void
+zdm_promote_ddl(ZdmPromotion *work, Oid relid, const char *description, char *sql)
 {
 	work->steps = lappend(work->steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
 												   description, sql));
@@ -189,7 +182,7 @@ ddl(Promotion *work, Oid relid, const char *description, char *sql)
  * The name, and with keep the other one for the column.
  */
 static void
-give_names(Promotion *work, ZdmPair *pair)
+give_names(ZdmPromotion *work, ZdmPair *pair)
 {
 	char	   *table = zdm_quote_relation(pair->relation);
 	const char *from = quote_identifier(pair->from);
@@ -198,18 +191,18 @@ give_names(Promotion *work, ZdmPair *pair)
 
 	if (!work->keep)
 	{
-		ddl(work, pair->relation, "drop the column",
-			psprintf("ALTER TABLE %s DROP COLUMN %s", table, from));
-		ddl(work, pair->relation, "give the second column its name",
-			psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, to, from));
+		zdm_promote_ddl(work, pair->relation, "drop the column",
+						psprintf("ALTER TABLE %s DROP COLUMN %s", table, from));
+		zdm_promote_ddl(work, pair->relation, "give the second column its name",
+						psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, to, from));
 		return;
 	}
-	ddl(work, pair->relation, "set the second column aside",
-		psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, to, aside));
-	ddl(work, pair->relation, "give the column the second one's name",
-		psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, from, to));
-	ddl(work, pair->relation, "give the second column its name",
-		psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, aside, from));
+	zdm_promote_ddl(work, pair->relation, "set the second column aside",
+					psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, to, aside));
+	zdm_promote_ddl(work, pair->relation, "give the column the second one's name",
+					psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, from, to));
+	zdm_promote_ddl(work, pair->relation, "give the second column its name",
+					psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", table, aside, from));
 }
 
 /*
@@ -217,7 +210,7 @@ give_names(Promotion *work, ZdmPair *pair)
  * its new name by now.
  */
 static void
-give_not_null(Promotion *work, ZdmPair *pair)
+give_not_null(ZdmPromotion *work, ZdmPair *pair)
 {
 	char	   *name = zdm_twin_not_null_name(work->migration, pair->from);
 	HeapTuple	tuple = SearchSysCacheAttName(pair->relation, pair->from);
@@ -234,14 +227,14 @@ give_not_null(Promotion *work, ZdmPair *pair)
 	if (constraint != NULL && has_one_name(pair->relation, pair->from, constraint))
 		give_not_null_constraint(work, pair, constraint);
 	else if (constraint == NULL || !zdm_column_is_not_null(pair->relation, pair->to))
-		ddl(work, pair->relation, "make it NOT NULL",
-			psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
-					 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
+		zdm_promote_ddl(work, pair->relation, "make it NOT NULL",
+						psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
+								 zdm_quote_relation(pair->relation), quote_identifier(pair->from)));
 	if (work->migration == 0 ||
 		OidIsValid(get_relation_constraint_oid(pair->relation, name, true)))
-		ddl(work, pair->relation, "drop the CHECK that stood for it",
-			psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
-					 zdm_quote_relation(pair->relation), quote_identifier(name)));
+		zdm_promote_ddl(work, pair->relation, "drop the CHECK that stood for it",
+						psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
+								 zdm_quote_relation(pair->relation), quote_identifier(name)));
 }
 
 /*
@@ -269,7 +262,7 @@ has_one_name(Oid relid, const char *column, const char *name)
  * back from a quarantine the other column has one already.
  */
 static void
-give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name)
+give_not_null_constraint(ZdmPromotion *work, ZdmPair *pair, const char *name)
 {
 	char	   *table = zdm_quote_relation(pair->relation);
 	char	   *aside = zdm_twin_index_name(work->migration, name);
@@ -281,30 +274,30 @@ give_not_null_constraint(Promotion *work, ZdmPair *pair, const char *name)
 	if (own != NULL)
 	{
 		if (has_one_name(pair->relation, pair->to, own))
-			ddl(work, pair->relation, "give its NOT NULL the name",
-				psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(own),
-						 quote_identifier(name)));
+			zdm_promote_ddl(work, pair->relation, "give its NOT NULL the name",
+							psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(own),
+									 quote_identifier(name)));
 		return;
 	}
 	if (work->keep)
-		ddl(work, pair->relation, "set the column's NOT NULL aside",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
-					 quote_identifier(aside)));
-	ddl(work, pair->relation, "make it NOT NULL",
-		psprintf("ALTER TABLE %s ADD CONSTRAINT %s NOT NULL %s%s", table, quote_identifier(name),
-				 quote_identifier(pair->from),
-				 zdm_not_null_unproved(pair->relation, pair->from) ? " NOT VALID" : ""));
+		zdm_promote_ddl(work, pair->relation, "set the column's NOT NULL aside",
+						psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
+								 quote_identifier(aside)));
+	zdm_promote_ddl(work, pair->relation, "make it NOT NULL",
+					psprintf("ALTER TABLE %s ADD CONSTRAINT %s NOT NULL %s%s", table, quote_identifier(name),
+							 quote_identifier(pair->from),
+							 zdm_not_null_unproved(pair->relation, pair->from) ? " NOT VALID" : ""));
 	if (comment != NULL)
-		ddl(work, pair->relation, "copy a constraint's comment",
-			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name), table,
-					 quote_literal_cstr(comment)));
+		zdm_promote_ddl(work, pair->relation, "copy a constraint's comment",
+						psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name), table,
+								 quote_literal_cstr(comment)));
 }
 
 /*
  * The CHECK constraints and foreign keys of a table that a column is in.
  */
 static List *
-constraints_of(Promotion *work, Oid relid)
+constraints_of(ZdmPromotion *work, Oid relid)
 {
 	static const char *const sql =
 		"SELECT DISTINCT c.conname::text FROM pg_catalog.pg_constraint c"
@@ -322,7 +315,7 @@ constraints_of(Promotion *work, Oid relid)
  * have gone already.
  */
 static void
-give_constraints(Promotion *work, Oid relid)
+give_constraints(ZdmPromotion *work, Oid relid)
 {
 	ListCell   *lc,
 			   *part;
@@ -348,29 +341,29 @@ give_constraints(Promotion *work, Oid relid)
 			rename_constraint(work, (Oid) strtoul(table, NULL, 10), of_source, of_twin);
 		}
 		if (comment != NULL)
-			ddl(work, relid, "copy a constraint's comment",
-				psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
-						 zdm_quote_relation(relid), quote_literal_cstr(comment)));
+			zdm_promote_ddl(work, relid, "copy a constraint's comment",
+							psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
+									 zdm_quote_relation(relid), quote_literal_cstr(comment)));
 	}
 }
 
 static void
-rename_constraint(Promotion *work, Oid relid, const char *name, const char *twin)
+rename_constraint(ZdmPromotion *work, Oid relid, const char *name, const char *twin)
 {
 	char	   *table = zdm_quote_relation(relid);
 	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
 
 	if (work->keep)
-		ddl(work, relid, "set the column's constraint aside",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
-					 quote_identifier(aside)));
-	ddl(work, relid, "give the second column's constraint its name",
-		psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(twin),
-				 quote_identifier(name)));
+		zdm_promote_ddl(work, relid, "set the column's constraint aside",
+						psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(name),
+								 quote_identifier(aside)));
+	zdm_promote_ddl(work, relid, "give the second column's constraint its name",
+					psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(twin),
+							 quote_identifier(name)));
 	if (work->keep)
-		ddl(work, relid, "keep the column's constraint for a rollback",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(aside),
-					 quote_identifier(twin)));
+		zdm_promote_ddl(work, relid, "keep the column's constraint for a rollback",
+						psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", table, quote_identifier(aside),
+								 quote_identifier(twin)));
 }
 
 /*
@@ -399,14 +392,14 @@ parts_of(Oid relid, Oid source, const char *twin)
  * refer to would not.
  */
 static void
-drop_foreign_keys(Promotion *work, Oid relid)
+drop_foreign_keys(ZdmPromotion *work, Oid relid)
 {
 	ListCell   *lc;
 
 	foreach(lc, constraints_of(work, relid))
-		ddl(work, relid, "drop the column's constraint",
-			psprintf("ALTER TABLE %s DROP CONSTRAINT %s", zdm_quote_relation(relid),
-					 quote_identifier(lfirst(lc))));
+		zdm_promote_ddl(work, relid, "drop the column's constraint",
+						psprintf("ALTER TABLE %s DROP CONSTRAINT %s", zdm_quote_relation(relid),
+								 quote_identifier(lfirst(lc))));
 }
 
 /*
@@ -414,7 +407,7 @@ drop_foreign_keys(Promotion *work, Oid relid)
  * the columns do.
  */
 static void
-exchange_keys(Promotion *work, Oid relid)
+exchange_keys(ZdmPromotion *work, Oid relid)
 {
 	ListCell   *lc;
 

@@ -11,11 +11,22 @@
 #include "schema/retype.h"
 #include "schema/twin_constraint.h"
 
+/* The steps under way that put twins in their columns' places. */
+typedef struct ZdmPromotion
+{
+	int64		migration;
+	List	   *pairs;
+	bool		keep;			/* the columns stay, under the twins' names */
+	List	   *steps;
+} ZdmPromotion;
+
 extern List *zdm_retype_steps(Relation rel, const char *column,
 							  const ZdmType *type);
 extern List *zdm_promote_steps(int64 migration, List *pairs, bool keep,
 							   const char *views);
-extern List *zdm_promote_index_steps(int64 migration, List *pairs, bool keep);
+extern void zdm_promote_ddl(ZdmPromotion *work, Oid relid, const char *description,
+							char *sql);
+extern void zdm_promote_indexes(ZdmPromotion *work);
 extern List *zdm_twin_drop_steps(int64 migration, List *pairs);
 
 #endif							/* ZDM_SCHEMA_TWIN_PROMOTE_H */

@@ -27,45 +27,35 @@
 
 #include "catalog/step.h"
 #include "schema/constraint_change.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "schema/twin_promote.h"
 #include "util/ident.h"
 #include "util/spi.h"
 
-typedef struct Promotion
-{
-	int64		migration;
-	List	   *pairs;
-	bool		keep;
-	List	   *steps;
-} Promotion;
-
-static void give_index(Promotion *work, Oid table, Oid source, Oid twin);
+static void give_index(ZdmPromotion *work, Oid table, Oid source, Oid twin);
 static bool has_statement(const ZdmDemand *demand, Oid source, Oid twin);
-typedef void (*Give) (Promotion *work, Oid table, Oid source, Oid twin);
-static void give_name(Promotion *work, Oid table, Oid source, Oid twin);
-static void give_marks(Promotion *work, Oid table, Oid source, Oid twin);
-static void give_each(Promotion *work, Give give, Oid table, Oid source, Oid twin);
-static void give_demand(Promotion *work, Oid table, Oid source, Oid twin,
+typedef void (*Give) (ZdmPromotion *work, Oid table, Oid source, Oid twin);
+static void give_name(ZdmPromotion *work, Oid table, Oid source, Oid twin);
+static void give_marks(ZdmPromotion *work, Oid table, Oid source, Oid twin);
+static void give_each(ZdmPromotion *work, Give give, Oid table, Oid source, Oid twin);
+static void give_demand(ZdmPromotion *work, Oid table, Oid source, Oid twin,
 						const ZdmDemand *demand);
-static void give_constraint(Promotion *work, Oid table, Oid source, Oid twin,
+static void give_constraint(ZdmPromotion *work, Oid table, Oid source, Oid twin,
 							const ZdmDemand *demand);
-static void ddl(Promotion *work, Oid relid, const char *description, char *sql);
 
 /*
- * The steps for the indexes of all the columns, once these have the twins'
+ * Add the steps for the indexes of all the columns, once these have the twins'
  * names; with keep, the columns' own go on under the names of the twins'.
  */
-List *
-zdm_promote_index_steps(int64 migration, List *pairs, bool keep)
+void
+zdm_promote_indexes(ZdmPromotion *work)
 {
-	Promotion	work = {.migration = migration,.pairs = pairs,.keep = keep};
 	List	   *done = NIL;
 	ListCell   *lc,
 			   *item;
 
-	foreach(lc, pairs)
+	foreach(lc, work->pairs)
 	{
 		ZdmPair    *pair = lfirst(lc);
 
@@ -73,23 +63,15 @@ zdm_promote_index_steps(int64 migration, List *pairs, bool keep)
 		{
 			Oid			source = lfirst_oid(item);
 			Oid			table = IndexGetRelation(source, false);
-			char	   *name = zdm_twin_index_name(migration, get_rel_name(source));
+			char	   *name = zdm_twin_index_name(work->migration, get_rel_name(source));
 
 			/* It may have several of the columns. */
 			if (list_member_oid(done, source))
 				continue;
 			done = lappend_oid(done, source);
-			give_index(&work, table, source, zdm_twin_index_named(table, name));
+			give_index(work, table, source, zdm_twin_index_named(table, name));
 		}
 	}
-	return work.steps;
-}
-
-static void
-ddl(Promotion *work, Oid relid, const char *description, char *sql)
-{
-	work->steps = lappend(work->steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock,
-												   description, sql));
 }
 
 /*
@@ -97,7 +79,7 @@ ddl(Promotion *work, Oid relid, const char *description, char *sql)
  * place.
  */
 static void
-give_index(Promotion *work, Oid table, Oid source, Oid twin)
+give_index(ZdmPromotion *work, Oid table, Oid source, Oid twin)
 {
 	ZdmDemand	demand;
 
@@ -131,7 +113,7 @@ has_statement(const ZdmDemand *demand, Oid source, Oid twin)
  * by a constraint; on the way back from a quarantine it has one.
  */
 static void
-give_demand(Promotion *work, Oid table, Oid source, Oid twin, const ZdmDemand *demand)
+give_demand(ZdmPromotion *work, Oid table, Oid source, Oid twin, const ZdmDemand *demand)
 {
 	char	   *name = get_rel_name(source);
 	char	   *twin_name = zdm_twin_index_name(work->migration, name);
@@ -150,9 +132,9 @@ give_demand(Promotion *work, Oid table, Oid source, Oid twin, const ZdmDemand *d
 	else if (demand->type == CONSTRAINT_PRIMARY)
 		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, true));
 	if (comment != NULL)
-		ddl(work, table, "copy a constraint's comment",
-			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
-					 zdm_quote_relation(table), quote_literal_cstr(comment)));
+		zdm_promote_ddl(work, table, "copy a constraint's comment",
+						psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
+								 zdm_quote_relation(table), quote_literal_cstr(comment)));
 	if (!demand->deferrable || demand->deferred)
 		return;
 
@@ -170,7 +152,7 @@ give_demand(Promotion *work, Oid table, Oid source, Oid twin, const ZdmDemand *d
  * The same for the indexes of the partitions.
  */
 static void
-give_each(Promotion *work, Give give, Oid table, Oid source, Oid twin)
+give_each(ZdmPromotion *work, Give give, Oid table, Oid source, Oid twin)
 {
 	ListCell   *lc,
 			   *item;
@@ -194,7 +176,7 @@ give_each(Promotion *work, Give give, Oid table, Oid source, Oid twin)
  * An index and its constraint have one name.
  */
 static void
-give_name(Promotion *work, Oid table, Oid source, Oid twin)
+give_name(ZdmPromotion *work, Oid table, Oid source, Oid twin)
 {
 	char	   *name = get_rel_name(source);
 	char	   *schema = get_namespace_name(get_rel_namespace(source));
@@ -203,16 +185,16 @@ give_name(Promotion *work, Oid table, Oid source, Oid twin)
 	char	   *aside = zdm_twin_index_name(work->migration, psprintf("%s aside", name));
 
 	if (work->keep)
-		ddl(work, table, "set the column's index aside",
-			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, name),
-					 quote_identifier(aside)));
-	ddl(work, table, "give the second column's index its name",
-		psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, twin_name),
-				 quote_identifier(name)));
+		zdm_promote_ddl(work, table, "set the column's index aside",
+						psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, name),
+								 quote_identifier(aside)));
+	zdm_promote_ddl(work, table, "give the second column's index its name",
+					psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, twin_name),
+							 quote_identifier(name)));
 	if (work->keep)
-		ddl(work, table, "keep the column's index for a rollback",
-			psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, aside),
-					 quote_identifier(twin_name)));
+		zdm_promote_ddl(work, table, "keep the column's index for a rollback",
+						psprintf("ALTER INDEX %s RENAME TO %s", quote_qualified_identifier(schema, aside),
+								 quote_identifier(twin_name)));
 }
 
 /*
@@ -220,7 +202,7 @@ give_name(Promotion *work, Oid table, Oid source, Oid twin)
  * of it, or, on the way back from a quarantine, the constraint.
  */
 static void
-give_constraint(Promotion *work, Oid table, Oid source, Oid twin,
+give_constraint(ZdmPromotion *work, Oid table, Oid source, Oid twin,
 				const ZdmDemand *demand)
 {
 	char	   *quoted = zdm_quote_relation(table);
@@ -236,27 +218,27 @@ give_constraint(Promotion *work, Oid table, Oid source, Oid twin,
 	if (work->keep && primary)
 		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, false));
 	if (work->keep)
-		ddl(work, table, "set the column's constraint aside",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(name),
-					 quote_identifier(aside)));
+		zdm_promote_ddl(work, table, "set the column's constraint aside",
+						psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(name),
+								 quote_identifier(aside)));
 	if (bare)
-		ddl(work, table, "make the second column's index its constraint",
-			psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s USING INDEX %s", quoted, quote_identifier(name),
-					 primary ? "PRIMARY KEY" : "UNIQUE", quote_identifier(twin_name)));
+		zdm_promote_ddl(work, table, "make the second column's index its constraint",
+						psprintf("ALTER TABLE %s ADD CONSTRAINT %s %s USING INDEX %s", quoted, quote_identifier(name),
+								 primary ? "PRIMARY KEY" : "UNIQUE", quote_identifier(twin_name)));
 	else
-		ddl(work, table, "give the second column's constraint its name",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(twin_name),
-					 quote_identifier(name)));
+		zdm_promote_ddl(work, table, "give the second column's constraint its name",
+						psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(twin_name),
+								 quote_identifier(name)));
 	if (!bare && primary)
 		work->steps = lappend(work->steps, zdm_primary_key_step(table, name, true));
 	if (work->keep)
-		ddl(work, table, "keep the column's constraint for a rollback",
-			psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(aside),
-					 quote_identifier(twin_name)));
+		zdm_promote_ddl(work, table, "keep the column's constraint for a rollback",
+						psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", quoted, quote_identifier(aside),
+								 quote_identifier(twin_name)));
 	if (comment != NULL)
-		ddl(work, table, "copy a constraint's comment",
-			psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
-					 quoted, quote_literal_cstr(comment)));
+		zdm_promote_ddl(work, table, "copy a constraint's comment",
+						psprintf("COMMENT ON CONSTRAINT %s ON %s IS %s", quote_identifier(name),
+								 quoted, quote_literal_cstr(comment)));
 	give_marks(work, table, source, twin);
 }
 
@@ -265,7 +247,7 @@ give_constraint(Promotion *work, Oid table, Oid source, Oid twin,
  * identity.
  */
 static void
-give_marks(Promotion *work, Oid table, Oid source, Oid twin)
+give_marks(ZdmPromotion *work, Oid table, Oid source, Oid twin)
 {
 	char	   *name = get_rel_name(source);
 	char	   *index = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)), name);
@@ -285,23 +267,23 @@ give_marks(Promotion *work, Oid table, Oid source, Oid twin)
 
 		if (get_attnum(twin, pair->to) > 0 &&
 			list_member_oid(zdm_table_and_partitions(pair->relation), table))
-			ddl(work, table, "give the index's column its name",
-				psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", index, quote_identifier(pair->to),
-						 quote_identifier(pair->from)));
+			zdm_promote_ddl(work, table, "give the index's column its name",
+							psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", index, quote_identifier(pair->to),
+									 quote_identifier(pair->from)));
 	}
 	if (comment != NULL)
-		ddl(work, table, "copy an index's comment",
-			psprintf("COMMENT ON INDEX %s IS %s", index, quote_literal_cstr(comment)));
+		zdm_promote_ddl(work, table, "copy an index's comment",
+						psprintf("COMMENT ON INDEX %s IS %s", index, quote_literal_cstr(comment)));
 	foreach(lc, zdm_query_strings("SELECT pg_catalog.format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget)"
 								  " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attstattarget >= 0",
 								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(source)))))
-		ddl(work, table, "copy an index's statistics target",
-			psprintf("ALTER INDEX %s %s", index, (char *) lfirst(lc)));
+		zdm_promote_ddl(work, table, "copy an index's statistics target",
+						psprintf("ALTER INDEX %s %s", index, (char *) lfirst(lc)));
 	if (form.indisclustered)
-		ddl(work, table, "mark the index for CLUSTER",
-			psprintf("ALTER TABLE %s CLUSTER ON %s", zdm_quote_relation(table), quote_identifier(name)));
+		zdm_promote_ddl(work, table, "mark the index for CLUSTER",
+						psprintf("ALTER TABLE %s CLUSTER ON %s", zdm_quote_relation(table), quote_identifier(name)));
 	if (form.indisreplident)
-		ddl(work, table, "make the index the replica identity",
-			psprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", zdm_quote_relation(table),
-					 quote_identifier(name)));
+		zdm_promote_ddl(work, table, "make the index the replica identity",
+						psprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", zdm_quote_relation(table),
+								 quote_identifier(name)));
 }

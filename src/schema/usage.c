@@ -13,7 +13,7 @@
 
 #include "catalog/pg_type.h"
 
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/usage.h"
 #include "util/spi.h"
 

@@ -37,7 +37,7 @@
 #include "catalog/step.h"
 #include "schema/catalog_change.h"
 #include "schema/depend.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/user_view.h"
 #include "schema/view_trial.h"
 #include "util/ident.h"
@@ -394,6 +394,7 @@ acl_steps(List *rows, Oid relid)
 	foreach(lc, rows)
 	{
 		char	   *parts[4];
+		ZdmPlace	place;
 
 		parts[0] = lfirst(lc);
 		for (int i = 1; i < (int) lengthof(parts); i++)
@@ -401,7 +402,9 @@ acl_steps(List *rows, Oid relid)
 			parts[i] = strchr(parts[i - 1], BETWEEN);
 			*parts[i]++ = '\0';
 		}
-		result = lappend(result, zdm_acl_step(relid, (ZdmPlace) {parts[0], parts[1]},
+		place.schema = parts[0];
+		place.name = parts[1];
+		result = lappend(result, zdm_acl_step(relid, place,
 											  parts[2][0] ? parts[2] : NULL,
 											  parts[3][0] ? parts[3] : NULL));
 	}

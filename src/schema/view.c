@@ -39,10 +39,12 @@
 
 #include "catalog/migration.h"
 #include "catalog/step.h"
+#include "schema/relation.h"
 #include "schema/table.h"
 #include "schema/view.h"
 #include "schema/view_acl.h"
 #include "schema/view_row.h"
+#include "sync/expression.h"
 #include "util/compat.h"
 #include "util/spi.h"
 

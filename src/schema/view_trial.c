@@ -34,7 +34,7 @@
 #include "utils/lsyscache.h"
 
 #include "schema/depend.h"
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "schema/twin.h"
 #include "schema/user_view.h"
 #include "schema/view_trial.h"

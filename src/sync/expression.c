@@ -200,6 +200,23 @@ zdm_expression_text(TupleDesc desc, Node *expr)
 }
 
 /*
+ * The text of an expression without columns, as a default is, that means the
+ * same under any settings.
+ */
+char *
+zdm_default_text(Node *expr)
+{
+	ZdmIdentity saved;
+	char	   *result;
+
+	zdm_pin_path(&saved);
+	zdm_pin_style();
+	result = deparse_expression(expr, NIL, false, false);
+	zdm_unbecome(&saved);
+	return result;
+}
+
+/*
  * The raw parse tree of the text, which must be one expression and no more.
  */
 static Node *

@@ -25,6 +25,7 @@ extern Node *zdm_expression_check_as(TupleDesc desc, const char *sql,
 									 const char *argument, AttrNumber target,
 									 List *allowed);
 extern char *zdm_expression_text(TupleDesc desc, Node *expr);
+extern char *zdm_default_text(Node *expr);
 extern char *zdm_expression_check_fill(Relation rel, const char *sql,
 									   const char *argument,
 									   Form_pg_attribute attr);

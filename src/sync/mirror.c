@@ -125,7 +125,7 @@ static void
 fire_after_row(TriggerData *trigdata)
 {
 	ZdmMirrorSet *set = zdm_mirrors_get(trigdata->tg_relation);
-	int			held = zdm_mirrors_hold();
+	int			held = zdm_rules_hold();
 	TupleTableSlot *before = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) ? NULL
 		: trigdata->tg_trigslot;
 	TupleTableSlot *after = TRIGGER_FIRED_BY_DELETE(trigdata->tg_event) ? NULL
@@ -163,7 +163,7 @@ fire_after_row(TriggerData *trigdata)
 	}
 	if (copied)
 		ExecDropSingleTupleTableSlot(after);
-	zdm_mirrors_release(held);
+	zdm_rules_release(held);
 }
 
 /*
@@ -223,9 +223,11 @@ referred_moved(Change *change)
 		several_moved(change, &old, &new);
 	else
 	{
-		change->before = &old;
-		change->after = &new;
-		optional_changed(change);
+		Change		followed = *change;
+
+		followed.before = &old;
+		followed.after = &new;
+		optional_changed(&followed);
 	}
 	return true;
 }
@@ -561,7 +563,7 @@ static void
 truncated(TriggerData *trigdata)
 {
 	ZdmMirrorSet *set = zdm_mirrors_get(trigdata->tg_relation);
-	int			held = zdm_mirrors_hold();
+	int			held = zdm_rules_hold();
 
 	for (int i = 0; i < set->count; i++)
 	{
@@ -571,5 +573,5 @@ truncated(TriggerData *trigdata)
 		if (!(mirror->is_first && mirror->referencing))
 			zdm_mirror_do(mirror, ZDM_MIRROR_EMPTY, NULL, NULL);
 	}
-	zdm_mirrors_release(held);
+	zdm_rules_release(held);
 }

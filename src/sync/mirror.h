@@ -16,6 +16,8 @@
 #include "utils/plancache.h"
 #include "utils/rel.h"
 
+#include "sync/rule_cache.h"
+
 /* What is done to the other table. */
 typedef enum ZdmMirrorAction
 {
@@ -64,6 +66,8 @@ typedef struct ZdmMirrorSerial
 } ZdmMirrorSerial;
 
 typedef struct ZdmMirrorDirect ZdmMirrorDirect;
+typedef struct ZdmMirrorLook ZdmMirrorLook;
+typedef struct ZdmMirrorCopy ZdmMirrorCopy;
 
 /*
  * A rule as seen from one of its tables, or a partition of that.  The key's
@@ -102,10 +106,10 @@ typedef struct ZdmMirror
 	MemoryContext cxt;			/* the set's */
 } ZdmMirror;
 
-/* Valid as long as it is held, also where the rules change meanwhile. */
+/* A table's mirror rules. */
 typedef struct ZdmMirrorSet
 {
-	MemoryContext cxt;
+	ZdmCachedSet cached;
 	MemoryContextCallback release;
 	int			count;
 	ZdmMirror  *mirrors;
@@ -122,9 +126,6 @@ typedef struct ZdmMirrorRow
 /* mirror_compile.c */
 extern void zdm_mirrors_init(void);
 extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
-extern int	zdm_mirrors_hold(void);
-extern void zdm_mirrors_release(int held);
-extern bool zdm_mirrors_nested(void);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);
@@ -163,10 +164,24 @@ extern bool zdm_mirror_has_key(const ZdmMirror *mirror, TupleTableSlot *slot,
 extern bool zdm_mirror_scan(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
 							Snapshot snapshot);
 
+/* mirror_look.c */
+extern ZdmMirrorLook *zdm_mirror_look_begin(ZdmMirror *mirror, Snapshot snapshot);
+extern void zdm_mirror_look_end(ZdmMirrorLook *look);
+extern bool zdm_mirror_look(ZdmMirrorLook *look, ZdmMirrorRow *row);
+
 /* mirror_direct.c */
 extern bool zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
 							  const ZdmMirrorRow *row, uint64 *processed);
 extern void zdm_mirror_direct_forget(ZdmMirror *mirror);
+extern bool zdm_mirror_can_insert(ZdmMirror *mirror, Relation there, TriggerDesc **triggers);
+extern ResultRelInfo *zdm_mirror_begin_write(EState *estate, TriggerDesc *triggers,
+											 Relation there);
+
+/* mirror_copy.c */
+extern ZdmMirrorCopy *zdm_mirror_copy_begin(ZdmMirror *mirror);
+extern uint64 zdm_mirror_copy_end(ZdmMirrorCopy *copy);
+extern void zdm_mirror_copy_row(ZdmMirrorCopy *copy, TupleTableSlot *slot);
+extern void zdm_mirror_copy_flush(ZdmMirrorCopy *copy);
 
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);
@@ -188,14 +203,18 @@ extern void zdm_mirror_before_key(ResultRelInfo *info, EState *estate,
 								  TupleTableSlot *before, TupleTableSlot *after);
 
 /* mirror_row.c */
+extern ZdmMirrorLook **zdm_mirror_looks_begin(ZdmMirrorSet *set, const char *migration);
+extern void zdm_mirror_looks_end(ZdmMirrorSet *set, ZdmMirrorLook **looks);
+extern ZdmMirrorCopy *zdm_mirror_copy_of(ZdmMirrorSet *set, const char *migration);
 extern Bitmapset *zdm_mirror_fills(ZdmMirrorSet *set, const char *migration);
 extern TupleTableSlot *zdm_mirror_filled(ZdmMirrorSet *set, const char *migration,
-										 TupleTableSlot *slot);
+										 ZdmMirrorLook **looks, TupleTableSlot *slot);
 extern bool zdm_mirror_is_copied(ZdmMirrorSet *set, const char *migration,
 								 TupleTableSlot *slot);
 extern bool zdm_mirror_copied(ZdmMirrorSet *set, const char *migration,
 							  TupleTableSlot *slot);
 extern bool zdm_mirror_matches(ZdmMirrorSet *set, const char *migration,
-							   TupleTableSlot *slot, bool *unfilled);
+							   ZdmMirrorLook **looks, TupleTableSlot *slot,
+							   bool *unfilled);
 
 #endif							/* ZDM_SYNC_MIRROR_H */

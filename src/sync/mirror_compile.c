@@ -3,46 +3,27 @@
  * mirror_compile.c
  *	  Mirror rules of a table, compiled for this backend.
  *
- * As in rule.c: compiled on first use, one set for each table or partition,
- * kept until a relcache invalidation says that the table or a rule on it has
- * changed; a set that is in use is handed to the transaction's memory.  What
- * is compiled here are column numbers; the statements on the other table are
- * prepared when they are needed (mirror_action.c) and go with the set.
+ * What is compiled here are column numbers, and rule_cache.c keeps them; the
+ * statements on the other table are prepared when they are needed
+ * (mirror_statement.c) and go with the set.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 
 #include "catalog/mirror_rule.h"
 #include "sync/mirror.h"
 #include "util/compat.h"
 #include "util/ident.h"
 
-typedef struct CachedMirrors
-{
-	Oid			relid;			/* hash key */
-	bool		valid;
-	ZdmMirrorSet *set;
-} CachedMirrors;
-
-static HTAB *cached_mirrors = NULL;
-
-/* How many trigger calls and batches use sets now; 0 at a transaction's end. */
-static int	holds = 0;
-
-static void invalidate(Datum arg, Oid relid);
-static void at_transaction_end(XactEvent event, void *arg);
-static ZdmMirrorSet *compile_set(Relation rel);
+static ZdmCachedSet *compile_set(Relation rel);
+static void forget_direct(ZdmCachedSet *cached, Oid relid);
 static void free_plans(void *arg);
 static bool compile_mirror(Relation rel, List *relids, ZdmMirrorRule *rule,
 						   ZdmMirror *mirror);
@@ -50,67 +31,33 @@ static ZdmMirror *own_mirror(const ZdmMirror *mirror);
 static bool compile_columns(Relation rel, List *here, List *there,
 							ZdmMirrorColumn *columns);
 
+static ZdmRuleCache cache = {
+	.name = "zdm mirrors",
+	.compile = compile_set,
+	.changed = forget_direct,
+};
+
 /*
  * Set up the cache and its invalidation; called once a backend.
  */
 void
 zdm_mirrors_init(void)
 {
-	HASHCTL		ctl = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(CachedMirrors),
-	};
-
-	cached_mirrors = hash_create("zdm mirrors", 16, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
-	RegisterXactCallback(at_transaction_end, NULL);
-}
-
-static void
-at_transaction_end(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
-		holds = 0;
-}
-
-int
-zdm_mirrors_hold(void)
-{
-	return holds++;
-}
-
-void
-zdm_mirrors_release(int held)
-{
-	holds = held;
+	zdm_rule_cache_init(&cache);
 }
 
 /*
- * Whether a trigger call may be under way whose statement has led to us.
+ * What is known of the other table is not a part of the set.
  */
-bool
-zdm_mirrors_nested(void)
-{
-	return holds > 1;
-}
-
 static void
-invalidate(Datum arg, Oid relid)
+forget_direct(ZdmCachedSet *cached, Oid relid)
 {
-	HASH_SEQ_STATUS scan;
-	CachedMirrors *table;
+	ZdmMirrorSet *set = (ZdmMirrorSet *) cached;
 
-	hash_seq_init(&scan, cached_mirrors);
-	while ((table = hash_seq_search(&scan)) != NULL)
+	for (int i = 0; i < set->count; i++)
 	{
-		if (!OidIsValid(relid) || table->relid == relid)
-			table->valid = false;
-		for (int i = 0; table->set != NULL && i < table->set->count; i++)
-		{
-			if (!OidIsValid(relid) || table->set->mirrors[i].there == relid)
-				zdm_mirror_direct_forget(&table->set->mirrors[i]);
-		}
+		if (!OidIsValid(relid) || set->mirrors[i].there == relid)
+			zdm_mirror_direct_forget(&set->mirrors[i]);
 	}
 }
 
@@ -121,23 +68,9 @@ invalidate(Datum arg, Oid relid)
 ZdmMirrorSet *
 zdm_mirrors_get(Relation rel)
 {
-	Oid			relid = RelationGetRelid(rel);
-	bool		found;
-	CachedMirrors *table = hash_search(cached_mirrors, &relid, HASH_ENTER, &found);
-	ZdmMirrorSet *stale = found ? table->set : NULL;
+	ZdmCachedSet *set = zdm_rule_cache_find(&cache, RelationGetRelid(rel));
 
-	if (found && table->valid && table->set != NULL)
-		return table->set;
-	table->set = NULL;
-	if (stale != NULL && holds > 0)
-		MemoryContextSetParent(stale->cxt, TopTransactionContext);
-	else if (stale != NULL)
-		MemoryContextDelete(stale->cxt);
-
-	/* An invalidation from here on means that the set is stale at once. */
-	table->valid = true;
-	table->set = compile_set(rel);
-	return table->set;
+	return (ZdmMirrorSet *) (set != NULL ? set : zdm_rule_cache_add(&cache, rel));
 }
 
 /*
@@ -162,26 +95,17 @@ zdm_mirrors_of_migration(Relation rel, const char *migration)
 					quote_literal_cstr(migration)));
 }
 
-/*
- * It is the transaction's as long as it is not complete, so that an error
- * leaves nothing behind.
- */
-static ZdmMirrorSet *
+static ZdmCachedSet *
 compile_set(Relation rel)
 {
-	MemoryContext cxt = AllocSetContextCreate(CurTransactionContext,
-											  "zdm mirror set",
-											  ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(cxt);
 	ZdmMirrorSet *set = palloc0_object(ZdmMirrorSet);
 	List	   *relids = list_make1_oid(RelationGetRelid(rel));
 	List	   *rules;
 	ListCell   *lc;
 
-	set->cxt = cxt;
 	set->release.func = free_plans;
 	set->release.arg = set;
-	MemoryContextRegisterResetCallback(cxt, &set->release);
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &set->release);
 	if (rel->rd_rel->relispartition)
 		relids = list_concat(relids, get_partition_ancestors(RelationGetRelid(rel)));
 	rules = zdm_mirror_rules_on(relids);
@@ -194,9 +118,7 @@ compile_set(Relation rel)
 		if (compile_mirror(rel, relids, lfirst(lc), &set->mirrors[set->count]))
 			set->count++;
 	}
-	MemoryContextSwitchTo(old);
-	MemoryContextSetParent(cxt, CacheMemoryContext);
-	return set;
+	return &set->cached;
 }
 
 static void

@@ -7,8 +7,9 @@
  * is found by its index, and locked or written as the executor would do it,
  * without a plan that has to be started and ended.  That is possible with an
  * ordinary table which has a unique index on just the key (mirror_lookup.c),
- * and where nothing runs for the row but the server's own: no triggers but
- * foreign keys', no generated columns, no rules, and no other migration's.
+ * and where nothing runs for the row but the server's own: no triggers that
+ * fire but foreign keys', no generated columns, no rules, and no other
+ * migration's.
  * For any other table, and in a transaction with one snapshot, there is the
  * statement.
  *
@@ -43,6 +44,9 @@ struct ZdmMirrorDirect
 	bool		known;
 	bool		can_lock;
 	bool		can_set;
+	bool		can_insert;
+	bool		same_keys;		/* in type */
+	bool		identity;		/* a column that no UPDATE sets */
 	AttrNumber *attnums;		/* of the rule's columns */
 	TriggerDesc *triggers;		/* those that fire; NULL: none */
 	LockTupleMode mode;			/* that an update of the columns takes */
@@ -50,6 +54,8 @@ struct ZdmMirrorDirect
 
 static ZdmMirrorDirect *know(ZdmMirror *mirror, Relation there);
 static bool know_columns(ZdmMirror *mirror, Relation there);
+static bool are_all_columns(const ZdmMirror *mirror, Relation there);
+static bool has_generated(Relation rel);
 static bool is_alone(const ZdmMirror *mirror, Relation there);
 static bool know_triggers(ZdmMirrorDirect *direct, Relation there);
 static bool find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
@@ -58,7 +64,6 @@ static bool lock_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot);
 static uint64 lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
 static uint64 set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
-static ResultRelInfo *begin_write(EState *estate, ZdmMirrorDirect *direct, Relation there);
 static void make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row,
 						 TupleTableSlot *old, TupleTableSlot *new);
 static List *add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
@@ -93,6 +98,19 @@ zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
 }
 
 /*
+ * Whether rows can be inserted without a statement; triggers is set to those
+ * that fire for them, or NULL.
+ */
+bool
+zdm_mirror_can_insert(ZdmMirror *mirror, Relation there, TriggerDesc **triggers)
+{
+	ZdmMirrorDirect *direct = know(mirror, there);
+
+	*triggers = direct->can_insert ? direct->triggers : NULL;
+	return direct->can_insert;
+}
+
+/*
  * The other table has changed; called where nothing else may be done.
  */
 void
@@ -106,6 +124,7 @@ static ZdmMirrorDirect *
 know(ZdmMirror *mirror, Relation there)
 {
 	ZdmMirrorDirect *direct = mirror->direct;
+	bool		plain;
 
 	if (direct != NULL && direct->known)
 		return direct;
@@ -121,12 +140,34 @@ know(ZdmMirror *mirror, Relation there)
 	/* An invalidation from here on means that it is stale at once. */
 	direct->known = true;
 	direct->can_lock = zdm_mirror_can_scan(mirror, there);
-	direct->can_set = direct->can_lock && !there->rd_rel->relispartition &&
-		there->rd_rules == NULL && mirror->count > mirror->keys &&
-		(RelationGetDescr(there)->constr == NULL ||
-		 !RelationGetDescr(there)->constr->has_generated_stored) &&
+	plain = direct->can_lock && !there->rd_rel->relispartition && there->rd_rules == NULL &&
 		know_columns(mirror, there) && know_triggers(direct, there) && is_alone(mirror, there);
+	direct->can_insert = plain && direct->same_keys && are_all_columns(mirror, there);
+	direct->can_set = plain && !direct->identity && mirror->count > mirror->keys && !has_generated(there);
 	return direct;
+}
+
+static bool
+has_generated(Relation rel)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	return constr != NULL && constr->has_generated_stored;
+}
+
+/*
+ * Whether no column is left to its default.
+ */
+static bool
+are_all_columns(const ZdmMirror *mirror, Relation there)
+{
+	TupleDesc	desc = RelationGetDescr(there);
+	int			count = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped && !TupleDescAttr(desc, i)->attgenerated)
+			count++;
+	return count == mirror->count;
 }
 
 /*
@@ -140,15 +181,24 @@ know_columns(ZdmMirror *mirror, Relation there)
 
 	direct->attnums = MemoryContextAllocZero(direct->cxt, sizeof(AttrNumber) * mirror->count);
 	direct->mode = LockTupleNoKeyExclusive;
-	for (int i = mirror->keys; i < mirror->count; i++)
+	direct->same_keys = true;
+	direct->identity = false;
+	for (int i = 0; i < mirror->count; i++)
 	{
 		Form_pg_attribute attr;
 
 		direct->attnums[i] = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
 		attr = TupleDescAttr(RelationGetDescr(there), direct->attnums[i] - 1);
-		if (attr->atttypid != mirror->columns[i].type || attr->attidentity ||
+		if (attr->atttypid != mirror->columns[i].type ||
 			(attr->atttypmod >= 0 && attr->atttypmod != mirror->columns[i].typmod))
-			return false;
+		{
+			if (i >= mirror->keys)
+				return false;
+			direct->same_keys = false;
+		}
+		if (i < mirror->keys)
+			continue;
+		direct->identity |= attr->attidentity != '\0';
 		if (bms_is_member(direct->attnums[i] - FirstLowInvalidHeapAttributeNumber, keys))
 			direct->mode = LockTupleExclusive;
 	}
@@ -192,7 +242,7 @@ know_triggers(ZdmMirrorDirect *direct, Relation there)
 		if (copy->triggers[i].tgisinternal)
 			copy->triggers[kept++] = copy->triggers[i];
 		else
-			result &= is_ours;
+			result &= is_ours || copy->triggers[i].tgenabled == TRIGGER_DISABLED;
 	}
 	if (kept > 0)
 		copy->numtriggers = kept;
@@ -276,7 +326,7 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	CheckCmdReplicaIdentity(there, CMD_UPDATE);
 	estate = CreateExecutorState();
 	old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
-	info = begin_write(estate, direct, there);
+	info = zdm_mirror_begin_write(estate, direct->triggers, there);
 	old = table_slot_create(there, &estate->es_tupleTable);
 	new = table_slot_create(there, &estate->es_tupleTable);
 
@@ -315,19 +365,22 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	return found ? 1 : 0;
 }
 
-static ResultRelInfo *
-begin_write(EState *estate, ZdmMirrorDirect *direct, Relation there)
+/*
+ * Get ready to write a table's rows, by the active snapshot.
+ */
+ResultRelInfo *
+zdm_mirror_begin_write(EState *estate, TriggerDesc *triggers, Relation there)
 {
 	ResultRelInfo *info = makeNode(ResultRelInfo);
 
 	estate->es_snapshot = GetActiveSnapshot();
 	estate->es_output_cid = GetCurrentCommandId(true);
 	InitResultRelInfo(info, there, 0, NULL, 0);
-	info->ri_TrigDesc = direct->triggers;
-	if (direct->triggers != NULL)
+	info->ri_TrigDesc = triggers;
+	if (triggers != NULL)
 	{
-		info->ri_TrigFunctions = palloc0_array(FmgrInfo, direct->triggers->numtriggers);
-		info->ri_TrigWhenExprs = palloc0_array(ExprState *, direct->triggers->numtriggers);
+		info->ri_TrigFunctions = palloc0_array(FmgrInfo, triggers->numtriggers);
+		info->ri_TrigWhenExprs = palloc0_array(ExprState *, triggers->numtriggers);
 	}
 	/* Triggers look for their table among these. */
 	estate->es_opened_result_relations = list_make1(info);

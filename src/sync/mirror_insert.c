@@ -72,7 +72,7 @@ HeapTuple
 zdm_mirror_before_insert(TriggerData *trigdata)
 {
 	ZdmMirrorSet *set = zdm_mirrors_get(trigdata->tg_relation);
-	int			held = zdm_mirrors_hold();
+	int			held = zdm_rules_hold();
 	HeapTuple	tuple = trigdata->tg_trigtuple;
 
 	for (int i = 0; i < set->count; i++)
@@ -90,7 +90,7 @@ zdm_mirror_before_insert(TriggerData *trigdata)
 		else
 			tuple = put(mirror, trigdata->tg_trigslot, trigdata->tg_relation, tuple);
 	}
-	zdm_mirrors_release(held);
+	zdm_rules_release(held);
 	return tuple;
 }
 

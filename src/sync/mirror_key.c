@@ -132,7 +132,7 @@ zdm_mirror_before_key(ResultRelInfo *info, EState *estate,
 					  TupleTableSlot *before, TupleTableSlot *after)
 {
 	ZdmMirrorSet *set = zdm_mirrors_get(info->ri_RelationDesc);
-	int			held = zdm_mirrors_hold();
+	int			held = zdm_rules_hold();
 
 	for (int i = 0; i < set->count; i++)
 	{
@@ -151,7 +151,7 @@ zdm_mirror_before_key(ResultRelInfo *info, EState *estate,
 			mirror->optional == 0 && will_follow(mirror, info, estate, before, after))
 			zdm_mirror_do(mirror, ZDM_MIRROR_MOVE_FIRST, &new, &old);
 	}
-	zdm_mirrors_release(held);
+	zdm_rules_release(held);
 }
 
 /*

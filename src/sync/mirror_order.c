@@ -220,7 +220,7 @@ void
 zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot)
 {
 	ZdmMirrorSet *set = zdm_mirrors_get(rel);
-	int			held = zdm_mirrors_hold();
+	int			held = zdm_rules_hold();
 
 	for (int i = 0; i < set->count; i++)
 	{
@@ -233,7 +233,7 @@ zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot)
 		if (!zdm_mirror_has_null(&row, 0, mirror->keys))
 			zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, &row, NULL);
 	}
-	zdm_mirrors_release(held);
+	zdm_rules_release(held);
 }
 
 /*
@@ -245,7 +245,7 @@ bool
 zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot, LockWaitPolicy policy)
 {
 	ZdmMirrorSet *set = zdm_mirrors_get(rel);
-	int			held = zdm_mirrors_hold();
+	int			held = zdm_rules_hold();
 	ZdmMirrorAction action = policy == LockWaitBlock ? ZDM_MIRROR_LOCK
 		: policy == LockWaitError ? ZDM_MIRROR_LOCK_NOWAIT : ZDM_MIRROR_LOCK_SKIP;
 	bool		result = true;
@@ -262,6 +262,6 @@ zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot, LockWaitPolicy poli
 			zdm_mirror_do(mirror, action, &row, NULL) == 0)
 			result &= action != ZDM_MIRROR_LOCK_SKIP;
 	}
-	zdm_mirrors_release(held);
+	zdm_rules_release(held);
 	return result;
 }

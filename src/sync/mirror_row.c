@@ -20,6 +20,36 @@
 #include "sync/mirror.h"
 
 static ZdmMirror *mirror_of(ZdmMirrorSet *set, int number, const char *migration);
+static bool look(ZdmMirror *mirror, ZdmMirrorLook *look, ZdmMirrorRow *row);
+
+/*
+ * Get ready to look at the second tables for many rows, by the active snapshot
+ * and until zdm_mirror_looks_end(), in the same subtransaction.  Who looks for
+ * a single row needs nothing of the kind, and passes NULL.
+ */
+ZdmMirrorLook **
+zdm_mirror_looks_begin(ZdmMirrorSet *set, const char *migration)
+{
+	ZdmMirrorLook **looks = palloc0_array(ZdmMirrorLook *, set->count);
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+
+		if (mirror != NULL)
+			looks[i] = zdm_mirror_look_begin(mirror, GetActiveSnapshot());
+	}
+	return looks;
+}
+
+void
+zdm_mirror_looks_end(ZdmMirrorSet *set, ZdmMirrorLook **looks)
+{
+	for (int i = 0; i < set->count; i++)
+		if (looks[i] != NULL)
+			zdm_mirror_look_end(looks[i]);
+	pfree(looks);
+}
 
 /*
  * The columns that a backfill fills, as the server's bitmaps have them.
@@ -47,7 +77,8 @@ zdm_mirror_fills(ZdmMirrorSet *set, const char *migration)
  * nothing to fill.  Valid until the set is used for another row.
  */
 TupleTableSlot *
-zdm_mirror_filled(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot)
+zdm_mirror_filled(ZdmMirrorSet *set, const char *migration, ZdmMirrorLook **looks,
+				  TupleTableSlot *slot)
 {
 	bool		filled = false;
 
@@ -61,7 +92,7 @@ zdm_mirror_filled(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot
 		zdm_mirror_take(mirror, slot, &row);
 		if (!zdm_mirror_has_null(&row, mirror->keys, mirror->keys + mirror->optional) ||
 			zdm_mirror_has_null(&row, 0, mirror->keys) ||
-			!zdm_mirror_lookup(mirror, &row, GetActiveSnapshot()))
+			!look(mirror, looks ? looks[i] : NULL, &row))
 			continue;
 		if (!filled)
 			ExecCopySlot(set->work, slot);
@@ -75,6 +106,28 @@ zdm_mirror_filled(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot
 		}
 	}
 	return filled ? set->work : NULL;
+}
+
+/*
+ * Get ready to give the second table many rows; NULL where each is given by
+ * itself (zdm_mirror_copied), or none.
+ */
+ZdmMirrorCopy *
+zdm_mirror_copy_of(ZdmMirrorSet *set, const char *migration)
+{
+	ZdmMirror  *found = NULL;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = mirror_of(set, i, migration);
+
+		if (mirror == NULL || !mirror->fills_second)
+			continue;
+		if (found != NULL)
+			return NULL;
+		found = mirror;
+	}
+	return found != NULL ? zdm_mirror_copy_begin(found) : NULL;
 }
 
 /*
@@ -125,8 +178,8 @@ zdm_mirror_copied(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot
  * what the backfill would give it, and no more.
  */
 bool
-zdm_mirror_matches(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot,
-				   bool *unfilled)
+zdm_mirror_matches(ZdmMirrorSet *set, const char *migration, ZdmMirrorLook **looks,
+				   TupleTableSlot *slot, bool *unfilled)
 {
 	bool		matches = true;
 
@@ -149,7 +202,7 @@ zdm_mirror_matches(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slo
 		else if (has && mirror->several)
 			found = zdm_mirror_member(mirror, &row, GetActiveSnapshot());
 		else
-			found = zdm_mirror_lookup(mirror, &other, GetActiveSnapshot());
+			found = look(mirror, looks ? looks[i] : NULL, &other);
 		if (has == found && (!has || zdm_mirror_same(mirror, &row, &other, 0, mirror->count)))
 			continue;
 		matches = false;
@@ -157,6 +210,16 @@ zdm_mirror_matches(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slo
 			*unfilled = false;
 	}
 	return matches;
+}
+
+/*
+ * Read the other table's row by the active snapshot.
+ */
+static bool
+look(ZdmMirror *mirror, ZdmMirrorLook *look, ZdmMirrorRow *row)
+{
+	return look != NULL ? zdm_mirror_look(look, row)
+		: zdm_mirror_lookup(mirror, row, GetActiveSnapshot());
 }
 
 static ZdmMirror *

@@ -47,7 +47,7 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
-#include "schema/table.h"
+#include "schema/relation.h"
 #include "sync/mirror.h"
 #include "util/compat.h"
 #include "util/spi.h"
@@ -159,7 +159,7 @@ get_plan(ZdmMirror *mirror, ZdmMirrorAction action)
 	CachedPlanSource *source = mirror->plans[action];
 	MemoryContext old;
 
-	if (!zdm_mirrors_nested())
+	if (!zdm_rules_nested())
 		drop_retired(mirror);
 	if (source != NULL && is_current(source))
 		return source;

@@ -4,13 +4,7 @@
  *	  Sync rules of a table, compiled for this backend.
  *
  * A rule names columns; here they become attribute numbers of one table (each
- * partition has its own) and executable expressions.  A table's rules are
- * compiled on first use and kept until a relcache invalidation says that the
- * table, or a rule on it (catalog/sync_rule.c sends one), has changed.  The
- * callback flips a flag and does nothing else.
- *
- * A rebuild frees the old set, unless a trigger call or a batch may be in the
- * middle of using it: then it is handed to the transaction's memory instead.
+ * partition has its own) and executable expressions.  rule_cache.c keeps them.
  *
  * Whoever writes needs the right to call what an expression calls, where its
  * value is needed; the check is made when the expression is made executable, so
@@ -26,7 +20,6 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/partition.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -34,10 +27,10 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
+#include "utils/bytea.h"
+#include "utils/float.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "catalog/migration.h"
@@ -47,19 +40,6 @@
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
-
-/* A table's rule sets: one for each role that needs its own. */
-typedef struct CachedTable
-{
-	Oid			relid;			/* hash key */
-	bool		valid;
-	ZdmRuleSet *sets;
-} CachedTable;
-
-static HTAB *cached_tables = NULL;
-
-/* How many trigger calls and batches use sets now; 0 at a transaction's end. */
-static int	holds = 0;
 
 /* A value that is being computed. */
 typedef struct Computation
@@ -72,12 +52,11 @@ typedef struct Computation
 } Computation;
 
 static void compute(void *arg);
-static ExprState *executable(ZdmExpression *expression, ZdmRuleSet *set);
-static void invalidate_relation(Datum arg, Oid relid);
+static void evaluate(Computation *computation);
+static bool prints(Node *node, void *context);
+static void make_executable(ZdmExpression *expression, ZdmRuleSet *set);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
-static void at_transaction_end(XactEvent event, void *arg);
-static void forget_sets(CachedTable *table);
-static ZdmRuleSet *compile_set(Relation rel);
+static ZdmCachedSet *compile_set(Relation rel);
 static void order_rules(ZdmRuleSet *set);
 static bool feeds(const ZdmRule *from, const ZdmRule *to);
 static bool compile_rule(ZdmRuleSet *set, Relation rel, ZdmSyncRule *source,
@@ -88,69 +67,26 @@ static void compile_values(ZdmRuleSet *set, Relation rel, ZdmSide *side,
 static AttrNumber same_value(Node *expr, Relation rel, AttrNumber target);
 static ZdmExpression *stable_default(Relation rel, AttrNumber attnum, bool *is_volatile);
 
+static ZdmRuleCache cache = {
+	.name = "zdm tables",
+	.compile = compile_set,
+};
+
 /*
  * Set up the cache and its invalidation; called once a backend.
  */
 void
 zdm_rules_init(void)
 {
-	HASHCTL		ctl = {
-		.keysize = sizeof(Oid),
-		.entrysize = sizeof(CachedTable),
-	};
-
-	cached_tables = hash_create("zdm tables", 16, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
+	zdm_rule_cache_init(&cache);
 	/* An expression may have a function's body in it. */
 	CacheRegisterSyscacheCallback(PROCOID, invalidate_all, (Datum) 0);
-	RegisterXactCallback(at_transaction_end, NULL);
-}
-
-static void
-at_transaction_end(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
-		holds = 0;
-}
-
-/*
- * Keep every set from being freed until the release with what this returned.
- * An error in between needs none: then sets are kept until the transaction
- * ends.
- */
-int
-zdm_rules_hold(void)
-{
-	return holds++;
-}
-
-void
-zdm_rules_release(int held)
-{
-	holds = held;
-}
-
-static void
-invalidate_relation(Datum arg, Oid relid)
-{
-	CachedTable *table;
-
-	if (!OidIsValid(relid))
-		invalidate_all(arg, 0, 0);
-	else if ((table = hash_search(cached_tables, &relid, HASH_FIND, NULL)) != NULL)
-		table->valid = false;
 }
 
 static void
 invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
 {
-	HASH_SEQ_STATUS scan;
-	CachedTable *table;
-
-	hash_seq_init(&scan, cached_tables);
-	while ((table = hash_seq_search(&scan)) != NULL)
-		table->valid = false;
+	zdm_rule_cache_outdate(&cache);
 }
 
 /*
@@ -160,28 +96,17 @@ invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
 ZdmRuleSet *
 zdm_rules_get(Relation rel)
 {
-	Oid			relid = RelationGetRelid(rel);
-	bool		found;
-	CachedTable *table = hash_search(cached_tables, &relid, HASH_ENTER, &found);
-	ZdmRuleSet *set;
+	ZdmCachedSet *cached;
 
-	if (!found)
-		table->sets = NULL;
-	else if (table->valid)
+	for (cached = zdm_rule_cache_find(&cache, RelationGetRelid(rel));
+		 cached != NULL; cached = cached->next)
 	{
-		for (set = table->sets; set != NULL; set = set->next)
-			if (!set->has_expressions || set->role == GetUserId())
-				return set;
-	}
-	if (!found || !table->valid)
-		forget_sets(table);
+		ZdmRuleSet *set = (ZdmRuleSet *) cached;
 
-	/* An invalidation from here on means that the set is stale at once. */
-	table->valid = true;
-	set = compile_set(rel);
-	set->next = table->sets;
-	table->sets = set;
-	return set;
+		if (!set->has_expressions || set->role == GetUserId())
+			return set;
+	}
+	return (ZdmRuleSet *) zdm_rule_cache_add(&cache, rel);
 }
 
 /*
@@ -206,44 +131,17 @@ zdm_rules_of_migration(Relation rel, const char *migration)
 }
 
 /*
- * Whoever holds sets now may go on using them until the transaction ends.
+ * Make a set for the current role.
  */
-static void
-forget_sets(CachedTable *table)
-{
-	ZdmRuleSet *set = table->sets;
-
-	table->sets = NULL;
-	while (set != NULL)
-	{
-		ZdmRuleSet *next = set->next;
-
-		if (holds > 0)
-			MemoryContextSetParent(set->cxt, TopTransactionContext);
-		else
-			MemoryContextDelete(set->cxt);
-		set = next;
-	}
-}
-
-/*
- * Make a set for the current role.  It is the transaction's as long as it is
- * not complete, so that an error leaves nothing behind.
- */
-static ZdmRuleSet *
+static ZdmCachedSet *
 compile_set(Relation rel)
 {
-	MemoryContext cxt = AllocSetContextCreate(CurTransactionContext,
-											  "zdm rule set",
-											  ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(cxt);
 	ZdmRuleSet *set = palloc0_object(ZdmRuleSet);
 	List	   *relids = list_make1_oid(RelationGetRelid(rel));
 	List	   *sources;
 	ZdmIdentity saved;
 	ListCell   *lc;
 
-	set->cxt = cxt;
 	set->role = GetUserId();
 	set->ancestors = rel->rd_rel->relispartition ?
 		get_partition_ancestors(RelationGetRelid(rel)) : NIL;
@@ -261,9 +159,7 @@ compile_set(Relation rel)
 	}
 	zdm_unbecome(&saved);
 	order_rules(set);
-	MemoryContextSwitchTo(old);
-	MemoryContextSetParent(cxt, CacheMemoryContext);
-	return set;
+	return &set->cached;
 }
 
 /*
@@ -506,27 +402,74 @@ zdm_value_compute(const ZdmValue *value, ZdmRuleSet *set, TupleTableSlot *row,
  * Make an expression executable: checked for the set's role, and planned under
  * the same search_path whoever comes first.
  */
-static ExprState *
-executable(ZdmExpression *expression, ZdmRuleSet *set)
+static void
+make_executable(ZdmExpression *expression, ZdmRuleSet *set)
 {
 	MemoryContext old;
 	ZdmIdentity saved;
+	Expr	   *planned;
 
 	if (expression->state != NULL)
-		return expression->state;
+		return;
 	zdm_pin_path(&saved);
-	old = MemoryContextSwitchTo(set->cxt);
-	expression->state = ExecInitExpr(expression_planner(expression->expr), NULL);
+	old = MemoryContextSwitchTo(set->cached.cxt);
+	planned = expression_planner(expression->expr);
+	expression->prints = contain_mutable_functions((Node *) planned) || prints((Node *) planned, NULL);
+	expression->state = ExecInitExpr(planned, NULL);
 	MemoryContextSwitchTo(old);
 	zdm_unbecome(&saved);
-	return expression->state;
 }
 
+/*
+ * Whether a tree converts by a type's output function.
+ */
+static bool
+prints(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, CoerceViaIO))
+		return true;
+	return expression_tree_walker(node, prints, context);
+}
+
+/*
+ * How many digits a float is printed with, and how a bytea, are settings of
+ * the session although the server calls these functions immutable.  The value
+ * must be the same whoever writes, and no digit be lost: so they are those of
+ * the backfill.
+ */
 static void
 compute(void *arg)
 {
 	Computation *computation = arg;
-	ExprState  *state = executable(computation->value->expression, computation->set);
+	int			digits = extra_float_digits;
+	int			output = bytea_output;
+
+	make_executable(computation->value->expression, computation->set);
+	if (!computation->value->expression->prints || (digits >= 1 && output == BYTEA_OUTPUT_HEX))
+	{
+		evaluate(computation);
+		return;
+	}
+	extra_float_digits = 1;
+	bytea_output = BYTEA_OUTPUT_HEX;
+	PG_TRY();
+	{
+		evaluate(computation);
+	}
+	PG_FINALLY();
+	{
+		extra_float_digits = digits;
+		bytea_output = output;
+	}
+	PG_END_TRY();
+}
+
+static void
+evaluate(Computation *computation)
+{
+	ExprState  *state = computation->value->expression->state;
 
 	/*
 	 * In the caller's memory, and in a context on the stack: an expression

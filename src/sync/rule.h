@@ -13,6 +13,7 @@
 #include "utils/rel.h"
 
 #include "catalog/sync_rule.h"
+#include "sync/rule_cache.h"
 
 /*
  * An expression.  Whoever needs no value of it need not have the right to call
@@ -22,6 +23,7 @@ typedef struct ZdmExpression
 {
 	Expr	   *expr;
 	ExprState  *state;			/* made on first use */
+	bool		prints;			/* it may make text of a value */
 } ZdmExpression;
 
 /*
@@ -75,18 +77,15 @@ typedef struct ZdmRule
 	TimestampTz noted;			/* when a NULL that stayed was logged last */
 } ZdmRule;
 
-/*
- * Valid as long as it is held, also where the rules change meanwhile.
- */
+/* A table's sync rules. */
 typedef struct ZdmRuleSet
 {
-	struct ZdmRuleSet *next;	/* of the same table */
+	ZdmCachedSet cached;
 	Oid			role;			/* whose rights the expressions were checked
 								 * for */
 	bool		has_expressions;
 	bool		has_sync;		/* rules of kind ZDM_RULE_SYNC */
 	bool		has_others;
-	MemoryContext cxt;
 	List	   *ancestors;		/* oids, where the table is a partition */
 	int			count;
 	ZdmRule    *rules;
@@ -95,8 +94,6 @@ typedef struct ZdmRuleSet
 
 extern void zdm_rules_init(void);
 extern ZdmRuleSet *zdm_rules_get(Relation rel);
-extern int	zdm_rules_hold(void);
-extern void zdm_rules_release(int held);
 extern ZdmRuleSet *zdm_rules_of_migration(Relation rel, const char *migration);
 extern bool zdm_column_initial(ZdmColumn *column, ZdmRuleSet *set,
 							   TupleTableSlot *row, Datum *value, bool *isnull);

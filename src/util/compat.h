@@ -250,6 +250,31 @@ zdm_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #endif
 }
 
+/* The same for a row that is new. */
+static inline List *
+zdm_insert_new_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 190000
+	return ExecInsertIndexTuples(relinfo, estate, 0, slot, NIL, NULL);
+#elif PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(relinfo, slot, estate, false, false, NULL, NIL, false);
+#else
+	return ExecInsertIndexTuples(relinfo, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* A scan of an index takes more and more besides its keys since 18. */
+#if PG_VERSION_NUM >= 190000
+#define zdm_index_beginscan(rel, index, snapshot, keys) \
+	index_beginscan(rel, index, snapshot, NULL, keys, 0, SO_NONE)
+#elif PG_VERSION_NUM >= 180000
+#define zdm_index_beginscan(rel, index, snapshot, keys) \
+	index_beginscan(rel, index, snapshot, NULL, keys, 0)
+#else
+#define zdm_index_beginscan(rel, index, snapshot, keys) \
+	index_beginscan(rel, index, snapshot, keys, 0)
+#endif
+
 /* What one backend is doing, of those seen in this transaction. */
 #if PG_VERSION_NUM < 160000
 #define pgstat_get_local_beentry_by_index(index) \

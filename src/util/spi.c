@@ -186,6 +186,7 @@ zdm_pin_style(void)
 	zdm_set_config("DateStyle", "ISO, YMD", GUC_ACTION_SAVE);
 	zdm_set_config("IntervalStyle", "postgres", GUC_ACTION_SAVE);
 	zdm_set_config("extra_float_digits", "1", GUC_ACTION_SAVE);
+	zdm_set_config("bytea_output", "hex", GUC_ACTION_SAVE);
 	zdm_set_config("transform_null_equals", "off", GUC_ACTION_SAVE);
 }
 

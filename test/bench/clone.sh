@@ -40,6 +40,15 @@ clone_fill()
 	fi
 }
 
+# The same of its step alone, as the server has noted it.
+clone_copy_step()
+{
+	bench_psql cloned -At -c "
+		SELECT 1000 * extract(epoch FROM finished_at - started_at) FROM zdm.steps
+		WHERE migration = 'clone' AND description = 'copy the rows'
+		ORDER BY migration_id DESC LIMIT 1"
+}
+
 # A write of one version as a pgbench script; by hand, of both tables.
 #   clone_script old|new update|insert single|pipeline SIDE
 clone_script()
@@ -121,6 +130,7 @@ bench_clone()
 			bench_psql public -c CHECKPOINT
 			bench_record clone_backfill "$side" "$(clone_fill "$side")"
 		done
+		bench_record clone_copy_step cloned "$(clone_copy_step)"
 		clone_fill plpgsql > /dev/null
 		bench_psql plpgsql -f "$BENCH_DIR/rivals/plpgsql_clone.sql"
 		for side in "${CLONE_SIDES[@]}"; do

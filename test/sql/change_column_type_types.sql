@@ -190,5 +190,43 @@ INSERT INTO lenient (id, c) VALUES (1, 3000000000), (2, 5);
 SELECT id, "~zdm_c", c FROM lenient ORDER BY id;
 SELECT mismatches FROM zdm.verify('change_lenient_c_to_bigint');
 
+-- a sequence that has left the old type's range in the quarantine is at its end
+CREATE TABLE numbered (n serial, down smallint GENERATED ALWAYS AS IDENTITY (INCREMENT -1 START -32767), note text);
+INSERT INTO numbered (note) VALUES ('first');
+SELECT zdm.change_column_type('numbered', 'n', 'bigint', migration => 'n');
+SELECT zdm.change_column_type('numbered', 'down', 'int', migration => 'down');
+CALL zdm.backfill('n');
+CALL zdm.backfill('down');
+SELECT zdm.contract('n', '1 day'), zdm.contract('down', '1 day');
+SELECT setval('numbered_n_seq', 2147483647), setval('numbered_down_seq', -32768);
+INSERT INTO numbered (note) VALUES ('too far');
+INSERT INTO numbered (n, note) VALUES (5, 'too far');
+SELECT zdm.rollback('n'), zdm.rollback('down');
+SELECT sequencename, data_type, max_value, min_value FROM pg_sequences WHERE schemaname = 'zdm_change_types' AND sequencename ~ 'numbered' ORDER BY 1;
+INSERT INTO numbered (note) VALUES ('last') RETURNING *;
+INSERT INTO numbered (note) VALUES ('none');
+
+-- text of a value is the same whoever writes, and loses no digit: the settings
+-- are not those of the session
+CREATE TABLE digits (id int, f float8, r real[], b bytea DEFAULT '\x0001');
+INSERT INTO digits VALUES (1, 0.1::float8 + 0.2, '{1.1,0.30000004}', '\x00ff');
+SET bytea_output = escape;
+SELECT zdm.change_column_type('digits', 'f', 'text', migration => 'f');
+SELECT zdm.change_column_type('digits', 'r', 'text', 'r::text', 'r::real[]', migration => 'r');
+SELECT zdm.change_column_type('digits', 'b', 'text', migration => 'b');
+SET extra_float_digits = 0;
+INSERT INTO digits SELECT 2, f, r, b FROM digits;
+INSERT INTO digits (id, f) VALUES (3, 1 / 3.0::float8);
+SHOW extra_float_digits;
+SELECT f::text FROM digits WHERE id = 3;
+CALL zdm.backfill('f');
+CALL zdm.backfill('r');
+CALL zdm.backfill('b');
+RESET extra_float_digits;
+SELECT zdm.contract('b');
+RESET bytea_output;
+SELECT id, "~zdm_f", "~zdm_r", b FROM digits ORDER BY id;
+SELECT migration, sum(mismatches) FROM (VALUES ('f'), ('r')) m(migration), zdm.verify(migration) GROUP BY 1 ORDER BY 1;
+
 SET client_min_messages = error;
 DROP SCHEMA zdm_change_types CASCADE;

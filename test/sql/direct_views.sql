@@ -159,6 +159,19 @@ DROP VIEW a_view, a_recursive_view, by_a_do;
 DROP MATERIALIZED VIEW a_matview;
 DROP FUNCTION a_function;
 DROP TABLE other;
+-- what is known of views that are gone is not kept
+DO $$
+BEGIN
+    FOR i IN 1..300 LOOP
+        EXECUTE 'CREATE TEMPORARY VIEW short_lived AS SELECT 1 AS one';
+        EXECUTE 'SELECT one FROM short_lived';
+        EXECUTE 'DROP VIEW short_lived';
+    END LOOP;
+END $$;
+RESET SESSION AUTHORIZATION;
+SELECT used_bytes < 16384 AS small FROM pg_backend_memory_contexts WHERE 'zdm compatibility views' IN (name, ident);
+SET SESSION AUTHORIZATION regress_zdm_dv;
+
 SELECT zdm.rollback('rename_t_to_u');
 
 -- privileges are asked for by both names, as ever

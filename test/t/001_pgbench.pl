@@ -10,6 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
+use ZdmDatabase;
 use ZdmLoad;
 use ZdmPgbench;
 
@@ -65,15 +66,7 @@ DELETE FROM users WHERE id = :new_id;
 my $load = ZdmLoad->new($node, workers => 3);
 note "seed $load->{seed}";
 
-sub call
-{
-	my ($sql, $expected) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', $sql);
-
-	is($status, 0, $sql) or diag($err);
-	is($out, $expected, "$sql: result") if defined $expected;
-	return;
-}
+sub call { return zdm_ok($node, 'postgres', @_); }
 
 sub mismatches
 {

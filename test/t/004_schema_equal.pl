@@ -5,9 +5,12 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::Bin/lib";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use ZdmDatabase;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -135,40 +138,8 @@ sub literal
 	return "'$text'";
 }
 
-# pg_dump's script without what differs from run to run.
-sub schema_of
-{
-	my ($db) = @_;
-	my ($out, $err) = run_command(
-		[ 'pg_dump', '--schema-only', '--exclude-schema=zdm', '-d', $node->connstr($db) ]);
-
-	is($err, '', "$db: pg_dump");
-	return [
-		grep { !/^--/ && !/^$/ && !/^\\(?:un)?restrict / && !/EXTENSION.* zdm/ }
-		  split /\n/, $out
-	];
-}
-
-sub same_schema
-{
-	my ($got, $expected, $what) = @_;
-	my %seen;
-
-	is_deeply($got, $expected, $what) and return;
-	$seen{$_}++ for @$expected;
-	$seen{$_}-- for @$got;
-	diag(($seen{$_} > 0 ? 'missing: ' : 'too much: ') . $_) for grep { $seen{$_} != 0 } sort keys %seen;
-	return;
-}
-
-sub zdm
-{
-	my ($db, $sql, $expected) = @_;
-	my ($status, $out, $err) = $node->psql($db, $sql);
-	is($status, 0, "$db: $sql") or diag($err);
-	is($out, $expected, "$db: result") if defined $expected;
-	return;
-}
+sub schema_of { return schema_lines($node, @_); }
+sub zdm { return zdm_ok($node, @_); }
 
 for my $db ('plain', 'direct', 'quarantine', 'back')
 {
@@ -208,9 +179,9 @@ for my $number (0 .. $#renames)
 	zdm('back', "SELECT zdm.rollback('m$number')", 'rolled_back');
 }
 
-same_schema(schema_of('direct'), $renamed, 'contract without a quarantine: as after the plain rename');
-same_schema(schema_of('quarantine'), $renamed, 'contract with a quarantine: as after the plain rename');
-same_schema(schema_of('back'), $original, 'rollback: as before');
+same_lines(schema_of('direct'), $renamed, 'contract without a quarantine: as after the plain rename');
+same_lines(schema_of('quarantine'), $renamed, 'contract with a quarantine: as after the plain rename');
+same_lines(schema_of('back'), $original, 'rollback: as before');
 
 # A split and a merge: what a plain ADD COLUMN and DROP COLUMN make, with what
 # was granted on the old columns.
@@ -267,9 +238,9 @@ for my $m ('split', 'merge')
 	zdm('shapes_back', "SELECT zdm.contract('$m', '1 day')", 'contracted');
 	zdm('shapes_back', "SELECT zdm.rollback('$m')", 'rolled_back');
 }
-same_schema(schema_of('shapes_direct'), $shapes_after, 'split and merge: as after plain ADD and DROP COLUMN');
-same_schema(schema_of('shapes_quarantine'), $shapes_after, 'split and merge with a quarantine: the same');
-same_schema(schema_of('shapes_back'), $shapes_before, 'split and merge rolled back: as before');
+same_lines(schema_of('shapes_direct'), $shapes_after, 'split and merge: as after plain ADD and DROP COLUMN');
+same_lines(schema_of('shapes_quarantine'), $shapes_after, 'split and merge with a quarantine: the same');
+same_lines(schema_of('shapes_back'), $shapes_before, 'split and merge rolled back: as before');
 # By views: a column, and a table.  Row security is off meanwhile, where columns
 # have privileges.
 my @moves = ([ 'users', 'people' ], [ 'items', 'Things' ], [ 'parts', 'pieces' ], [ 'logs', 'journal' ], [ 'My Table', 'plain' ]);
@@ -312,10 +283,10 @@ for my $move (@moves)
 }
 $node->safe_psql($_, 'ALTER TABLE shop.users ENABLE ROW LEVEL SECURITY') for ('columns', 'columns_back', 'view_back');
 $node->safe_psql($_, 'ALTER TABLE shop.people ENABLE ROW LEVEL SECURITY') for ('view', 'view_first');
-same_schema(schema_of('columns'), $renamed, 'a column, by a view: as after the plain rename');
-same_schema(schema_of('columns_back'), $original, 'a column, by a view, rolled back: as before');
-same_schema(schema_of($_), $moved, "a table, strategy $_: as after the plain rename") for ('view', 'view_first');
-same_schema(schema_of('view_back'), $original, 'a table, rolled back: as before');
+same_lines(schema_of('columns'), $renamed, 'a column, by a view: as after the plain rename');
+same_lines(schema_of('columns_back'), $original, 'a column, by a view, rolled back: as before');
+same_lines(schema_of($_), $moved, "a table, strategy $_: as after the plain rename") for ('view', 'view_first');
+same_lines(schema_of('view_back'), $original, 'a table, rolled back: as before');
 
 # What no dump shows: indexes that had to be built again, constraints checked
 # again, statistics lost.

@@ -299,6 +299,22 @@ as_alice('UPDATE gate SET closed = false');
 goes_on('changed', 'a query with effects of its own');
 is_ready('changed', 'a query with effects of its own');
 
+# Who has another name by now is who gave it.  In another cluster his name says
+# who he is, for the number there is somebody else's, or nobody's.
+configure($slow);
+expand('renamed');
+as_alice('UPDATE gate SET closed = true');
+as_alice("SELECT zdm.start('renamed', workers => 1, throttle => 'SELECT closed FROM public.gate')");
+is_held('renamed', '^the throttle query of role "alice"$', 'before the new name');
+$node->safe_psql('postgres', 'ALTER ROLE alice RENAME TO alicia; CREATE ROLE alice');
+waits('renamed', '^the throttle query of role "alicia"$', 'under the new name');
+$node->safe_psql('postgres', 'DROP ROLE alice; ALTER ROLE alicia RENAME TO alice');
+waits('renamed', '^the throttle query of role "alice"$', 'under the old one again');
+$node->safe_psql('postgres', q(UPDATE zdm.migration SET throttle_cluster = 1, throttle_role_id = 'bob'::regrole::oid::int8 WHERE name = 'renamed'));
+is_held('renamed', '^the throttle query of role "alice"$', 'in another cluster');
+$node->safe_psql('postgres', q(UPDATE zdm.migration SET throttle_role = 'nobody' WHERE name = 'renamed'));
+fails('renamed', 'role "nobody": that role is not the owner of table', 'in a cluster without the role');
+
 # Who owns the table now has not given the query.
 configure($slow);
 expand('given');

@@ -5,10 +5,13 @@
 use strict;
 use warnings;
 
-use IPC::Run;
+use FindBin;
+use lib "$FindBin::Bin/lib";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use ZdmDatabase;
+use ZdmPgbench;
 
 my $rows = 20_000;
 my $folder = PostgreSQL::Test::Utils::tempdir();
@@ -29,15 +32,11 @@ sub query
 	return $node->safe_psql($db // 'postgres', $sql);
 }
 
-# A call that must not fail; its result and what the server told.
+# A call that must not fail; what the server told.
 sub call
 {
 	my ($sql, $expected, $db) = @_;
-	my ($status, $out, $err) = $node->psql($db // 'postgres', $sql);
-
-	is($status, 0, $sql) or diag($err);
-	is($out, $expected, "$sql: result") if defined $expected;
-	return $err;
+	return zdm_ok($node, $db // 'postgres', $sql, $expected);
 }
 
 #
@@ -76,39 +75,7 @@ for my $version (keys %script)
 		"\\set id random(100001, 100000 + $rows)\n\\set new_id random(200001, 900000)\n$script{$version}");
 }
 
-sub load_start
-{
-	my ($version) = @_;
-	my @run;
-
-	for my $protocol ('simple', 'prepared')
-	{
-		my $run = { name => "$version $protocol", output => '' };
-
-		$run->{handle} = IPC::Run::start(
-			[
-				'pgbench', '--no-vacuum', '--client=2', '--time=1000', "--protocol=$protocol",
-				"--file=$folder/$version.sql", '--rate=200', $node->connstr('postgres')
-			],
-			'<', \undef, '>&', \$run->{output});
-		push @run, $run;
-	}
-	return @run;
-}
-
-sub load_stop
-{
-	for my $run (@_)
-	{
-		$run->{handle}->signal('ALRM');
-		$run->{handle}->finish;
-		like($run->{output}, qr/number of failed transactions: 0 /, "$run->{name}: no transaction failed")
-		  or diag($run->{output});
-		my ($done) = $run->{output} =~ /number of transactions actually processed: (\d+)/;
-		cmp_ok($done // 0, '>', 0, "$run->{name}: $done transactions");
-	}
-	return;
-}
+sub load_start { return pgbench_start($node, $_[0], "$folder/$_[0].sql", rate => 200); }
 
 # Until the load has changed that many rows more.
 sub progress
@@ -149,7 +116,7 @@ for my $round ('back', 'on')
 	is(query('SELECT count(ticket) - count(DISTINCT ticket) FROM users'), 0, "$round: each its own");
 	if ($round eq 'back')
 	{
-		load_stop(@new);
+		pgbench_stop(@new);
 		query('UPDATE users SET code = id WHERE code IS NULL');
 		call("SELECT zdm.rollback('code')", 'expanded');
 		progress();
@@ -159,10 +126,10 @@ for my $round ('back', 'on')
 		query('UPDATE users SET mail = NULL WHERE id % 2 = 0');
 		next;
 	}
-	load_stop(@old);
+	pgbench_stop(@old);
 	call("SELECT zdm.contract('$_', '0')", 'finished') for (@contracted, 'code');
 	progress();
-	load_stop(@new);
+	pgbench_stop(@new);
 }
 call("SELECT zdm.rollback('size')", 'rolled_back') if $major < 18;
 is(query("SELECT string_agg(attname || CASE WHEN attnotnull THEN '!' ELSE '' END, ' ' ORDER BY attnum) FROM pg_attribute"
@@ -350,14 +317,7 @@ push @changes,
   [ q(zdm.add_column('parted', 'g', 'text', generated => 'upper(w)')), q(ALTER TABLE parted ADD g text GENERATED ALWAYS AS (upper(w)) VIRTUAL) ]
   if $major >= 18;
 
-sub schema_of
-{
-	my ($db) = @_;
-	my ($out, $err) = run_command([ 'pg_dump', '--schema-only', '--exclude-schema=zdm', '-d', $node->connstr($db) ]);
-
-	is($err, '', "$db: pg_dump");
-	return join "\n", grep { !/^--/ && !/^$/ && !/^\\(?:un)?restrict / && !/EXTENSION.* zdm/ } split /\n/, $out;
-}
+sub schema_of { return join "\n", @{ schema_lines($node, @_) }; }
 
 for my $db ('plain', 'direct', 'quarantine', 'back')
 {

@@ -5,10 +5,14 @@
 use strict;
 use warnings;
 
+use FindBin;
 use IPC::Run;
+use lib "$FindBin::Bin/lib";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use ZdmDatabase;
+use ZdmPgbench;
 
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -22,15 +26,7 @@ deadlock_timeout = 200ms
 ));
 $node->start;
 
-sub zdm
-{
-	my ($db, $sql, $expected) = @_;
-	my ($status, $out, $err) = $node->psql($db, $sql);
-
-	is($status, 0, "$db: $sql") or diag($err);
-	is($out, $expected, "$db: result") if defined $expected;
-	return;
-}
+sub zdm { return zdm_ok($node, @_); }
 
 #
 # Under load
@@ -76,37 +72,7 @@ INSERT INTO users (id) VALUES (:new_id) ON CONFLICT (id) DO UPDATE SET hits = 7;
 DELETE FROM users WHERE id = :new_id;
 ));
 
-sub application_start
-{
-	my ($version) = @_;
-
-	return map {
-		my $run = { name => "$version, $_", output => '' };
-
-		$run->{handle} = IPC::Run::start(
-			[
-				'pgbench', '--no-vacuum', '--client=2', '--time=1000', "--protocol=$_",
-				"--file=$folder/$version.sql", '--rate=200', $node->connstr('postgres')
-			],
-			'<', \undef, '>&', \$run->{output});
-		$run;
-	} ('simple', 'prepared');
-}
-
-# Its --time is an alarm clock, which we let ring.
-sub application_stop
-{
-	for my $run (@_)
-	{
-		$run->{handle}->signal('ALRM');
-		$run->{handle}->finish;
-		is($run->{handle}->result(0), 0, "pgbench, $run->{name}: exit code") or diag($run->{output});
-		like($run->{output}, qr/number of failed transactions: 0 /, "pgbench, $run->{name}: no transaction failed");
-		my ($done) = $run->{output} =~ /number of transactions actually processed: (\d+)/;
-		cmp_ok($done // 0, '>', 0, "pgbench, $run->{name}: $done transactions");
-	}
-	return;
-}
+sub application_start { return pgbench_start($node, $_[0], "$folder/$_[0].sql", rate => 200); }
 
 # Until so many more transactions have committed.
 sub go_on
@@ -129,7 +95,7 @@ go_on();
 is($node->safe_psql('postgres', 'SELECT count(*) FROM users WHERE legacy IS NULL'), 0, 'the old version meets no NULL');
 
 # The new version goes back, and comes again.
-application_stop(@new);
+pgbench_stop(@new);
 zdm('postgres', q(SELECT zdm.rollback('drop_users_legacy')), 'rolled_back');
 go_on();
 zdm('postgres', $drop_column, 'drop_users_legacy');
@@ -137,7 +103,7 @@ zdm('postgres', $drop_column, 'drop_users_legacy');
 go_on();
 
 # No old version runs any more.
-application_stop(@old);
+pgbench_stop(@old);
 zdm('postgres', "SELECT zdm.contract('$_', '1 day')", 'contracted')
   for ('drop_users_legacy', 'drop_users_country', 'drop_audit');
 go_on();
@@ -147,7 +113,7 @@ zdm('postgres', "BEGIN; SELECT zdm.rollback('drop_users_legacy'); $drop_column; 
 zdm('postgres', "SELECT zdm.rollback('$_')", 'rolled_back') for ('drop_users_country', 'drop_audit');
 @old = application_start('old');
 go_on();
-application_stop(@old);
+pgbench_stop(@old);
 is($node->safe_psql('postgres', "SELECT count(*) FROM users WHERE id <= $rows AND legacy ~ ('^(legacy|again) ' || id || '\$')"),
 	$rows, 'every value is there');
 
@@ -158,7 +124,7 @@ go_on();
 zdm('postgres', "SELECT zdm.contract('drop_users_legacy', '0')", 'finished');
 zdm('postgres', "SELECT zdm.contract('$_')", 'finished') for ('drop_users_country', 'drop_audit');
 go_on();
-application_stop(@new);
+pgbench_stop(@new);
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~zdm%'"), 0, 'no trigger is left');
 is($node->safe_psql('postgres', "SELECT to_regclass('audit') IS NULL"), 't', 'nor the table');
 
@@ -259,18 +225,9 @@ my @drops = (
 	q(zdm.drop_table('shop."Old ""audit"""', migration => 'm7')));
 my @names = map { "m$_" } (1 .. @drops);
 
-# pg_dump's script without what differs from run to run.
 sub schema_of
 {
-	my ($db) = @_;
-	my ($out, $err) =
-	  run_command([ 'pg_dump', '--schema-only', '--exclude-schema=zdm', '-d', $node->connstr($db) ]);
-
-	is($err, '', "$db: pg_dump");
-	return [
-		map { s/reader_of_\w+/reader/r }
-		grep { !/^--/ && !/^$/ && !/^\\(?:un)?restrict / && !/EXTENSION.* zdm/ } split /\n/, $out
-	];
+	return [ map { s/reader_of_\w+/reader/r } @{ schema_lines($node, @_) } ];
 }
 
 sub make_database

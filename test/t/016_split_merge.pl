@@ -10,6 +10,7 @@ use lib "$FindBin::Bin/lib";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use ZdmDatabase;
 use ZdmLoad;
 use ZdmPgbench;
 
@@ -54,15 +55,7 @@ DELETE FROM people WHERE id = :new_id;
 ));
 }
 
-sub call
-{
-	my ($sql, $expected) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', $sql);
-
-	is($status, 0, $sql) or diag($err);
-	is($out, $expected, "$sql: result") if defined $expected;
-	return;
-}
+sub call { return zdm_ok($node, 'postgres', @_); }
 
 # The whole way of one migration, back once and then to the end.
 sub lead

@@ -12,6 +12,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
+use ZdmDatabase;
 use ZdmSession;
 
 my $tables = 20;
@@ -68,18 +69,14 @@ my @retyped = (
 	[ 'orders', 'id' ], [ 'orders', 'parent' ], [ 'lines', 'order_id' ], [ 'line_notes', 'order_id' ],
 	[ 'identified', 'order_id' ], map { [ "ref$_", 'order_id' ] } 1 .. $tables - 3);
 
-# pg_dump's script without what differs from run to run.  A column that was
-# added is the last of its table, so the columns are put into one order.
+# A column that was added is the last of its table, so the columns are put into
+# one order.
 sub schema_of
 {
 	my ($db) = @_;
-	my ($out, $err) = run_command(
-		[ 'pg_dump', '--schema-only', '--exclude-schema=zdm', '-d', $node->connstr($db) ]);
-	my @lines =
-	  grep { !/^--/ && !/^$/ && !/^\\(?:un)?restrict / && !/EXTENSION.* zdm/ } split /\n/, $out;
+	my @lines = @{ schema_lines($node, $db) };
 	my (@result, @columns);
 
-	is($err, '', "$db: pg_dump");
 	for my $line (@lines)
 	{
 		if ($line =~ /^    \S/ && $line !~ /^    (?:ADD|AS|CACHE|INCREMENT|NO |START)/)
@@ -101,23 +98,12 @@ sub schema_of
 sub same_schema
 {
 	my ($got, $expected, $what) = @_;
-	my %seen;
 
-	is_deeply([ sort @$got ], [ sort @$expected ], $what) and return;
-	$seen{$_}++ for @$expected;
-	$seen{$_}-- for @$got;
-	diag(($seen{$_} > 0 ? 'missing: ' : 'too much: ') . $_) for grep { $seen{$_} != 0 } sort keys %seen;
+	same_lines([ sort @$got ], [ sort @$expected ], $what);
 	return;
 }
 
-sub zdm
-{
-	my ($db, $sql, $expected) = @_;
-	my ($status, $out, $err) = $node->psql($db, $sql);
-	is($status, 0, "$db: $sql") or diag($err);
-	is($out, $expected, "$db: result") if defined $expected;
-	return;
-}
+sub zdm { return zdm_ok($node, @_); }
 
 for my $db ('plain', 'direct', 'quarantine', 'back')
 {

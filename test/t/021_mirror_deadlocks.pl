@@ -15,6 +15,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use ZdmPgbench;
+use ZdmVouchers;
 
 my $transactions = $ENV{ZDM_MIRROR_TRANSACTIONS} // 1000;
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -61,21 +62,7 @@ for my $pattern (sort keys %statements)
 		append_to_file($file, "$choice$statements{$pattern}{$kind};\n");
 		push @files, '-f', $file;
 	}
-	$node->safe_psql('postgres', "CREATE DATABASE $pattern");
-	$node->safe_psql($pattern,
-		q(CREATE EXTENSION zdm;
-		  CREATE TABLE users (id int PRIMARY KEY);
-		  CREATE TABLE voucher (id int PRIMARY KEY, code text);
-		  INSERT INTO users SELECT generate_series(1, 10);
-		  INSERT INTO voucher SELECT generate_series(1, 2000);));
-	$node->safe_psql($pattern,
-		$pattern eq 'fold'
-		? q(CREATE TABLE used (user_id int NOT NULL REFERENCES users, voucher_id int NOT NULL UNIQUE REFERENCES voucher ON DELETE CASCADE);
-			INSERT INTO used SELECT i % 10 + 1, i FROM generate_series(1, 2000) i;
-			SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', migration => 'm');)
-		: q(ALTER TABLE voucher ADD user_id int REFERENCES users;
-			UPDATE voucher SET user_id = id % 10 + 1;
-			SELECT zdm.column_to_join_table('voucher', 'user_id', 'used', migration => 'm');));
+	vouchers($node, $pattern, 2000, 1);
 
 	pgbench_at_once($node, $pattern, 'before the backfill', 100, @files);
 	my $backfill = IPC::Run::start(

@@ -4,9 +4,12 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::Bin/lib";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use ZdmVouchers;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 my $folder = PostgreSQL::Test::Utils::tempdir();
@@ -14,33 +17,16 @@ $node->init;
 $node->append_conf('postgresql.conf', "zdm.auto_start = off\nfsync = off\n");
 $node->start;
 
-my %call = (
-	fold => q(SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', migration => 'm')),
-	spread => q(SELECT zdm.column_to_join_table('voucher', 'user_id', 'joined', migration => 'm')));
 my %advance = (
 	expanded => '',
 	ready => q(CALL zdm.backfill('m');),
 	contracted => q(SELECT zdm.contract('m', '1 day')));
-my %joined = (fold => 'used', spread => 'joined');
 
-for my $pattern (sort keys %call)
+for my $pattern ('fold', 'spread')
 {
 	my @states = ('expanded', 'ready', 'contracted');
 
-	$node->safe_psql('postgres', "CREATE DATABASE $pattern");
-	$node->safe_psql($pattern,
-		q(CREATE EXTENSION zdm;
-		  CREATE TABLE users (id int PRIMARY KEY);
-		  CREATE TABLE voucher (id int PRIMARY KEY, code text);
-		  INSERT INTO users SELECT generate_series(1, 10);
-		  INSERT INTO voucher SELECT generate_series(1, 1000);));
-	$node->safe_psql($pattern,
-		$pattern eq 'fold'
-		? q(CREATE TABLE used (user_id int NOT NULL REFERENCES users, voucher_id int NOT NULL UNIQUE REFERENCES voucher);
-			INSERT INTO used SELECT i % 10 + 1, i FROM generate_series(1, 1000, 2) i)
-		: q(ALTER TABLE voucher ADD user_id int REFERENCES users;
-			UPDATE voucher SET user_id = id % 10 + 1 WHERE id % 2 = 1));
-	$node->safe_psql($pattern, $call{$pattern});
+	vouchers($node, $pattern, 1000, 2);
 	for my $state (@states)
 	{
 		my $copy = "${pattern}_$state";
@@ -56,10 +42,10 @@ for my $pattern (sort keys %call)
 			$state, "$copy: the state is that of the dump");
 		$node->safe_psql($copy,
 			"UPDATE voucher SET user_id = 3 WHERE id IN (1, 2);"
-			  . "INSERT INTO $joined{$pattern} (voucher_id, user_id) VALUES (4, 5);"
-			  . "DELETE FROM $joined{$pattern} WHERE voucher_id = 5");
+			  . "INSERT INTO used (voucher_id, user_id) VALUES (4, 5);"
+			  . "DELETE FROM used WHERE voucher_id = 5");
 		is( $node->safe_psql($copy,
-				"SELECT v.id, v.user_id, j.user_id FROM voucher v LEFT JOIN $joined{$pattern} j"
+				"SELECT v.id, v.user_id, j.user_id FROM voucher v LEFT JOIN used j"
 				  . " ON j.voucher_id = v.id WHERE v.id IN (1, 2, 4, 5) ORDER BY v.id"),
 			"1|3|3\n2|3|3\n4|5|5\n5||",
 			"$copy: what either version writes is mirrored")

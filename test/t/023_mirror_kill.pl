@@ -5,11 +5,14 @@
 use strict;
 use warnings;
 
+use FindBin;
 use IPC::Run;
+use lib "$FindBin::Bin/lib";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
+use ZdmVouchers;
 
 my $kills = $ENV{ZDM_MIRROR_KILLS} // 4;
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -23,26 +26,10 @@ my %old = (
 	fold => 'INSERT INTO used VALUES (:u, :v) ON CONFLICT (voucher_id) DO UPDATE SET user_id = excluded.user_id;'
 	  . "\nDELETE FROM used WHERE voucher_id = :v + 1;",
 	spread => "UPDATE voucher SET user_id = :u WHERE id = :v;\nUPDATE voucher SET user_id = NULL WHERE id = :v + 1;");
-my %call = (
-	fold => q(SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', migration => 'm')),
-	spread => q(SELECT zdm.column_to_join_table('voucher', 'user_id', 'used', migration => 'm')));
 
-for my $pattern (sort keys %call)
+for my $pattern (sort keys %old)
 {
-	$node->safe_psql('postgres', "CREATE DATABASE $pattern");
-	$node->safe_psql($pattern,
-		q(CREATE EXTENSION zdm;
-		  CREATE TABLE users (id int PRIMARY KEY);
-		  CREATE TABLE voucher (id int PRIMARY KEY, code text);
-		  INSERT INTO users SELECT generate_series(1, 10);
-		  INSERT INTO voucher SELECT generate_series(1, 30000);));
-	$node->safe_psql($pattern,
-		$pattern eq 'fold'
-		? q(CREATE TABLE used (user_id int NOT NULL REFERENCES users, voucher_id int NOT NULL UNIQUE REFERENCES voucher);
-			INSERT INTO used SELECT i % 10 + 1, i FROM generate_series(1, 30000, 2) i)
-		: q(ALTER TABLE voucher ADD user_id int REFERENCES users;
-			UPDATE voucher SET user_id = id % 10 + 1 WHERE id % 2 = 1));
-	$node->safe_psql($pattern, $call{$pattern});
+	vouchers($node, $pattern, 30_000, 2);
 	append_to_file("$folder/$pattern", "$choice$old{$pattern}\n");
 	for my $kill (1 .. $kills)
 	{

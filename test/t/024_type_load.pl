@@ -10,6 +10,7 @@ use lib "$FindBin::Bin/lib";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use ZdmDatabase;
 use ZdmLoad;
 use ZdmPgbench;
 
@@ -55,15 +56,7 @@ UPDATE visits SET hits = hits + 1 WHERE id = :id;
 DELETE FROM visits WHERE id = :new_id;
 ));
 
-sub call
-{
-	my ($sql, $expected) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', $sql);
-
-	is($status, 0, $sql) or diag($err);
-	is($out, $expected, "$sql: result") if defined $expected;
-	return;
-}
+sub call { return zdm_ok($node, 'postgres', @_); }
 
 sub in_sync
 {

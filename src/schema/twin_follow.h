@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * twin_follow.h
+ *	  What others do meanwhile to what hangs on a column, done to its twin.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef ZDM_SCHEMA_TWIN_FOLLOW_H
+#define ZDM_SCHEMA_TWIN_FOLLOW_H
+
+#include "nodes/nodes.h"
+#include "nodes/pg_list.h"
+
+/* A constraint or an index that a command has dropped. */
+typedef struct ZdmDropped
+{
+	Oid			schema;
+	char	   *table;			/* of a constraint; NULL: an index */
+	char	   *name;
+} ZdmDropped;
+
+/* Somebody's DDL. */
+typedef struct ZdmDdl
+{
+	Node	   *command;
+	List	   *dropped;		/* of ZdmDropped * */
+} ZdmDdl;
+
+extern List *zdm_twin_follow_steps(int64 migration, List *pairs,
+								   const ZdmDdl *ddl);
+extern List *zdm_twin_orphans(int64 migration, List *pairs);
+
+#endif							/* ZDM_SCHEMA_TWIN_FOLLOW_H */

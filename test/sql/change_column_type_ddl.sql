@@ -1,0 +1,128 @@
+--
+-- What others do to a column's constraints, indexes and privileges while its
+-- type changes: the second column follows, in the same transaction.
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS zdm;
+ALTER SEQUENCE zdm.migration_id_seq RESTART WITH 605001;
+CREATE ROLE regress_zdm_ddl_owner;
+CREATE ROLE regress_zdm_ddl_reader;
+CREATE SCHEMA zdm_ddl AUTHORIZATION regress_zdm_ddl_owner;
+GRANT USAGE ON SCHEMA zdm_ddl TO regress_zdm_ddl_reader;
+SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
+SET search_path = zdm_ddl;
+RESET client_min_messages;
+
+CREATE TABLE codes (code int PRIMARY KEY);
+INSERT INTO codes SELECT generate_series(1, 50);
+CREATE TABLE t (
+    id int,
+    v int NOT NULL CONSTRAINT t_positive CHECK (v > 0),
+    "Größe" int CONSTRAINT "t Größe" CHECK ("Größe" <> v),
+    CONSTRAINT t_code FOREIGN KEY (v) REFERENCES codes);
+CREATE UNIQUE INDEX t_once ON t (v);
+CREATE INDEX t_plain ON t (v, id);
+CREATE INDEX t_size_index ON t ("Größe", v);
+INSERT INTO t SELECT i, i FROM generate_series(1, 10) i;
+CREATE VIEW things AS
+SELECT conname::text AS name, pg_get_constraintdef(oid) AS definition FROM pg_constraint
+ WHERE conrelid = 't'::regclass AND contype <> 'n'
+UNION ALL SELECT trim('"' FROM indexrelid::regclass::text), pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 't'::regclass
+UNION ALL SELECT attname, 'NOT NULL' FROM pg_attribute WHERE attrelid = 't'::regclass AND attnotnull AND attnum > 0;
+SET client_min_messages = warning;
+SELECT zdm.change_column_type('t', 'v', 'bigint');
+CALL zdm.backfill('change_t_v_to_bigint');
+SELECT name FROM things ORDER BY name COLLATE "C";
+
+-- dropped: what stands for it refuses nothing any more, and goes
+RESET client_min_messages;
+BEGIN;
+ALTER TABLE t DROP CONSTRAINT t_positive, ALTER v DROP NOT NULL;
+INSERT INTO t VALUES (11, NULL);
+ALTER TABLE t DROP CONSTRAINT t_code;
+INSERT INTO t VALUES (12, -1);
+DROP INDEX t_once;
+INSERT INTO t VALUES (13, -1);
+DROP INDEX t_plain;
+SELECT name, definition FROM things ORDER BY name COLLATE "C";
+-- as a whole, or not at all
+ROLLBACK;
+SELECT count(*) FROM things WHERE name ~ '^~zdm';
+-- in the transaction, contract sees nothing left over
+BEGIN;
+ALTER TABLE t DROP CONSTRAINT t_positive;
+DROP INDEX t_plain;
+SET LOCAL client_min_messages = warning;
+SELECT zdm.contract('change_t_v_to_bigint');
+SELECT name FROM things ORDER BY name COLLATE "C";
+ROLLBACK;
+
+-- concurrently nobody has the table's lock: told, and in contract's way
+DROP INDEX CONCURRENTLY t_plain;
+SELECT zdm.contract('change_t_v_to_bigint');
+DROP INDEX CONCURRENTLY zdm_ddl."~zdm_605001_t_plain";
+
+-- altered: a session may defer the second one, too
+ALTER TABLE t ALTER CONSTRAINT t_code DEFERRABLE INITIALLY DEFERRED;
+BEGIN;
+INSERT INTO t VALUES (60, 60);
+INSERT INTO codes VALUES (60);
+COMMIT;
+ALTER TABLE t ALTER CONSTRAINT t_code NOT DEFERRABLE;
+INSERT INTO t VALUES (61, 61);
+
+-- renamed
+ALTER TABLE t RENAME CONSTRAINT t_positive TO "t > 0";
+ALTER INDEX t_once RENAME TO t_alone;
+ALTER TABLE t RENAME CONSTRAINT t_code TO t_of_code;
+ALTER TABLE t RENAME CONSTRAINT "t Größe" TO t_size;
+SELECT name FROM things WHERE name ~ '^~zdm' ORDER BY name COLLATE "C";
+
+-- privileges: nobody reads by the other name what he may not read
+GRANT SELECT (v) ON t TO regress_zdm_ddl_reader;
+SET client_min_messages = warning;
+SELECT attname, attacl FROM pg_attribute WHERE attrelid = 't'::regclass AND attacl IS NOT NULL ORDER BY 1;
+REVOKE SELECT (v) ON t FROM regress_zdm_ddl_reader;
+SET SESSION AUTHORIZATION regress_zdm_ddl_reader;
+SELECT "~zdm_v" FROM zdm_ddl.t;
+SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
+GRANT SELECT (v) ON t TO regress_zdm_ddl_reader;
+RESET SESSION AUTHORIZATION;
+DROP OWNED BY regress_zdm_ddl_reader;
+GRANT USAGE ON SCHEMA zdm_ddl TO regress_zdm_ddl_reader;
+SET SESSION AUTHORIZATION regress_zdm_ddl_reader;
+SELECT "~zdm_v" FROM zdm_ddl.t;
+SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
+
+-- the same in the quarantine, for the column that was
+DROP INDEX t_alone;
+SELECT zdm.contract('change_t_v_to_bigint', '1 day');
+SELECT name FROM things ORDER BY name COLLATE "C";
+RESET client_min_messages;
+ALTER TABLE t ALTER v DROP NOT NULL;
+ALTER TABLE t DROP CONSTRAINT "t > 0";
+ALTER TABLE t DROP CONSTRAINT t_of_code;
+ALTER INDEX t_size_index RENAME TO t_sizes;
+INSERT INTO t VALUES (14, NULL), (15, -1);
+SET client_min_messages = warning;
+SELECT zdm.rollback('change_t_v_to_bigint');
+SELECT name, definition FROM things ORDER BY name COLLATE "C";
+SELECT id, v FROM t WHERE id > 13 ORDER BY 1;
+
+-- by somebody else, who does not own the table
+RESET SESSION AUTHORIZATION;
+CREATE FUNCTION zdm_ddl.fine(bigint) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > -10';
+ALTER FUNCTION zdm_ddl.fine(bigint) OWNER TO regress_zdm_ddl_reader;
+GRANT CREATE ON SCHEMA zdm_ddl TO regress_zdm_ddl_reader;
+ALTER TABLE zdm_ddl.t ADD CONSTRAINT t_fine CHECK (zdm_ddl.fine(v));
+SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
+SELECT zdm.change_column_type('t', 'v', 'bigint');
+CALL zdm.backfill('change_t_v_to_bigint');
+SET SESSION AUTHORIZATION regress_zdm_ddl_reader;
+DROP FUNCTION zdm_ddl.fine(bigint);
+DROP FUNCTION zdm_ddl.fine(bigint) CASCADE;
+RESET SESSION AUTHORIZATION;
+SELECT conname FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c' ORDER BY 1;
+
+DROP SCHEMA zdm_ddl CASCADE;
+DROP ROLE regress_zdm_ddl_owner, regress_zdm_ddl_reader;
