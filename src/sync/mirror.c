@@ -372,10 +372,11 @@ first_changed(Change *change)
 		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
 	else if (unfilled || !zdm_mirror_same(mirror, before, after, 0, mirror->count))
 	{
-		ZdmMirrorAction action = zdm_mirror_same(mirror, before, after, 0, mirror->keys)
-			? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE;
+		bool		same_key = zdm_mirror_same(mirror, before, after, 0, mirror->keys);
 
-		if (zdm_mirror_do(mirror, action, after, before) == 0)
+		if (!same_key && change->rewritten && zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, NULL) > 0)
+			zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
+		else if (zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before) == 0)
 			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
 	}
 }
@@ -508,8 +509,11 @@ second_changed(Change *change)
 		if (!zdm_mirror_is_put(mirror, after))
 			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
 	}
-	else
-		zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before);
+	else if (same_key)
+		zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, before);
+	else if (!zdm_mirror_is_put(mirror, after) &&
+			 zdm_mirror_do(mirror, ZDM_MIRROR_MOVE, after, before) == 0)
+		fetch(change);			/* it was moved, and is another row by now */
 }
 
 static void

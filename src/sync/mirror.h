@@ -22,10 +22,13 @@
 typedef enum ZdmMirrorAction
 {
 	ZDM_MIRROR_LOCK,			/* its row with that key ... */
-	ZDM_MIRROR_LOCK_NOWAIT,		/* ... or an error */
+	ZDM_MIRROR_LOCK_RIVALS,		/* ... or those of rows here that have another
+								 * unique key of that row's */
+	ZDM_MIRROR_LOCK_NOWAIT,		/* its row with that key, or an error ... */
 	ZDM_MIRROR_LOCK_SKIP,		/* ... or nothing, where somebody has it */
 	ZDM_MIRROR_SET,				/* that row's columns */
 	ZDM_MIRROR_MOVE,			/* that row's key and columns */
+	ZDM_MIRROR_MOVE_FIRST,		/* the same, before the row here is moved */
 	ZDM_MIRROR_INSERT,
 	ZDM_MIRROR_ADD,				/* insert, unless it is there */
 	ZDM_MIRROR_PUT,				/* the same, before the row here is inserted */
@@ -84,6 +87,7 @@ typedef struct ZdmMirror
 	bool		several;		/* the second table may have several rows for
 								 * a key ... */
 	bool		last_first;		/* ... and the first shows the last of them */
+	bool		has_rivals;		/* here are unique keys besides the key */
 	int			keys;			/* so many of the columns are the key */
 	int			optional;		/* so many behind these say, by not being
 								 * NULL, that the second table has a row */
@@ -189,12 +193,18 @@ extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);
 /* mirror_insert.c */
 extern HeapTuple zdm_mirror_before_insert(TriggerData *trigdata);
 extern bool zdm_mirror_is_put(ZdmMirror *mirror, const ZdmMirrorRow *row);
+extern List *zdm_mirror_other_keys(const ZdmMirror *mirror);
 
 /* mirror_order.c */
 extern void zdm_mirror_order_locks(Relation rel);
 extern void zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot);
 extern bool zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot,
 									 LockWaitPolicy policy);
+
+/* mirror_key.c */
+extern void zdm_mirror_watch_merge(ModifyTableState *modify);
+extern void zdm_mirror_before_key(ResultRelInfo *info, EState *estate,
+								  TupleTableSlot *before, TupleTableSlot *after);
 
 /* mirror_row.c */
 extern ZdmMirrorLook **zdm_mirror_looks_begin(ZdmMirrorSet *set, const char *migration);

@@ -245,6 +245,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 		case ZDM_MIRROR_SET:
 		case ZDM_MIRROR_SET_HERE:
 		case ZDM_MIRROR_MOVE:
+		case ZDM_MIRROR_MOVE_FIRST:
 		case ZDM_MIRROR_INSERT:
 		case ZDM_MIRROR_ADD:
 		case ZDM_MIRROR_PUT:
@@ -267,6 +268,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 				return true;
 			break;
 		case ZDM_MIRROR_LOCK:
+		case ZDM_MIRROR_LOCK_RIVALS:
 		case ZDM_MIRROR_LOCK_NOWAIT:
 		case ZDM_MIRROR_LOCK_SKIP:
 		case ZDM_MIRROR_MEMBER:
@@ -282,15 +284,16 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 }
 
 /*
- * Whether the row here was put before its counterpart, which comes with
- * whatever this one has become by then.
+ * Whether the row here was put or moved before its counterpart, which comes
+ * with whatever this one has become by then.
  */
 static bool
 is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row)
 {
 	for (Action *action = running; action != NULL; action = action->outer)
 	{
-		if (action->action == ZDM_MIRROR_PUT && same_rule(action->mirror, mirror) &&
+		if ((action->action == ZDM_MIRROR_PUT || action->action == ZDM_MIRROR_MOVE_FIRST) &&
+			same_rule(action->mirror, mirror) &&
 			action->mirror->there == mirror->here &&
 			zdm_mirror_same(mirror, row, action->row, 0, mirror->keys))
 			return true;

@@ -13,6 +13,11 @@
  * to the end of the backfill that one may lack the row; then the first's key
  * is the error.)
  *
+ * An upsert that meets another key than that of the rule, and is to update the
+ * row that has it, would have that row before the first table's.  So the first
+ * table's is locked before, of each row here that it may meet by one of its
+ * unique keys; but for those with expressions.
+ *
  * That must hold the other way round, too: where ON CONFLICT lets the second
  * table go without the row, the first must not have it.  A statement with ON
  * CONFLICT does all that only where each key of the second table is one of the
@@ -49,7 +54,11 @@
 static HeapTuple put(ZdmMirror *mirror, TupleTableSlot *slot, Relation rel, HeapTuple tuple);
 static bool has_triggers(Relation rel);
 static bool has_immediate_keys(Relation rel);
+static bool lock_met(ZdmMirror *mirror, const ZdmMirrorRow *row);
+static bool meets_other_key(const ZdmMirror *mirror);
+static List *running_plans(void);
 static bool may_skip_rows(void);
+static List *columns_of(const ZdmMirror *mirror, Relation index);
 static bool has_keys_of(Relation there, Relation rel);
 static bool is_stricter(Relation key, Relation index);
 static HeapTuple taken_over(const ZdmMirror *mirror, const ZdmMirrorRow *now,
@@ -77,7 +86,7 @@ zdm_mirror_before_insert(TriggerData *trigdata)
 		if (zdm_mirror_has_null(&row, 0, mirror->keys))
 			continue;
 		if (mirror->optional > 0)
-			zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, &row, NULL);
+			(void) lock_met(mirror, &row);
 		else
 			tuple = put(mirror, trigdata->tg_trigslot, trigdata->tg_relation, tuple);
 	}
@@ -124,7 +133,7 @@ put(ZdmMirror *mirror, TupleTableSlot *slot, Relation rel, HeapTuple tuple)
 	{
 		is_put = possible && (attempt > 0 || !observed) &&
 			zdm_mirror_do(mirror, ZDM_MIRROR_PUT, &row, NULL) > 0;
-		if (!is_put && (zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, &row, NULL) > 0 || !possible))
+		if (!is_put && (lock_met(mirror, &row) || !possible))
 			return tuple;
 	}
 	if (!is_put || !observed)
@@ -176,25 +185,131 @@ has_immediate_keys(Relation rel)
 }
 
 /*
- * Whether the statement that inserts the row may leave it out.  COPY, and what
- * is not known, have no plan.
+ * Lock the first table's row that the row may meet, and return whether there
+ * is one.  That is one row alone: whoever locks two has them in some order.
+ */
+static bool
+lock_met(ZdmMirror *mirror, const ZdmMirrorRow *row)
+{
+	return (mirror->has_rivals && meets_other_key(mirror) &&
+			zdm_mirror_do(mirror, ZDM_MIRROR_LOCK_RIVALS, row, NULL) > 0) ||
+		zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, row, NULL) > 0;
+}
+
+/*
+ * Whether the statement updates the row that it meets by another key than the
+ * rule's.
+ */
+static bool
+meets_other_key(const ZdmMirror *mirror)
+{
+	ListCell   *plan,
+			   *lc,
+			   *column;
+	bool		result = false;
+
+	foreach(plan, running_plans())
+	{
+		ModifyTable *modify = lfirst(plan);
+
+		if (modify == NULL || !IsA(modify, ModifyTable) ||
+			modify->onConflictAction != ONCONFLICT_UPDATE)
+			continue;
+		foreach(lc, modify->arbiterIndexes)
+		{
+			Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+			foreach(column, columns_of(mirror, index))
+				result |= lfirst_int(column) >= mirror->keys;
+			index_close(index, AccessShareLock);
+		}
+	}
+	return result;
+}
+
+/*
+ * Those of the statement that inserts the row; NIL where it is not known, as
+ * for COPY.
+ */
+static List *
+running_plans(void)
+{
+	ZdmRunning *statement = zdm_firing_statement();
+
+	if (statement == NULL)
+		return NIL;
+	return lcons(statement->desc->plannedstmt->planTree,
+				 list_copy(statement->desc->plannedstmt->subplans));
+}
+
+/*
+ * The unique keys of the table here besides the rule's: for each the numbers
+ * of its columns in the rule (an integer list).
+ */
+List *
+zdm_mirror_other_keys(const ZdmMirror *mirror)
+{
+	Relation	here = table_open(mirror->here, AccessShareLock);
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(here))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		List	   *columns = index->rd_index->indisunique ? columns_of(mirror, index) : NIL;
+		bool		others = false;
+		ListCell   *column;
+
+		foreach(column, columns)
+			others |= lfirst_int(column) >= mirror->keys;
+		if (others)
+			result = lappend(result, columns);
+		index_close(index, AccessShareLock);
+	}
+	table_close(here, NoLock);
+	return result;
+}
+
+/*
+ * NIL where there is one that the rule does not know.
+ */
+static List *
+columns_of(const ZdmMirror *mirror, Relation index)
+{
+	List	   *result = NIL;
+
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		AttrNumber	attnum = index->rd_index->indkey.values[i];
+		char	   *name = attnum == 0 ? NULL : get_attname(index->rd_index->indrelid, attnum, false);
+		int			column = 0;
+
+		while (name != NULL && column < mirror->count &&
+			   strcmp(mirror->columns[column].name, name) != 0)
+			column++;
+		if (name == NULL || column == mirror->count)
+			return NIL;
+		result = lappend_int(result, column);
+	}
+	return result;
+}
+
+/*
+ * Whether the statement that inserts the row may leave it out.
  */
 static bool
 may_skip_rows(void)
 {
-	ZdmRunning *statement = zdm_firing_statement();
+	List	   *plans = running_plans();
 	ListCell   *lc;
 
-	if (statement == NULL)
-		return true;
-	foreach(lc, lcons(statement->desc->plannedstmt->planTree,
-					  list_copy(statement->desc->plannedstmt->subplans)))
+	foreach(lc, plans)
 	{
 		if (lfirst(lc) != NULL && IsA(lfirst(lc), ModifyTable) &&
 			((ModifyTable *) lfirst(lc))->onConflictAction != ONCONFLICT_NONE)
 			return true;
 	}
-	return false;
+	return plans == NIL;
 }
 
 /*

@@ -11,10 +11,10 @@
  * it calls such a trigger.  So a BEFORE STATEMENT trigger looks for the
  * running statement (written.c knows it), and has the scan that finds the rows
  * to be changed call us with each: between the moment when a row is found and
- * the one when it is locked.  The row that an UPDATE's new key belongs to is
- * locked then, too.  The row may have changed by the time it is
- * locked, also its key; then the trigger behind it locks what it needs, too
- * late but rightly.
+ * the one when it is locked.  What the new key of a row needs is done then,
+ * too (mirror_key.c).  The row may have changed by the time it is locked, also
+ * its key; then the trigger behind it locks what it needs, too late but
+ * rightly.
  *
  * The statement is not known where the library was loaded in its middle;
  * mirror_install.c sees to it that this does not happen.
@@ -54,7 +54,6 @@ static void forget(void *arg);
 static TupleTableSlot *next_row(PlanState *plan);
 static void lock_found(RowSource *source, TupleTableSlot *found);
 static void lock_updated(RowSource *source, ResultRelInfo *info, TupleTableSlot *found);
-static void lock_first(Relation rel, TupleTableSlot *before, TupleTableSlot *slot);
 static ResultRelInfo *relation_of(RowSource *source, TupleTableSlot *found);
 
 /*
@@ -108,6 +107,8 @@ watch(ModifyTableState *modify)
 	sources = source;
 	MemoryContextRegisterResetCallback(modify->ps.state->es_query_cxt, &source->release);
 	ExecSetExecProcNode(plan, next_row);
+	if (modify->operation == CMD_MERGE)
+		zdm_mirror_watch_merge(modify);
 	MemoryContextSwitchTo(old);
 }
 
@@ -169,9 +170,7 @@ lock_found(RowSource *source, TupleTableSlot *found)
 }
 
 /*
- * The row of the first table that an updated row will belong to, if that is
- * another one: whoever writes that one would otherwise wait for the new key in
- * this table, and this statement for him.
+ * The same of the row that the found one will be.
  */
 static void
 lock_updated(RowSource *source, ResultRelInfo *info, TupleTableSlot *found)
@@ -194,7 +193,7 @@ lock_updated(RowSource *source, ResultRelInfo *info, TupleTableSlot *found)
 												   &updated->tts_isnull[number]);
 	}
 	ExecStoreVirtualTuple(updated);
-	lock_first(source->rel, slot, updated);
+	zdm_mirror_before_key(info, source->modify->ps.state, slot, updated);
 	ExecDropSingleTupleTableSlot(updated);
 }
 
@@ -220,7 +219,21 @@ relation_of(RowSource *source, TupleTableSlot *found)
 void
 zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot)
 {
-	lock_first(rel, NULL, slot);
+	ZdmMirrorSet *set = zdm_mirrors_get(rel);
+	int			held = zdm_rules_hold();
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = &set->mirrors[i];
+		ZdmMirrorRow row;
+
+		if (mirror->is_first || zdm_mirror_is_written(mirror))
+			continue;
+		zdm_mirror_take(mirror, slot, &row);
+		if (!zdm_mirror_has_null(&row, 0, mirror->keys))
+			zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, &row, NULL);
+	}
+	zdm_rules_release(held);
 }
 
 /*
@@ -251,34 +264,4 @@ zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot, LockWaitPolicy poli
 	}
 	zdm_rules_release(held);
 	return result;
-}
-
-/*
- * The same, of those rules only whose key is another one than before.
- */
-static void
-lock_first(Relation rel, TupleTableSlot *before, TupleTableSlot *slot)
-{
-	ZdmMirrorSet *set = zdm_mirrors_get(rel);
-	int			held = zdm_rules_hold();
-
-	for (int i = 0; i < set->count; i++)
-	{
-		ZdmMirror  *mirror = &set->mirrors[i];
-		ZdmMirrorRow row,
-					old;
-
-		if (mirror->is_first || zdm_mirror_is_written(mirror))
-			continue;
-		zdm_mirror_take(mirror, slot, &row);
-		if (before != NULL)
-		{
-			zdm_mirror_take(mirror, before, &old);
-			if (zdm_mirror_same(mirror, &row, &old, 0, mirror->keys))
-				continue;
-		}
-		if (!zdm_mirror_has_null(&row, 0, mirror->keys))
-			zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, &row, NULL);
-	}
-	zdm_rules_release(held);
 }

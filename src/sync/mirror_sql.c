@@ -22,6 +22,7 @@
 #include "util/compat.h"
 #include "util/ident.h"
 
+static void append_lock_rivals(StringInfo sql, const ZdmMirror *mirror);
 static void append_show(StringInfo sql, const ZdmMirror *mirror);
 static void append_order(StringInfo sql, const ZdmMirror *mirror, bool here);
 static void append_names(StringInfo sql, const ZdmMirror *mirror, int from, int to);
@@ -59,6 +60,9 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 							 action == ZDM_MIRROR_LOCK_NOWAIT ? " NOWAIT" :
 							 action == ZDM_MIRROR_LOCK_SKIP ? " SKIP LOCKED" : "");
 			break;
+		case ZDM_MIRROR_LOCK_RIVALS:
+			append_lock_rivals(&sql, mirror);
+			break;
 		case ZDM_MIRROR_SET:
 			appendStringInfo(&sql, "UPDATE %s t SET ", table);
 			/* Where the key is all there is, it stays what it is. */
@@ -67,6 +71,7 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			append_key(&sql, mirror, 0);
 			break;
 		case ZDM_MIRROR_MOVE:
+		case ZDM_MIRROR_MOVE_FIRST:
 			appendStringInfo(&sql, "UPDATE %s t SET ", table);
 			append_settings(&sql, mirror, 0, count);
 			appendStringInfoString(&sql, " WHERE ");
@@ -148,6 +153,40 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			break;
 	}
 	return sql.data;
+}
+
+/*
+ * The counterparts of the rows here that an upsert may meet, for each other
+ * unique key that it may meet one by.
+ */
+static void
+append_lock_rivals(StringInfo sql, const ZdmMirror *mirror)
+{
+	List	   *others = zdm_mirror_other_keys(mirror);
+	ListCell   *lc,
+			   *column;
+
+	appendStringInfo(sql, "SELECT 1 FROM %s t, %s h WHERE (", zdm_quote_relation(mirror->there),
+					 zdm_quote_relation(mirror->here));
+	foreach(lc, others)
+	{
+		appendStringInfoString(sql, foreach_current_index(lc) > 0 ? " OR (" : "(");
+		foreach(column, (List *) lfirst(lc))
+		{
+			const ZdmMirrorColumn *c = &mirror->columns[lfirst_int(column)];
+
+			appendStringInfo(sql, "%sh.%s %s $%d", foreach_current_index(column) > 0 ? " AND " : "",
+							 quote_identifier(c->name), equals_operator(c->type),
+							 lfirst_int(column) + 1);
+		}
+		appendStringInfoChar(sql, ')');
+	}
+	appendStringInfoString(sql, others == NIL ? "false)" : ")");
+	for (int i = 0; i < mirror->keys; i++)
+		appendStringInfo(sql, " AND t.%s %s (h.%s)::%s", quote_identifier(mirror->columns[i].there),
+						 equals_operator(type_there(mirror, i)),
+						 quote_identifier(mirror->columns[i].name), type_name(type_there(mirror, i)));
+	appendStringInfoString(sql, " FOR NO KEY UPDATE OF t");
 }
 
 /*

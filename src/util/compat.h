@@ -434,4 +434,16 @@ zdm_identity_sequence(Oid relid, AttrNumber attnum)
 #define zdm_update_colnos(modify) (castNode(ModifyTable, (modify)->ps.plan)->updateColnosLists)
 #endif
 
+/* What a MERGE does to rows that it has found, in the order of its clauses. */
+static inline List *
+zdm_merge_actions(ResultRelInfo *info)
+{
+#if PG_VERSION_NUM >= 170000
+	return list_concat_copy(info->ri_MergeActions[MERGE_WHEN_MATCHED],
+							info->ri_MergeActions[MERGE_WHEN_NOT_MATCHED_BY_SOURCE]);
+#else
+	return info->ri_matchedMergeAction;
+#endif
+}
+
 #endif							/* ZDM_COMPAT_H */

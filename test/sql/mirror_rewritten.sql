@@ -55,6 +55,22 @@ UPDATE voucher SET user_id = 3 WHERE id = 5;
 SELECT v.id, v.user_id, u.user_id, v.note FROM voucher v FULL JOIN used u ON u.voucher_id = v.id ORDER BY v.id;
 SELECT * FROM zdm.verify('m');
 
+-- a row that gets another key, and is written again
+CREATE TABLE events (id int PRIMARY KEY, n int);
+INSERT INTO events VALUES (1, 0), (2, 0), (3, 0);
+SELECT zdm.rename_table('events', 'happenings', 'dual_write', migration => 'd');
+CALL zdm.backfill('d');
+CREATE FUNCTION write_event_again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF new.n = old.n THEN UPDATE events SET n = n + 1 WHERE id = new.id; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER again AFTER UPDATE ON events FOR EACH ROW EXECUTE FUNCTION write_event_again();
+UPDATE events SET id = 11 WHERE id = 1;
+UPDATE happenings SET id = 12 WHERE id = 2;
+MERGE INTO happenings USING (VALUES (3, 13)) s (a, b) ON id = a WHEN MATCHED THEN UPDATE SET id = b;
+SELECT id, e.n, h.n FROM events e FULL JOIN happenings h USING (id) ORDER BY id;
+
 RESET SESSION AUTHORIZATION;
 DROP SCHEMA zdm_rewritten CASCADE;
 DROP ROLE regress_zdm_rewritten;

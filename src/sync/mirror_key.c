@@ -1,0 +1,214 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_key.c
+ *	  The first table sees to a new key before the second table has it.
+ *
+ * An update that gives a row of a second table another key concerns the row
+ * of the first table that has this one already: whoever writes that row would
+ * otherwise wait for the new key in the second table, and this statement for
+ * him.  So that row is locked before.
+ *
+ * Where each row of either table has one in the other, there may be none, and
+ * somebody inserts one into the first table meanwhile.  Then the row there
+ * gets its new key before the one here, as an inserted row comes into the
+ * first table before (mirror_insert.c): whoever comes later waits for that key
+ * with nothing in his hands.  It is done only where the update here is certain
+ * to follow, with these values: the row is locked, no BEFORE trigger of either
+ * table has a say, the row stays in its partition, and nothing that refers to
+ * it changes with its key.  Else the first table gets the key afterwards.
+ *
+ * The new row of an UPDATE is known when the scan has found the old one
+ * (mirror_order.c); that of a MERGE when the executor has decided which of its
+ * clauses it is, which is when it makes the row.  So for a MERGE the
+ * expression that makes it calls us.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+
+#include "sync/mirror.h"
+#include "util/compat.h"
+
+/* What makes the row of a clause that updates. */
+typedef struct Maker
+{
+	ExprState  *expression;
+	ExprStateEvalFunc make;		/* what it does without us */
+	ResultRelInfo *info;
+	EState	   *estate;
+	MemoryContextCallback release;
+	struct Maker *outer;
+} Maker;
+
+static Maker *makers = NULL;
+
+static void forget(void *arg);
+static Datum make_row(ExprState *expression, ExprContext *context, bool *isnull);
+static bool will_follow(ZdmMirror *mirror, ResultRelInfo *info, EState *estate,
+						TupleTableSlot *before, TupleTableSlot *after);
+static bool lock_row(Relation rel, EState *estate, TupleTableSlot *row);
+static bool has_before_trigger(Relation rel);
+static bool is_followed(Relation rel);
+
+/*
+ * Have the clauses of a MERGE call us.  Called in the memory context of the
+ * statement, once for each.
+ */
+void
+zdm_mirror_watch_merge(ModifyTableState *modify)
+{
+	for (int i = 0; i < modify->mt_nrels; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, zdm_merge_actions(&modify->resultRelInfo[i]))
+		{
+			MergeActionState *clause = lfirst_node(MergeActionState, lc);
+			Maker	   *maker;
+
+			if (clause->mas_action->commandType != CMD_UPDATE)
+				continue;
+			maker = palloc0_object(Maker);
+			maker->expression = &clause->mas_proj->pi_state;
+			maker->make = maker->expression->evalfunc;
+			maker->info = &modify->resultRelInfo[i];
+			maker->estate = modify->ps.state;
+			maker->release.func = forget;
+			maker->release.arg = maker;
+			maker->outer = makers;
+			makers = maker;
+			MemoryContextRegisterResetCallback(CurrentMemoryContext, &maker->release);
+			maker->expression->evalfunc = make_row;
+		}
+	}
+}
+
+static void
+forget(void *arg)
+{
+	Maker	  **link = &makers;
+
+	while (*link != NULL && *link != arg)
+		link = &(*link)->outer;
+	if (*link != NULL)
+		*link = (*link)->outer;
+}
+
+static Datum
+make_row(ExprState *expression, ExprContext *context, bool *isnull)
+{
+	Maker	   *maker = makers;
+	Datum		result;
+
+	while (maker != NULL && maker->expression != expression)
+		maker = maker->outer;
+	if (maker == NULL)
+		elog(ERROR, "an expression of a MERGE is not known");
+	result = maker->make(expression, context, isnull);
+	if (expression->evalfunc != make_row)
+	{
+		/* The first time, it looks whether all is as it was planned. */
+		maker->make = expression->evalfunc;
+		expression->evalfunc = make_row;
+	}
+	ExecStoreVirtualTuple(expression->resultslot);
+	zdm_mirror_before_key(maker->info, maker->estate, context->ecxt_scantuple,
+						  expression->resultslot);
+	return result;
+}
+
+/*
+ * Before a row of a second table gets what may be another key.
+ */
+void
+zdm_mirror_before_key(ResultRelInfo *info, EState *estate,
+					  TupleTableSlot *before, TupleTableSlot *after)
+{
+	ZdmMirrorSet *set = zdm_mirrors_get(info->ri_RelationDesc);
+	int			held = zdm_rules_hold();
+
+	for (int i = 0; i < set->count; i++)
+	{
+		ZdmMirror  *mirror = &set->mirrors[i];
+		ZdmMirrorRow old,
+					new;
+
+		if (mirror->is_first || zdm_mirror_is_written(mirror))
+			continue;
+		zdm_mirror_take(mirror, before, &old);
+		zdm_mirror_take(mirror, after, &new);
+		if (zdm_mirror_same(mirror, &old, &new, 0, mirror->keys) ||
+			zdm_mirror_has_null(&new, 0, mirror->keys))
+			continue;
+		if (zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, &new, NULL) == 0 &&
+			mirror->optional == 0 && will_follow(mirror, info, estate, before, after))
+			zdm_mirror_do(mirror, ZDM_MIRROR_MOVE_FIRST, &new, &old);
+	}
+	zdm_rules_release(held);
+}
+
+/*
+ * Whether the row here will have what the one there is given now.
+ */
+static bool
+will_follow(ZdmMirror *mirror, ResultRelInfo *info, EState *estate,
+			TupleTableSlot *before, TupleTableSlot *after)
+{
+	Relation	rel = info->ri_RelationDesc;
+	Relation	there = table_open(mirror->there, AccessShareLock);
+	bool		result = !has_before_trigger(rel) && !has_before_trigger(there) &&
+		!is_followed(there);
+
+	table_close(there, NoLock);
+	if (rel->rd_rel->relispartition)
+		result = result && ExecPartitionCheck(info, after, estate, false);
+	return result && lock_row(rel, estate, before);
+}
+
+static bool
+has_before_trigger(Relation rel)
+{
+	return rel->trigdesc != NULL && rel->trigdesc->trig_update_before_row;
+}
+
+/*
+ * Whether rows that refer to it follow a key of its: they refer to the table
+ * here, too, which has no such key yet.
+ */
+static bool
+is_followed(Relation rel)
+{
+	bool		result = false;
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Oid			function = rel->trigdesc->triggers[i].tgfoid;
+
+		result |= function == F_RI_FKEY_CASCADE_UPD || function == F_RI_FKEY_SETNULL_UPD ||
+			function == F_RI_FKEY_SETDEFAULT_UPD;
+	}
+	return result;
+}
+
+/*
+ * Returns false where it is not the newest one, or somebody else has it.
+ */
+static bool
+lock_row(Relation rel, EState *estate, TupleTableSlot *row)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TM_FailureData failure;
+	bool		result = table_tuple_lock(rel, &row->tts_tid, estate->es_snapshot, slot,
+										  GetCurrentCommandId(true), LockTupleExclusive,
+										  LockWaitSkip, 0, &failure) == TM_Ok;
+
+	ExecDropSingleTupleTableSlot(slot);
+	return result;
+}
