@@ -47,6 +47,7 @@ typedef struct Follow
 	List	   *steps;
 } Follow;
 
+static List *tables_of(List *pairs);
 static void follow_drop(Follow *follow, const ZdmDropped *dropped, bool keys, bool warn);
 static void follow_rename(Follow *follow, const char *name, const char *new_name);
 static bool alters(Node *command, AlterTableType type);
@@ -63,12 +64,32 @@ static List *constraints_of(Follow *follow, Oid relid);
 List *
 zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 {
-	Follow		follow = {.migration = migration,.pairs = pairs};
+	Follow		follow = {
+		.migration = migration,
+		.pairs = pairs,
+		.tables = tables_of(pairs),
+		.steps = zdm_twin_follow_index_steps(migration, pairs, command),
+	};
+
+	if (alters(command->command, AT_DropNotNull) || alters(command->command, AT_DropConstraint))
+		follow_not_null(&follow);
+	if (alters(command->command, AT_AlterConstraint))
+		follow_keys(&follow);
+	if (IsA(command->command, GrantStmt) || IsA(command->command, DropOwnedStmt))
+		follow_privileges(&follow);
+	return follow.steps;
+}
+
+/*
+ * Those for what was dropped or renamed: all that there is to do for a twin
+ * with indexes and no constraints.
+ */
+List *
+zdm_twin_follow_index_steps(int64 migration, List *pairs, const ZdmDdl *command)
+{
+	Follow		follow = {.migration = migration,.pairs = pairs,.tables = tables_of(pairs)};
 	bool		concurrent = IsA(command->command, DropStmt) && castNode(DropStmt, command->command)->concurrent;
 	ListCell   *lc;
-
-	foreach(lc, list_concat_unique_oid(zdm_pair_tables(pairs), zdm_foreign_key_tables(pairs)))
-		follow.tables = list_concat_unique_oid(follow.tables, zdm_table_and_partitions(lfirst_oid(lc)));
 
 	/* What refers to a key goes before it. */
 	foreach(lc, command->dropped)
@@ -84,13 +105,18 @@ zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 		else if (rename->renameType == OBJECT_INDEX || rename->renameType == OBJECT_TABLE)
 			follow_rename(&follow, rename->relation->relname, rename->newname);
 	}
-	if (alters(command->command, AT_DropNotNull) || alters(command->command, AT_DropConstraint))
-		follow_not_null(&follow);
-	if (alters(command->command, AT_AlterConstraint))
-		follow_keys(&follow);
-	if (IsA(command->command, GrantStmt) || IsA(command->command, DropOwnedStmt))
-		follow_privileges(&follow);
 	return follow.steps;
+}
+
+static List *
+tables_of(List *pairs)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, list_concat_unique_oid(zdm_pair_tables(pairs), zdm_foreign_key_tables(pairs)))
+		result = list_concat_unique_oid(result, zdm_table_and_partitions(lfirst_oid(lc)));
+	return result;
 }
 
 static void
