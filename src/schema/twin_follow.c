@@ -55,6 +55,7 @@ static void follow_not_null(Follow *follow);
 static void follow_keys(Follow *follow);
 static void follow_privileges(Follow *follow);
 static void ddl(Follow *follow, Oid relid, const char *description, char *sql);
+static List *index_orphans(int64 migration, List *pairs, Oid relid);
 static List *constraints_of(Follow *follow, Oid relid);
 
 /*
@@ -302,6 +303,31 @@ constraints_of(Follow *follow, Oid relid)
 }
 
 /*
+ * The indexes (oids) of a table that stand for none of any of its columns.
+ */
+static List *
+index_orphans(int64 migration, List *pairs, Oid relid)
+{
+	List	   *result = NIL;
+	bool		first = true;
+	ListCell   *lc;
+
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+		List	   *orphans;
+
+		if (pair->relation != relid)
+			continue;
+		orphans = zdm_twin_index_orphans(migration, relid, pair->from, pair->to);
+		result = first ? orphans :
+			list_difference_oid(result, list_difference_oid(result, orphans));
+		first = false;
+	}
+	return result;
+}
+
+/*
  * Lines (char *) about what was made for the twins and stands for nothing any
  * more: it would be left over.
  */
@@ -320,11 +346,9 @@ zdm_twin_orphans(int64 migration, List *pairs)
 	ListCell   *lc,
 			   *item;
 
-	foreach(lc, pairs)
+	foreach(lc, zdm_pair_tables(pairs))
 	{
-		ZdmPair    *pair = lfirst(lc);
-
-		foreach(item, zdm_twin_index_orphans(migration, pair->relation, pair->from, pair->to))
+		foreach(item, index_orphans(migration, pairs, lfirst_oid(lc)))
 			result = zdm_add_line(result, psprintf("index %s, which stands for none any more (DROP INDEX CONCURRENTLY %s)",
 												   get_rel_name(lfirst_oid(item)), zdm_quote_relation(lfirst_oid(item))));
 	}
