@@ -28,6 +28,7 @@
 #include "util/ident.h"
 #include "util/spi.h"
 
+static List *notes_of_settings(ZdmMigration *migration, const ZdmType *type);
 static Node *conversion(TupleDesc desc, const char *column, const ZdmType *from,
 						const ZdmType *to, const char *argument, AttrNumber target);
 
@@ -159,6 +160,7 @@ zdm_change_type_notes(ZdmMigration *migration, ZdmType *type, const char *views)
 		if (sample != NULL)
 			result = lappend(result, zdm_note(true, "%s", sample));
 	}
+	result = list_concat(result, notes_of_settings(migration, type));
 	if (zdm_is_published(migration->relation))
 		result = lappend(result,
 						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, and change the type there before contract, or replication stops there",
@@ -178,6 +180,25 @@ zdm_change_type_notes(ZdmMigration *migration, ZdmType *type, const char *views)
 	result = lappend(result,
 					 zdm_note(false, "the constraints of column %s hold for the added column, too, from the time when it is filled: a value that fulfils them in one type only is refused",
 							  name));
+	return result;
+}
+
+/*
+ * Of what the user gave: no cast that zdm has chosen goes by them.
+ */
+static List *
+notes_of_settings(ZdmMigration *migration, const ZdmType *type)
+{
+	Relation	rel = table_open(migration->relation, AccessShareLock);
+	TupleDesc	desc = zdm_description_with(RelationGetDescr(rel), linitial(migration->new_columns), type);
+	ZdmSyncRule *rule = linitial(migration->rules);
+	List	   *result = NIL;
+
+	if (zdm_argument(migration, "up") != NULL)
+		result = zdm_notes_of_settings(desc, "up", rule->up);
+	if (zdm_argument(migration, "down") != NULL)
+		result = list_concat(result, zdm_notes_of_settings(desc, "down", rule->down));
+	table_close(rel, AccessShareLock);
 	return result;
 }
 

@@ -163,6 +163,7 @@ extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(
 extern List *zdm_notes_of_others(ZdmMigration *migration, Relation rel);
 extern List *zdm_notes_of_functions(Oid relid, const char *column);
 extern List *zdm_notes_of_stars(ZdmMigration *migration);
+extern List *zdm_notes_of_settings(TupleDesc desc, const char *argument, List *texts);
 extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);
 extern List *zdm_mirror_notes(ZdmMirrorRule *rule);

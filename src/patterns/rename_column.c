@@ -231,6 +231,17 @@ guard(ZdmMigration *migration, Relation rel)
 }
 
 /*
+ * The second column has indexes like the first one's, under its own names.
+ */
+static List *
+follow(ZdmMigration *migration, const ZdmDdl *ddl)
+{
+	return zdm_twin_follow_index_steps(migration->id,
+									   list_make1(zdm_pair(migration->relation, original_name(migration), copy_name(migration))),
+									   ddl);
+}
+
+/*
  * What the indexes of the first column mean for the second, NULL where it has
  * none.
  */
@@ -287,5 +298,6 @@ const ZdmPattern zdm_rename_column_pattern = {
 	.attached = attached,
 	.twins = twins,
 	.guard = guard,
+	.follow = follow,
 	.notes = notes,
 };

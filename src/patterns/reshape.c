@@ -451,6 +451,8 @@ zdm_reshape_notes(ZdmMigration *migration, Relation rel, ZdmReshape *reshape)
 
 	if (failing != NULL)
 		result = lappend(result, failing);
+	result = list_concat(result, zdm_notes_of_settings(later, "up", rule->up));
+	result = list_concat(result, zdm_notes_of_settings(later, "down", rule->down));
 	result = list_concat(result, notes_of_shape(migration, rel, reshape));
 	result = list_concat(result, notes_of_third(later, "up", rule->up,
 												rule->old_columns, rule->new_columns));

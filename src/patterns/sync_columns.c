@@ -111,7 +111,10 @@ contract(ZdmMigration *migration, bool quarantine)
 static List *
 notes(ZdmMigration *migration, Relation rel)
 {
-	return NIL;
+	ZdmSyncRule *rule = linitial(migration->rules);
+
+	return list_concat(zdm_notes_of_settings(RelationGetDescr(rel), "up", rule->up),
+					   zdm_notes_of_settings(RelationGetDescr(rel), "down", rule->down));
 }
 
 const ZdmPattern zdm_sync_columns_pattern = {

@@ -47,6 +47,7 @@ typedef struct Follow
 	List	   *steps;
 } Follow;
 
+static List *tables_of(List *pairs);
 static void follow_drop(Follow *follow, const ZdmDropped *dropped, bool keys, bool warn);
 static void follow_rename(Follow *follow, const char *name, const char *new_name);
 static bool alters(Node *command, AlterTableType type);
@@ -54,6 +55,7 @@ static void follow_not_null(Follow *follow);
 static void follow_keys(Follow *follow);
 static void follow_privileges(Follow *follow);
 static void ddl(Follow *follow, Oid relid, const char *description, char *sql);
+static List *index_orphans(int64 migration, List *pairs, Oid relid);
 static List *constraints_of(Follow *follow, Oid relid);
 
 /*
@@ -63,12 +65,32 @@ static List *constraints_of(Follow *follow, Oid relid);
 List *
 zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 {
-	Follow		follow = {.migration = migration,.pairs = pairs};
+	Follow		follow = {
+		.migration = migration,
+		.pairs = pairs,
+		.tables = tables_of(pairs),
+		.steps = zdm_twin_follow_index_steps(migration, pairs, command),
+	};
+
+	if (alters(command->command, AT_DropNotNull) || alters(command->command, AT_DropConstraint))
+		follow_not_null(&follow);
+	if (alters(command->command, AT_AlterConstraint))
+		follow_keys(&follow);
+	if (IsA(command->command, GrantStmt) || IsA(command->command, DropOwnedStmt))
+		follow_privileges(&follow);
+	return follow.steps;
+}
+
+/*
+ * Those for what was dropped or renamed: all that there is to do for a twin
+ * with indexes and no constraints.
+ */
+List *
+zdm_twin_follow_index_steps(int64 migration, List *pairs, const ZdmDdl *command)
+{
+	Follow		follow = {.migration = migration,.pairs = pairs,.tables = tables_of(pairs)};
 	bool		concurrent = IsA(command->command, DropStmt) && castNode(DropStmt, command->command)->concurrent;
 	ListCell   *lc;
-
-	foreach(lc, list_concat_unique_oid(zdm_pair_tables(pairs), zdm_foreign_key_tables(pairs)))
-		follow.tables = list_concat_unique_oid(follow.tables, zdm_table_and_partitions(lfirst_oid(lc)));
 
 	/* What refers to a key goes before it. */
 	foreach(lc, command->dropped)
@@ -84,13 +106,18 @@ zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 		else if (rename->renameType == OBJECT_INDEX || rename->renameType == OBJECT_TABLE)
 			follow_rename(&follow, rename->relation->relname, rename->newname);
 	}
-	if (alters(command->command, AT_DropNotNull) || alters(command->command, AT_DropConstraint))
-		follow_not_null(&follow);
-	if (alters(command->command, AT_AlterConstraint))
-		follow_keys(&follow);
-	if (IsA(command->command, GrantStmt) || IsA(command->command, DropOwnedStmt))
-		follow_privileges(&follow);
 	return follow.steps;
+}
+
+static List *
+tables_of(List *pairs)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, list_concat_unique_oid(zdm_pair_tables(pairs), zdm_foreign_key_tables(pairs)))
+		result = list_concat_unique_oid(result, zdm_table_and_partitions(lfirst_oid(lc)));
+	return result;
 }
 
 static void
@@ -276,6 +303,31 @@ constraints_of(Follow *follow, Oid relid)
 }
 
 /*
+ * The indexes (oids) of a table that stand for none of any of its columns.
+ */
+static List *
+index_orphans(int64 migration, List *pairs, Oid relid)
+{
+	List	   *result = NIL;
+	bool		first = true;
+	ListCell   *lc;
+
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+		List	   *orphans;
+
+		if (pair->relation != relid)
+			continue;
+		orphans = zdm_twin_index_orphans(migration, relid, pair->from, pair->to);
+		result = first ? orphans :
+			list_difference_oid(result, list_difference_oid(result, orphans));
+		first = false;
+	}
+	return result;
+}
+
+/*
  * Lines (char *) about what was made for the twins and stands for nothing any
  * more: it would be left over.
  */
@@ -294,11 +346,9 @@ zdm_twin_orphans(int64 migration, List *pairs)
 	ListCell   *lc,
 			   *item;
 
-	foreach(lc, pairs)
+	foreach(lc, zdm_pair_tables(pairs))
 	{
-		ZdmPair    *pair = lfirst(lc);
-
-		foreach(item, zdm_twin_index_orphans(migration, pair->relation, pair->from, pair->to))
+		foreach(item, index_orphans(migration, pairs, lfirst_oid(lc)))
 			result = zdm_add_line(result, psprintf("index %s, which stands for none any more (DROP INDEX CONCURRENTLY %s)",
 												   get_rel_name(lfirst_oid(item)), zdm_quote_relation(lfirst_oid(item))));
 	}

@@ -33,6 +33,7 @@
 #include "schema/twin_index_limits.h"
 #include "schema/twin_key.h"
 #include "schema/twin_limits.h"
+#include "schema/twin_promote.h"
 #include "schema/user_view.h"
 #include "schema/view_trial.h"
 #include "util/compat.h"
@@ -401,6 +402,7 @@ zdm_promote_losses(int64 migration, List *pairs, const char *views)
 				result = zdm_add_line(result, psprintf("index %s, which the second column lacks",
 													   get_rel_name(work->source)));
 		}
+		result = zdm_promote_misplaced(migration, pair, result);
 	}
 	foreach(lc, zdm_pair_tables(pairs))
 	{

@@ -27,6 +27,8 @@ extern List *zdm_promote_steps(int64 migration, List *pairs, bool keep,
 extern void zdm_promote_ddl(ZdmPromotion *work, Oid relid, const char *description,
 							char *sql);
 extern void zdm_promote_indexes(ZdmPromotion *work);
+extern List *zdm_promote_misplaced(int64 migration, const ZdmPair *pair,
+								   List *result);
 extern List *zdm_twin_drop_steps(int64 migration, List *pairs);
 
 #endif							/* ZDM_SCHEMA_TWIN_PROMOTE_H */

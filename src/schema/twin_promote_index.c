@@ -27,6 +27,7 @@
 
 #include "catalog/step.h"
 #include "schema/constraint_change.h"
+#include "schema/depend.h"
 #include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "schema/twin_promote.h"
@@ -38,6 +39,7 @@ static bool has_statement(const ZdmDemand *demand, Oid source, Oid twin);
 typedef void (*Give) (ZdmPromotion *work, Oid table, Oid source, Oid twin);
 static void give_name(ZdmPromotion *work, Oid table, Oid source, Oid twin);
 static void give_marks(ZdmPromotion *work, Oid table, Oid source, Oid twin);
+static void give_options(ZdmPromotion *work, Oid table, Oid source, Oid twin, const char *index);
 static void give_each(ZdmPromotion *work, Give give, Oid table, Oid source, Oid twin);
 static void give_demand(ZdmPromotion *work, Oid table, Oid source, Oid twin,
 						const ZdmDemand *demand);
@@ -243,7 +245,36 @@ give_constraint(ZdmPromotion *work, Oid table, Oid source, Oid twin,
 }
 
 /*
- * The names of its columns, comments, statistics targets, clustering, replica
+ * Storage parameters and statistics targets, as somebody has set them since
+ * the twin's index was built, or set them back.
+ */
+static void
+give_options(ZdmPromotion *work, Oid table, Oid source, Oid twin, const char *index)
+{
+	static const char *const sql =
+		"WITH o AS (SELECT s.mine, o.option_name, o.option_value FROM (VALUES ($1, true), ($2, false)) s(index, mine)"
+		" JOIN pg_catalog.pg_class c ON c.oid = s.index AND c.relkind = 'i'"
+		" CROSS JOIN LATERAL pg_catalog.pg_options_to_table(c.reloptions) o)"
+		" SELECT s.sql FROM (SELECT 1, o.option_name, pg_catalog.format('SET (%I = %L)', o.option_name, o.option_value)"
+		" FROM o WHERE $2 <> 0 AND o.mine AND NOT EXISTS (SELECT FROM o t WHERE NOT t.mine"
+		" AND t.option_name = o.option_name AND t.option_value = o.option_value)"
+		" UNION ALL SELECT 2, o.option_name, pg_catalog.format('RESET (%I)', o.option_name)"
+		" FROM o WHERE NOT o.mine AND NOT EXISTS (SELECT FROM o t WHERE t.mine AND t.option_name = o.option_name)"
+		" UNION ALL SELECT 3, a.attnum::pg_catalog.text, pg_catalog.format('ALTER COLUMN %s SET STATISTICS %s', a.attnum,"
+		" coalesce(a.attstattarget, -1)) FROM pg_catalog.pg_attribute a"
+		" LEFT JOIN pg_catalog.pg_attribute b ON b.attrelid = $2 AND b.attnum = a.attnum"
+		" WHERE a.attrelid = $1 AND coalesce(a.attstattarget, -1) <> coalesce(b.attstattarget, -1)) s(ord, name, sql)"
+		" ORDER BY s.ord, s.name";
+	ListCell   *lc;
+
+	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(source)),
+												ZDM_ARG(OIDOID, ObjectIdGetDatum(twin)))))
+		zdm_promote_ddl(work, table, "copy an index's parameters",
+						psprintf("ALTER INDEX %s %s", index, (char *) lfirst(lc)));
+}
+
+/*
+ * The names of its columns, comments, parameters, clustering, replica
  * identity.
  */
 static void
@@ -274,11 +305,7 @@ give_marks(ZdmPromotion *work, Oid table, Oid source, Oid twin)
 	if (comment != NULL)
 		zdm_promote_ddl(work, table, "copy an index's comment",
 						psprintf("COMMENT ON INDEX %s IS %s", index, quote_literal_cstr(comment)));
-	foreach(lc, zdm_query_strings("SELECT pg_catalog.format('ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget)"
-								  " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attstattarget >= 0",
-								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(source)))))
-		zdm_promote_ddl(work, table, "copy an index's statistics target",
-						psprintf("ALTER INDEX %s %s", index, (char *) lfirst(lc)));
+	give_options(work, table, source, twin, index);
 	if (form.indisclustered)
 		zdm_promote_ddl(work, table, "mark the index for CLUSTER",
 						psprintf("ALTER TABLE %s CLUSTER ON %s", zdm_quote_relation(table), quote_identifier(name)));
@@ -286,4 +313,38 @@ give_marks(ZdmPromotion *work, Oid table, Oid source, Oid twin)
 		zdm_promote_ddl(work, table, "make the index the replica identity",
 						psprintf("ALTER TABLE %s REPLICA IDENTITY USING INDEX %s", zdm_quote_relation(table),
 								 quote_identifier(name)));
+}
+
+/*
+ * Lines (char *) about indexes of a column that are in another tablespace than
+ * what is to take their places: to move one takes as long as it is large.
+ */
+List *
+zdm_promote_misplaced(int64 migration, const ZdmPair *pair, List *result)
+{
+	static const char *const sql =
+		"SELECT pg_catalog.format('index %s, which is in another tablespace than the second column''s"
+		" (ALTER INDEX %s SET TABLESPACE %I)', c.relname, t.oid::pg_catalog.regclass, p.spcname)"
+		" FROM (SELECT $1 AS oid UNION SELECT relid FROM pg_catalog.pg_partition_tree($1)) s"
+		" JOIN pg_catalog.pg_index i ON i.indexrelid = s.oid JOIN pg_catalog.pg_class c ON c.oid = s.oid"
+		" JOIN pg_catalog.pg_index x ON x.indrelid = i.indrelid"
+		" JOIN (SELECT $2 AS oid UNION SELECT relid FROM pg_catalog.pg_partition_tree($2)) t ON t.oid = x.indexrelid"
+		" JOIN pg_catalog.pg_class o ON o.oid = t.oid AND o.reltablespace <> c.reltablespace"
+		" JOIN pg_catalog.pg_tablespace p ON p.oid = CASE WHEN c.reltablespace <> 0 THEN c.reltablespace ELSE"
+		" (SELECT d.dattablespace FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()) END"
+		" ORDER BY c.relname";
+	ListCell   *lc,
+			   *line;
+
+	foreach(lc, zdm_twin_index_sources(pair->relation, pair->from, pair->to))
+	{
+		Oid			source = lfirst_oid(lc);
+		Oid			twin = zdm_twin_index_named(IndexGetRelation(source, false),
+												zdm_twin_index_name(migration, get_rel_name(source)));
+
+		foreach(line, zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(source)),
+													  ZDM_ARG(OIDOID, ObjectIdGetDatum(twin)))))
+			result = zdm_add_line(result, lfirst(line));
+	}
+	return result;
 }

@@ -125,5 +125,50 @@ DROP FUNCTION zdm_ddl.fine(bigint) CASCADE;
 RESET SESSION AUTHORIZATION;
 SELECT conname FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c' ORDER BY 1;
 
+-- an index's parameters as they are at contract, and its tablespace
+SET allow_in_place_tablespaces = on;
+CREATE TABLESPACE regress_zdm_ddl_space LOCATION '';
+GRANT CREATE ON TABLESPACE regress_zdm_ddl_space TO regress_zdm_ddl_owner;
+SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
+CREATE TABLE p (id int, v int);
+CREATE INDEX p_first ON p (v, id) WITH (fillfactor = 60);
+CREATE INDEX p_sum ON p ((v + id)) WITH (deduplicate_items = off);
+CREATE INDEX p_plain ON p (v) WITH (fillfactor = 80);
+CREATE VIEW parameters AS
+SELECT c.relname, c.reloptions, coalesce(a.attstattarget, -1) AS target, c.reltablespace <> 0 AS placed
+  FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1
+ WHERE x.indrelid = 'p'::regclass AND c.relname !~ '^~' ORDER BY c.relname COLLATE "C";
+CREATE TABLE parts (id int, v int) PARTITION BY RANGE (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+CREATE INDEX parts_v ON parts (v);
+CREATE TABLE k (v int CONSTRAINT k_key PRIMARY KEY WITH (fillfactor = 60));
+SELECT zdm.change_column_type('p', 'v', 'bigint');
+SELECT zdm.change_column_type('parts', 'v', 'bigint');
+SELECT zdm.change_column_type('k', 'v', 'bigint');
+CALL zdm.backfill('change_p_v_to_bigint');
+CALL zdm.backfill('change_parts_v_to_bigint');
+CALL zdm.backfill('change_k_v_to_bigint');
+ALTER INDEX k_key SET (fillfactor = 65);
+ALTER INDEX p_first SET (fillfactor = 70);
+ALTER INDEX p_sum SET (fillfactor = 75);
+ALTER INDEX p_sum RESET (deduplicate_items);
+ALTER INDEX p_sum ALTER COLUMN 1 SET STATISTICS 500;
+ALTER INDEX parts_1_v_idx SET (fillfactor = 55);
+ALTER INDEX p_plain SET TABLESPACE regress_zdm_ddl_space;
+SELECT zdm.contract('change_p_v_to_bigint', '1 day');
+ALTER INDEX "~zdm_605003_p_plain" SET TABLESPACE regress_zdm_ddl_space;
+SELECT zdm.contract('change_p_v_to_bigint', '1 day');
+SELECT zdm.contract('change_parts_v_to_bigint');
+SELECT zdm.contract('change_k_v_to_bigint');
+SELECT * FROM parameters;
+SELECT c.relname, c.reloptions FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid IN ('parts_1'::regclass, 'k'::regclass) ORDER BY 1;
+-- as they are at the rollback
+ALTER INDEX p_first RESET (fillfactor);
+ALTER INDEX p_sum ALTER COLUMN 1 SET STATISTICS -1;
+SELECT zdm.rollback('change_p_v_to_bigint');
+SELECT * FROM parameters;
+RESET SESSION AUTHORIZATION;
+
 DROP SCHEMA zdm_ddl CASCADE;
+DROP TABLESPACE regress_zdm_ddl_space;
 DROP ROLE regress_zdm_ddl_owner, regress_zdm_ddl_reader;

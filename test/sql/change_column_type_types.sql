@@ -228,5 +228,23 @@ RESET bytea_output;
 SELECT id, "~zdm_f", "~zdm_r", b FROM digits ORDER BY id;
 SELECT migration, sum(mismatches) FROM (VALUES ('f'), ('r')) m(migration), zdm.verify(migration) GROUP BY 1 ORDER BY 1;
 
+-- what goes by settings of the writer's is named, and nothing that does not
+RESET client_min_messages;
+\set VERBOSITY terse
+CREATE TYPE feelings AS ENUM ('sad', 'glad');
+CREATE TABLE moments (id int, at timestamptz, a text, n int, feeling feelings);
+INSERT INTO moments VALUES (1, '2026-01-01 23:30+00', 'x', 1, 'sad');
+CREATE FUNCTION named(expression text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT substring(description FROM 'what .* by (.*): two sessions') FROM zdm.explain(format(
+        'zdm.change_column_type(%L, %L, %L, up => %L, down => %L)', 'moments', 'at', 'text', expression, 'timestamptz ''2026-01-01 00:00+00'''))
+     WHERE phase = 'note' AND description ~ '^what (up|down) gives' $$;
+SELECT e, named FROM (VALUES ('at::date::text'), ('at::text'), ('to_char(at, ''Dy'')'), ('concat(a, at)'), ('a || at'), ('a || current_date'),
+    ('extract(year FROM at AT TIME ZONE ''UTC'') || a'), ('concat_ws('' '', a, n, feeling)'), ('a || n'), ('feeling::text'), ('upper(a)'))
+    e(e) LEFT JOIN LATERAL named(e) ON true;
+SELECT zdm.change_column_type('moments', 'at', 'date', up => 'at::date', down => 'at::timestamptz', migration => 'moments');
+SELECT zdm.rollback('moments');
+SELECT zdm.split_column('moments', 'at', '{"day": {"type": "date", "up": "at::date"}, "year": {"type": "int", "up": "extract(year FROM at AT TIME ZONE ''UTC'')"}}', $$day::timestamp AT TIME ZONE 'UTC'$$, migration => 'days');
+SELECT zdm.rollback('days');
+
 SET client_min_messages = error;
 DROP SCHEMA zdm_change_types CASCADE;
