@@ -53,6 +53,7 @@ typedef struct ZdmMirrorColumn
 	char	   *there;
 	Oid			type;
 	int32		typmod;
+	Oid			collation;
 	int16		typlen;
 	bool		typbyval;
 } ZdmMirrorColumn;

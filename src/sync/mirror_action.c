@@ -30,6 +30,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/typcache.h"
 
 #include "sync/mirror.h"
 #include "util/compat.h"
@@ -61,7 +62,8 @@ static bool receive_row(TupleTableSlot *slot, DestReceiver *self);
 static void receive_nothing(DestReceiver *self);
 static void receive_shape(DestReceiver *self, int operation, TupleDesc desc);
 static bool is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row);
-static bool is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to);
+static bool is_row_we_wrote(const ZdmMirror *mirror, const ZdmMirrorRow *row);
+static bool is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int from, int to);
 static Oid	target_of(const ZdmMirror *mirror, ZdmMirrorAction action);
 static bool same_rule(const ZdmMirror *a, const ZdmMirror *b);
 static void action_error(void *arg);
@@ -244,23 +246,22 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 	{
 		case ZDM_MIRROR_SET:
 		case ZDM_MIRROR_SET_HERE:
+			return after != NULL && is_row_we_wrote(mirror, after) &&
+				is_what_we_gave(mirror, after, mirror->keys, mirror->count);
 		case ZDM_MIRROR_MOVE:
 		case ZDM_MIRROR_MOVE_FIRST:
 		case ZDM_MIRROR_INSERT:
 		case ZDM_MIRROR_ADD:
 		case ZDM_MIRROR_PUT:
 			return after != NULL &&
-				is_what_we_gave(mirror, after, mirror->count);
+				is_what_we_gave(mirror, after, 0, mirror->count);
 		case ZDM_MIRROR_DELETE:
 		case ZDM_MIRROR_REMOVE:
-			return after == NULL &&
-				is_what_we_gave(mirror, before, mirror->keys);
+			return after == NULL && is_row_we_wrote(mirror, before);
 		case ZDM_MIRROR_SHOW:
-			return after != NULL &&
-				is_what_we_gave(mirror, after, mirror->keys);
+			return after != NULL && is_row_we_wrote(mirror, after);
 		case ZDM_MIRROR_CLEAR:
-			if (after == NULL ||
-				!is_what_we_gave(mirror, after, mirror->keys))
+			if (after == NULL || !is_row_we_wrote(mirror, after))
 				return false;
 			break;
 		case ZDM_MIRROR_EMPTY:
@@ -302,14 +303,39 @@ is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row)
 }
 
 /*
- * Whether columns [0, to) have what the running action gave them.  Its row has
- * the other table's types; where those are stored otherwise, the answer is no,
- * and the write comes back to a row that has these values already.
+ * Whether a row is the one that the running action looked for by its key.  The
+ * two may write an equal key differently: 1.0 and 1, or upper and lower case.
  */
 static bool
-is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to)
+is_row_we_wrote(const ZdmMirror *mirror, const ZdmMirrorRow *row)
 {
-	for (int i = 0; i < to; i++)
+	for (int i = 0; i < mirror->keys; i++)
+	{
+		const ZdmMirrorColumn *column = &mirror->columns[i];
+		TypeCacheEntry *type;
+
+		if (is_what_we_gave(mirror, row, i, i + 1))
+			continue;
+		type = lookup_type_cache(column->type, TYPECACHE_EQ_OPR_FINFO);
+		if (row->nulls[i] == 'n' || running->row->nulls[i] == 'n' ||
+			getBaseType(column->type) != getBaseType(running->mirror->columns[i].type) ||
+			!OidIsValid(type->eq_opr_finfo.fn_oid) ||
+			!DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo, column->collation,
+											row->values[i], running->row->values[i])))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Whether columns [from, to) have what the running action gave them.  Its row
+ * has the other table's types; where those are stored otherwise, the answer is
+ * no, and the write comes back to a row that has these values already.
+ */
+static bool
+is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int from, int to)
+{
+	for (int i = from; i < to; i++)
 	{
 		const ZdmMirrorColumn *column = &mirror->columns[i];
 		const ZdmMirrorColumn *given = &running->mirror->columns[i];
@@ -318,7 +344,7 @@ is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to)
 			(!column->typbyval && column->typlen != given->typlen))
 			return false;
 	}
-	return zdm_mirror_same(mirror, row, running->row, 0, to);
+	return zdm_mirror_same(mirror, row, running->row, from, to);
 }
 
 /*

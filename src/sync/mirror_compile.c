@@ -221,6 +221,7 @@ compile_columns(Relation rel, List *here, List *there, ZdmMirrorColumn *columns)
 		column->there = lfirst(other);
 		column->type = attr->atttypid;
 		column->typmod = attr->atttypmod;
+		column->collation = attr->attcollation;
 		column->typlen = attr->attlen;
 		column->typbyval = attr->attbyval;
 	}

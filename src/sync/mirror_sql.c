@@ -122,13 +122,14 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 									 quote_identifier(mirror->columns[i].there));
 			}
 			appendStringInfoString(&sql, " WHERE ");
+			/* A cascade's delete may come after a new row with its key. */
 			if (action == ZDM_MIRROR_CLEAR)
 			{
 				append_key(&sql, mirror, 0);
 				append_same(&sql, mirror);
+				appendStringInfoString(&sql, " AND ");
 			}
-			else
-				append_counterpart(&sql, mirror);
+			append_counterpart(&sql, mirror);
 			break;
 		case ZDM_MIRROR_SET_HERE:
 			appendStringInfo(&sql, "UPDATE %s t SET ", zdm_quote_relation(mirror->here));

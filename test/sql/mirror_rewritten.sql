@@ -71,6 +71,19 @@ UPDATE happenings SET id = 12 WHERE id = 2;
 MERGE INTO happenings USING (VALUES (3, 13)) s (a, b) ON id = a WHEN MATCHED THEN UPDATE SET id = b;
 SELECT id, e.n, h.n FROM events e FULL JOIN happenings h USING (id) ORDER BY id;
 
+-- a voucher that goes and comes in one statement: the cascade's delete is told
+-- of after the new row
+CREATE TABLE coupon (id int PRIMARY KEY);
+CREATE TABLE spent (user_id int NOT NULL REFERENCES users, coupon_id int NOT NULL UNIQUE REFERENCES coupon ON DELETE CASCADE);
+INSERT INTO coupon VALUES (1), (2);
+INSERT INTO spent VALUES (1, 1), (2, 2);
+SELECT zdm.join_table_to_column('spent', 'coupon', 'user_id', migration => 's');
+CALL zdm.backfill('s');
+WITH gone AS (DELETE FROM coupon RETURNING *)
+INSERT INTO coupon (id, user_id) SELECT id, CASE id WHEN 1 THEN user_id ELSE 3 END FROM gone;
+SELECT c.id, c.user_id, s.user_id FROM coupon c LEFT JOIN spent s ON s.coupon_id = c.id ORDER BY c.id;
+SELECT * FROM zdm.verify('s');
+
 RESET SESSION AUTHORIZATION;
 DROP SCHEMA zdm_rewritten CASCADE;
 DROP ROLE regress_zdm_rewritten;

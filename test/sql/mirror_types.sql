@@ -30,6 +30,20 @@ SELECT * FROM zdm.verify('m');
 SELECT zdm.rollback('m');
 DROP TABLE used;
 
+-- keys that are equal, but not written the same
+CREATE TABLE item (id numeric PRIMARY KEY, tag int);
+INSERT INTO item VALUES (1.00, 3), (2.00, NULL);
+SELECT zdm.column_to_join_table('item', 'tag', 'item_tag', migration => 'm');
+CALL zdm.backfill('m');
+INSERT INTO item_tag VALUES (1, 2), (1.0, 1), (2, 2);
+SELECT i.id, i.tag, t.item_id, t.tag FROM item i JOIN item_tag t ON t.item_id = i.id ORDER BY i.id, t.tag;
+UPDATE item SET tag = tag + 5;
+SELECT i.id, i.tag, t.item_id, t.tag FROM item i JOIN item_tag t ON t.item_id = i.id ORDER BY i.id, t.tag;
+DELETE FROM item_tag WHERE tag = 6;
+SELECT * FROM item ORDER BY id;
+SELECT * FROM zdm.verify('m');
+DROP TABLE item CASCADE;
+
 -- a cast of one table's owner is not run as the owner of the other
 RESET SESSION AUTHORIZATION;
 ALTER TABLE voucher ALTER id TYPE int;
