@@ -62,7 +62,6 @@ static void receive_nothing(DestReceiver *self);
 static void receive_shape(DestReceiver *self, int operation, TupleDesc desc);
 static bool is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 static bool is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to);
-static Oid	target_of(const ZdmMirror *mirror, ZdmMirrorAction action);
 static bool same_rule(const ZdmMirror *a, const ZdmMirror *b);
 static void action_error(void *arg);
 
@@ -84,7 +83,7 @@ zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 	uint64		processed;
 
 	error_context_stack = &callback;
-	rel = table_open(target_of(mirror, action),
+	rel = table_open(zdm_mirror_target(mirror, action),
 					 action <= ZDM_MIRROR_LOCK_SKIP ? RowShareLock : RowExclusiveLock);
 	for (Action *outer = running; outer != NULL && action > ZDM_MIRROR_LOCK_SKIP; outer = outer->outer)
 		if (same_rule(outer->mirror, mirror))
@@ -225,7 +224,7 @@ bool
 zdm_mirror_is_written(const ZdmMirror *mirror)
 {
 	return running != NULL && same_rule(running->mirror, mirror) &&
-		target_of(running->mirror, running->action) == mirror->here &&
+		zdm_mirror_target(running->mirror, running->action) == mirror->here &&
 		!running->overtaken;
 }
 
@@ -244,6 +243,8 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 	{
 		case ZDM_MIRROR_SET:
 		case ZDM_MIRROR_SET_HERE:
+		case ZDM_MIRROR_MOVE_HERE:
+		case ZDM_MIRROR_INSERT_HERE:
 		case ZDM_MIRROR_MOVE:
 		case ZDM_MIRROR_MOVE_FIRST:
 		case ZDM_MIRROR_INSERT:
@@ -252,6 +253,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 			return after != NULL &&
 				is_what_we_gave(mirror, after, mirror->count);
 		case ZDM_MIRROR_DELETE:
+		case ZDM_MIRROR_DELETE_HERE:
 		case ZDM_MIRROR_REMOVE:
 			return after == NULL &&
 				is_what_we_gave(mirror, before, mirror->keys);
@@ -324,10 +326,12 @@ is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int to)
 /*
  * The table that an action writes.
  */
-static Oid
-target_of(const ZdmMirror *mirror, ZdmMirrorAction action)
+Oid
+zdm_mirror_target(const ZdmMirror *mirror, ZdmMirrorAction action)
 {
-	return action == ZDM_MIRROR_SET_HERE ? mirror->here : mirror->there;
+	return action == ZDM_MIRROR_SET_HERE || action == ZDM_MIRROR_MOVE_HERE ||
+		action == ZDM_MIRROR_INSERT_HERE || action == ZDM_MIRROR_DELETE_HERE
+		? mirror->here : mirror->there;
 }
 
 static bool
