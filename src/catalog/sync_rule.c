@@ -132,6 +132,26 @@ zdm_rules_tables(List *rules)
 }
 
 /*
+ * The columns (char *) in which NULL becomes something else, or is an error:
+ * they are going to be NOT NULL.
+ */
+List *
+zdm_mandatory_columns(List *rules)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+
+		if (rule->kind == ZDM_RULE_FILL)
+			result = list_concat(result, rule->new_columns);
+	}
+	return result;
+}
+
+/*
  * The rules on a table, given with its partition ancestors, oldest first.
  */
 List *

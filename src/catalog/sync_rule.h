@@ -46,6 +46,7 @@ extern void zdm_sync_rules_delete(int64 migration);
 extern bool zdm_sync_rules_forget_age(int64 migration, Oid relid);
 extern List *zdm_sync_rules_of(int64 migration);
 extern List *zdm_rules_tables(List *rules);
+extern List *zdm_mandatory_columns(List *rules);
 extern List *zdm_sync_rules_on(List *relids);
 
 #endif							/* ZDM_CATALOG_SYNC_RULE_H */

@@ -463,16 +463,8 @@ become_ready(ZdmMigrate *migrate)
 static char *
 why_they_differ(ZdmMigration *migration)
 {
-	List	   *mandatory = NIL;
-	ListCell   *lc;
+	List	   *mandatory = zdm_mandatory_columns(migration->rules);
 
-	foreach(lc, migration->rules)
-	{
-		ZdmSyncRule *rule = lfirst(lc);
-
-		if (rule->kind == ZDM_RULE_FILL)
-			mandatory = list_concat(mandatory, rule->new_columns);
-	}
 	if (mandatory == NIL)
 		return pstrdup("The sync trigger was switched off for a time, or another trigger changes the row after it.");
 	return psprintf("They hold NULL where they are not to (%s), or the sync trigger was switched off for a time, or another trigger changes the row after it.",

@@ -225,7 +225,7 @@ zdm_reshape_migrate(ZdmMigration *migration)
 	forboth(name, rule->old_columns, text, rule->down)
 		appendStringInfo(&down, "%s%s IS DISTINCT FROM %s", down.len ? " OR " : "",
 						 quote_identifier(lfirst(name)), (char *) lfirst(text));
-	foreach(name, zdm_mandatory_columns(migration))
+	foreach(name, zdm_mandatory_columns(migration->rules))
 		appendStringInfo(&empty, " OR %s IS NULL", quote_identifier(lfirst(name)));
 	steps = list_make2(zdm_step(ZDM_STEP_BACKFILL, RowExclusiveLock,
 								list_length(rule->new_columns) == 1 ? "fill the new column" : "fill the new columns",

@@ -40,27 +40,8 @@ zdm_mandatory_rule(ZdmMigration *migration, Relation rel, ZdmNewColumn *column)
 }
 
 /*
- * The new columns (char *) that are to be NOT NULL.
- */
-List *
-zdm_mandatory_columns(ZdmMigration *migration)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, migration->rules)
-	{
-		ZdmSyncRule *rule = lfirst(lc);
-
-		if (rule->kind == ZDM_RULE_FILL)
-			result = list_concat(result, rule->new_columns);
-	}
-	return result;
-}
-
-/*
- * The steps for each of them.  One that is run by itself is known by its
- * description.
+ * The steps for each column that is to be NOT NULL.  One that is run by itself
+ * is known by its description.
  */
 static List *
 steps_of_each(ZdmMigration *migration, StepsOf steps_of)
@@ -69,7 +50,7 @@ steps_of_each(ZdmMigration *migration, StepsOf steps_of)
 	ListCell   *name,
 			   *lc;
 
-	foreach(name, zdm_mandatory_columns(migration))
+	foreach(name, zdm_mandatory_columns(migration->rules))
 	{
 		List	   *steps = steps_of(migration, lfirst(name));
 
@@ -114,7 +95,7 @@ zdm_mandatory_steps(ZdmMigration *migration)
 	List	   *steps = NIL;
 	ListCell   *lc;
 
-	foreach(lc, zdm_mandatory_columns(migration))
+	foreach(lc, zdm_mandatory_columns(migration->rules))
 		steps = list_concat(steps, zdm_not_null_set_steps(migration, lfirst(lc), NULL));
 	return steps;
 }
@@ -128,7 +109,7 @@ zdm_reshape_guard(ZdmMigration *migration, Relation rel)
 {
 	ListCell   *lc;
 
-	foreach(lc, zdm_mandatory_columns(migration))
+	foreach(lc, zdm_mandatory_columns(migration->rules))
 		zdm_guard_not_null(migration, lfirst(lc));
 }
 
@@ -149,6 +130,6 @@ zdm_reshape_owns(ZdmMigration *migration, ZdmReshape *reshape, const char *colum
 			strncmp(attached, "default ", strlen("default ")) == 0)
 			return true;
 	}
-	return zdm_is_among(zdm_mandatory_columns(migration), column) &&
+	return zdm_is_among(zdm_mandatory_columns(migration->rules), column) &&
 		zdm_not_null_is_check(migration, column, attached);
 }

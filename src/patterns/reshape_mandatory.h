@@ -13,7 +13,6 @@
 
 extern ZdmSyncRule *zdm_mandatory_rule(ZdmMigration *migration, Relation rel,
 									   ZdmNewColumn *column);
-extern List *zdm_mandatory_columns(ZdmMigration *migration);
 extern List *zdm_mandatory_proof(ZdmMigration *migration);
 extern List *zdm_mandatory_steps(ZdmMigration *migration);
 extern bool zdm_reshape_owns(ZdmMigration *migration, ZdmReshape *reshape,

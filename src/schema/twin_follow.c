@@ -31,6 +31,7 @@
 #include "schema/catalog_change.h"
 #include "schema/depend.h"
 #include "schema/key_change.h"
+#include "schema/not_null.h"
 #include "schema/relation.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_follow.h"
@@ -54,7 +55,6 @@ static void follow_keys(Follow *follow);
 static void follow_privileges(Follow *follow);
 static void ddl(Follow *follow, Oid relid, const char *description, char *sql);
 static List *constraints_of(Follow *follow, Oid relid);
-static bool is_not_null(Oid relid, const char *column);
 
 /*
  * The steps that do to the twins (the second of each pair) what a command has
@@ -207,28 +207,15 @@ follow_not_null(Follow *follow)
 		char	   *name = zdm_twin_not_null_name(follow->migration, pair->from);
 		char	   *table = zdm_quote_relation(pair->relation);
 
-		if (is_not_null(pair->relation, pair->from))
+		if (zdm_column_is_not_null(pair->relation, pair->from))
 			continue;
 		if (OidIsValid(get_relation_constraint_oid(pair->relation, name, true)))
 			ddl(follow, pair->relation, "drop what stands for NOT NULL",
 				psprintf("ALTER TABLE %s DROP CONSTRAINT %s", table, quote_identifier(name)));
-		if (is_not_null(pair->relation, pair->to))
+		if (zdm_column_is_not_null(pair->relation, pair->to))
 			ddl(follow, pair->relation, "drop the other column's NOT NULL",
 				psprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", table, quote_identifier(pair->to)));
 	}
-}
-
-static bool
-is_not_null(Oid relid, const char *column)
-{
-	HeapTuple	tuple = SearchSysCacheAttName(relid, column);
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
-	ReleaseSysCache(tuple);
-	return result;
 }
 
 /*
@@ -329,7 +316,7 @@ zdm_twin_orphans(int64 migration, List *pairs)
 		{
 			ZdmPair    *pair = lfirst(item);
 
-			if (is_not_null(pair->relation, pair->from))
+			if (zdm_column_is_not_null(pair->relation, pair->from))
 				stand = lappend(stand, zdm_twin_not_null_name(migration, pair->from));
 		}
 		foreach(item, zdm_query_strings(sql, 2, args))

@@ -98,8 +98,9 @@ SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
 DROP INDEX t_alone;
 SELECT zdm.contract('change_t_v_to_bigint', '1 day');
 SELECT name FROM things ORDER BY name COLLATE "C";
-RESET client_min_messages;
+-- since 18 it has a constraint of its own, and a word of that
 ALTER TABLE t ALTER v DROP NOT NULL;
+RESET client_min_messages;
 ALTER TABLE t DROP CONSTRAINT "t > 0";
 ALTER TABLE t DROP CONSTRAINT t_of_code;
 ALTER INDEX t_size_index RENAME TO t_sizes;

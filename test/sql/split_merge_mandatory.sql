@@ -110,7 +110,9 @@ SELECT zdm.split_column('t', 'a', '{"x": {"type": "text", "up": "a", "default_va
 SELECT zdm.split_column('t', 'a', '{"x": {"type": "integer", "up": "1", "default_value": "''one''"}, "y": {"type": "text", "up": "a"}}', 'y');
 SELECT zdm.split_column('t', 'a', '{"x": {"type": "numeric(3,1)", "up": "1", "default_value": "10.0 / 0"}, "y": {"type": "text", "up": "a"}}', 'y');
 SELECT zdm.split_column('t', 'a', '{"x": {"type": "text", "up": "a", "default_value": "x, y"}, "y": {"type": "text", "up": "a"}}', 'x');
+\set VERBOSITY terse
 SELECT zdm.merge_columns('t', '{a,b}', 'c', 'text', 'a', '{"a": "c", "b": "c"}', default_value => 'nothing()');
+\set VERBOSITY default
 SELECT zdm.merge_columns('t', '{a,b}', 'c', 'text', 'a', '{"a": "c", "b": "c"}', not_null => NULL);
 SELECT count(*) FROM zdm.status;
 
