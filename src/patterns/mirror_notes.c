@@ -43,7 +43,7 @@ zdm_mirror_notes(ZdmMirrorRule *rule)
 		result = note_triggers(result, rule->second, rule->first);
 	}
 	return lappend(result,
-				   zdm_note(false, "a write of either table locks the other's row, too, and fires its triggers, as whoever writes: he needs no rights on that table, but those that its triggers need"));
+				   zdm_note(false, "a write of either table locks the other's row, too, and fires its triggers, as whoever writes: he needs no rights on that table, but those that its triggers need; a write that one of these skips by returning NULL is taken back, but counts"));
 }
 
 static List *

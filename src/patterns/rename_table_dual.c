@@ -474,7 +474,7 @@ notes(ZdmMigration *migration, Relation rel)
 					 zdm_note(false, "the new version may start once the state is ready: before, rows of table %s are missing",
 							  new_name));
 	result = lappend(result,
-					 zdm_note(false, "every write of either table writes the other's row, too; triggers for rows fire once, on table %s up to contract, then on table %s, and those for statements fire once for each row that the other table's writers wrote",
+					 zdm_note(false, "every write of either table writes the other's row, too; triggers for rows fire once, on table %s up to contract, then on table %s, and those for statements fire once for each row that the other table's writers wrote; a write that a trigger of the other table skips by returning NULL is taken back, but counts",
 							  old_name, new_name));
 	result = lappend(result,
 					 zdm_note(false, "up to finish, identity columns of table %s take any value that is given, and pg_get_serial_sequence does not know their sequences",

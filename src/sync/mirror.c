@@ -188,7 +188,8 @@ moved(Change *change)
 	if (!zdm_mirror_lookup(mirror->own, &now, InvalidSnapshot))
 		return false;
 	if (!zdm_mirror_is_echo(mirror, change->before, &now) &&
-		zdm_mirror_do(mirror, ZDM_MIRROR_SET, &now, NULL) == 0)
+		zdm_mirror_do(mirror, ZDM_MIRROR_SET, &now, NULL) == 0 &&
+		!zdm_mirror_undo_update(mirror, &now, &now))
 		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, &now, NULL);
 	return true;
 }
@@ -367,16 +368,17 @@ first_changed(Change *change)
 	if (mirror->optional > 0)
 		optional_changed(change);
 	else if (after == NULL)
-		zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
+		zdm_mirror_delete_there(mirror, before);
 	else if (before == NULL)
-		zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+		zdm_mirror_insert_there(mirror, after);
 	else if (unfilled || !zdm_mirror_same(mirror, before, after, 0, mirror->count))
 	{
 		bool		same_key = zdm_mirror_same(mirror, before, after, 0, mirror->keys);
 
 		if (!same_key && change->rewritten && zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, NULL) > 0)
 			zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
-		else if (zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before) == 0)
+		else if (zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before) == 0 &&
+				 !zdm_mirror_undo_update(mirror, before, after))
 			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
 	}
 }
@@ -419,8 +421,8 @@ optional_changed(Change *change)
 	{
 		if (is)
 			put(change, was || mirror->backfilling);
-		else
-			zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, after, NULL);
+		else if (zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, after, NULL) == 0)
+			zdm_mirror_undo_update(mirror, after, after);
 	}
 	else if (mirror->backfilling && mirror->fills_second && is)
 		put(change, true);
@@ -445,7 +447,7 @@ several_changed(Change *change, bool was, bool is, bool same_key)
 	if (was && same_key && !same)
 		zdm_mirror_do(mirror, ZDM_MIRROR_REMOVE, change->before, NULL);
 	if (is)
-		zdm_mirror_do(mirror, ZDM_MIRROR_ADD, change->after, NULL);
+		zdm_mirror_add_there(mirror, was && same_key && !same ? change->before : NULL, change->after);
 	else if (was)
 		fetch(change);
 }
@@ -457,9 +459,11 @@ static void
 put(Change *change, bool may_exist)
 {
 	if ((may_exist || change->rewritten || zdm_mirror_is_nested(change->mirror)) &&
-		zdm_mirror_do(change->mirror, ZDM_MIRROR_SET, change->after, NULL) > 0)
+		(zdm_mirror_do(change->mirror, ZDM_MIRROR_SET, change->after, NULL) > 0 ||
+		 zdm_mirror_undo_update(change->mirror, change->after, change->after)))
 		return;
-	zdm_mirror_do(change->mirror, ZDM_MIRROR_INSERT, change->after, NULL);
+	if (zdm_mirror_do(change->mirror, ZDM_MIRROR_INSERT, change->after, NULL) == 0)
+		zdm_mirror_undo_optional(change->mirror, change->after);
 }
 
 /*
@@ -497,22 +501,26 @@ second_changed(Change *change)
 	}
 	else if (mirror->optional > 0)
 	{
-		if (before != NULL && !same_key)
-			zdm_mirror_do(mirror, ZDM_MIRROR_CLEAR, before, NULL);
-		if (after != NULL)
+		if (before == NULL || same_key ||
+			zdm_mirror_do(mirror, ZDM_MIRROR_CLEAR, before, NULL) > 0 ||
+			!zdm_mirror_undo_clear(mirror, before, after))
 			set_first(change);
 	}
 	else if (after == NULL)
-		zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
+		zdm_mirror_delete_there(mirror, before);
 	else if (before == NULL)
 	{
 		if (!zdm_mirror_is_put(mirror, after))
-			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
+			zdm_mirror_insert_there(mirror, after);
 	}
 	else if (same_key)
-		zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, before);
+	{
+		if (zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, before) == 0)
+			zdm_mirror_undo_update(mirror, before, after);
+	}
 	else if (!zdm_mirror_is_put(mirror, after) &&
-			 zdm_mirror_do(mirror, ZDM_MIRROR_MOVE, after, before) == 0)
+			 zdm_mirror_do(mirror, ZDM_MIRROR_MOVE, after, before) == 0 &&
+			 !zdm_mirror_undo_update(mirror, before, after))
 		fetch(change);			/* it was moved, and is another row by now */
 }
 
@@ -521,8 +529,10 @@ set_first(Change *change)
 {
 	ZdmMirror  *mirror = change->mirror;
 
-	if (zdm_mirror_do(mirror, ZDM_MIRROR_SET, change->after, NULL) > 0 ||
-		zdm_mirror_has_null(change->after, 0, mirror->keys))
+	if (change->after == NULL ||
+		zdm_mirror_do(mirror, ZDM_MIRROR_SET, change->after, NULL) > 0 ||
+		zdm_mirror_has_null(change->after, 0, mirror->keys) ||
+		zdm_mirror_undo_set(mirror, change->before, change->after))
 		return;
 	if (mirror->referencing)
 	{

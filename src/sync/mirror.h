@@ -39,6 +39,9 @@ typedef enum ZdmMirrorAction
 	ZDM_MIRROR_CLEAR,			/* the columns, where they are as given */
 	ZDM_MIRROR_EMPTY,			/* whatever has no counterpart here any more */
 	ZDM_MIRROR_SET_HERE,		/* the columns of the row here */
+	ZDM_MIRROR_MOVE_HERE,		/* its key and columns */
+	ZDM_MIRROR_INSERT_HERE,		/* unless there is one with that key */
+	ZDM_MIRROR_DELETE_HERE,
 	ZDM_MIRROR_MEMBER,			/* look for the row with that key and columns */
 	ZDM_MIRROR_LOOKUP			/* the columns of the row with that key */
 } ZdmMirrorAction;
@@ -141,6 +144,7 @@ extern bool zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row,
 							  Snapshot snapshot);
 extern bool zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row,
 							  Snapshot snapshot);
+extern Oid	zdm_mirror_target(const ZdmMirror *mirror, ZdmMirrorAction action);
 extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
@@ -190,6 +194,19 @@ extern void zdm_mirror_copy_flush(ZdmMirrorCopy *copy);
 
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);
+
+/* mirror_undo.c */
+extern void zdm_mirror_insert_there(ZdmMirror *mirror, const ZdmMirrorRow *after);
+extern void zdm_mirror_delete_there(ZdmMirror *mirror, const ZdmMirrorRow *before);
+extern bool zdm_mirror_undo_update(ZdmMirror *mirror, const ZdmMirrorRow *before,
+								   const ZdmMirrorRow *after);
+extern void zdm_mirror_add_there(ZdmMirror *mirror, const ZdmMirrorRow *removed,
+								 const ZdmMirrorRow *after);
+extern void zdm_mirror_undo_optional(ZdmMirror *mirror, const ZdmMirrorRow *after);
+extern bool zdm_mirror_undo_clear(ZdmMirror *mirror, const ZdmMirrorRow *before,
+								  const ZdmMirrorRow *after);
+extern bool zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
+								const ZdmMirrorRow *after);
 
 /* mirror_insert.c */
 extern HeapTuple zdm_mirror_before_insert(TriggerData *trigdata);

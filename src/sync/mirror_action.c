@@ -64,7 +64,6 @@ static void receive_shape(DestReceiver *self, int operation, TupleDesc desc);
 static bool is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 static bool is_row_we_wrote(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 static bool is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int from, int to);
-static Oid	target_of(const ZdmMirror *mirror, ZdmMirrorAction action);
 static bool same_rule(const ZdmMirror *a, const ZdmMirror *b);
 static void action_error(void *arg);
 
@@ -86,7 +85,7 @@ zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 	uint64		processed;
 
 	error_context_stack = &callback;
-	rel = table_open(target_of(mirror, action),
+	rel = table_open(zdm_mirror_target(mirror, action),
 					 action <= ZDM_MIRROR_LOCK_SKIP ? RowShareLock : RowExclusiveLock);
 	for (Action *outer = running; outer != NULL && action > ZDM_MIRROR_LOCK_SKIP; outer = outer->outer)
 		if (same_rule(outer->mirror, mirror))
@@ -227,7 +226,7 @@ bool
 zdm_mirror_is_written(const ZdmMirror *mirror)
 {
 	return running != NULL && same_rule(running->mirror, mirror) &&
-		target_of(running->mirror, running->action) == mirror->here &&
+		zdm_mirror_target(running->mirror, running->action) == mirror->here &&
 		!running->overtaken;
 }
 
@@ -248,6 +247,8 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 		case ZDM_MIRROR_SET_HERE:
 			return after != NULL && is_row_we_wrote(mirror, after) &&
 				is_what_we_gave(mirror, after, mirror->keys, mirror->count);
+		case ZDM_MIRROR_MOVE_HERE:
+		case ZDM_MIRROR_INSERT_HERE:
 		case ZDM_MIRROR_MOVE:
 		case ZDM_MIRROR_MOVE_FIRST:
 		case ZDM_MIRROR_INSERT:
@@ -256,6 +257,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 			return after != NULL &&
 				is_what_we_gave(mirror, after, 0, mirror->count);
 		case ZDM_MIRROR_DELETE:
+		case ZDM_MIRROR_DELETE_HERE:
 		case ZDM_MIRROR_REMOVE:
 			return after == NULL && is_row_we_wrote(mirror, before);
 		case ZDM_MIRROR_SHOW:
@@ -350,10 +352,12 @@ is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int from, int 
 /*
  * The table that an action writes.
  */
-static Oid
-target_of(const ZdmMirror *mirror, ZdmMirrorAction action)
+Oid
+zdm_mirror_target(const ZdmMirror *mirror, ZdmMirrorAction action)
 {
-	return action == ZDM_MIRROR_SET_HERE ? mirror->here : mirror->there;
+	return action == ZDM_MIRROR_SET_HERE || action == ZDM_MIRROR_MOVE_HERE ||
+		action == ZDM_MIRROR_INSERT_HERE || action == ZDM_MIRROR_DELETE_HERE
+		? mirror->here : mirror->there;
 }
 
 static bool

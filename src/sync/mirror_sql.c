@@ -29,6 +29,7 @@ static void append_names(StringInfo sql, const ZdmMirror *mirror, int from, int 
 static void append_values(StringInfo sql, const ZdmMirror *mirror, int from, int to);
 static void append_settings(StringInfo sql, const ZdmMirror *mirror, int from, int to);
 static void append_key(StringInfo sql, const ZdmMirror *mirror, int offset);
+static void append_key_here(StringInfo sql, const ZdmMirror *mirror, int offset);
 static void append_same(StringInfo sql, const ZdmMirror *mirror);
 static void append_counterpart(StringInfo sql, const ZdmMirror *mirror);
 static char *value_of(const ZdmMirror *mirror, int column, int parameter);
@@ -132,14 +133,29 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			append_counterpart(&sql, mirror);
 			break;
 		case ZDM_MIRROR_SET_HERE:
+		case ZDM_MIRROR_MOVE_HERE:
 			appendStringInfo(&sql, "UPDATE %s t SET ", zdm_quote_relation(mirror->here));
-			for (int i = keys; i < count; i++)
-				appendStringInfo(&sql, "%s%s = $%d", i > keys ? ", " : "",
+			/* Where the key is all there is, it stays what it is. */
+			for (int i = action == ZDM_MIRROR_SET_HERE && count > keys ? keys : 0; i < count; i++)
+				appendStringInfo(&sql, "%s%s = $%d", sql.data[sql.len - 1] == ' ' ? "" : ", ",
 								 quote_identifier(mirror->columns[i].name), i + 1);
-			for (int i = 0; i < keys; i++)
-				appendStringInfo(&sql, " %s t.%s %s $%d", i > 0 ? "AND" : "WHERE",
-								 quote_identifier(mirror->columns[i].name),
-								 equals_operator(mirror->columns[i].type), i + 1);
+			append_key_here(&sql, mirror, action == ZDM_MIRROR_SET_HERE ? 0 : count);
+			break;
+		case ZDM_MIRROR_DELETE_HERE:
+			appendStringInfo(&sql, "DELETE FROM %s t", zdm_quote_relation(mirror->here));
+			append_key_here(&sql, mirror, 0);
+			break;
+		case ZDM_MIRROR_INSERT_HERE:
+			appendStringInfo(&sql, "INSERT INTO %s (", zdm_quote_relation(mirror->here));
+			for (int i = 0; i < count; i++)
+				appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+								 quote_identifier(mirror->columns[i].name));
+			appendStringInfoString(&sql, ") OVERRIDING SYSTEM VALUE SELECT ");
+			for (int i = 0; i < count; i++)
+				appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
+			appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT 1 FROM %s t", zdm_quote_relation(mirror->here));
+			append_key_here(&sql, mirror, 0);
+			appendStringInfoChar(&sql, ')');
 			break;
 		case ZDM_MIRROR_LOOKUP:
 			appendStringInfoString(&sql, "SELECT ");
@@ -262,6 +278,18 @@ append_key(StringInfo sql, const ZdmMirror *mirror, int offset)
 						 quote_identifier(mirror->columns[i].there),
 						 equals_operator(type_there(mirror, i)),
 						 value_of(mirror, i, offset + i));
+}
+
+/*
+ * The same of this table.
+ */
+static void
+append_key_here(StringInfo sql, const ZdmMirror *mirror, int offset)
+{
+	for (int i = 0; i < mirror->keys; i++)
+		appendStringInfo(sql, " %s t.%s %s $%d", i > 0 ? "AND" : "WHERE",
+						 quote_identifier(mirror->columns[i].name),
+						 equals_operator(mirror->columns[i].type), offset + i + 1);
 }
 
 /*

@@ -217,7 +217,7 @@ is_current(CachedPlanSource *source)
 static CachedPlanSource *
 prepare(ZdmMirror *mirror, ZdmMirrorAction action)
 {
-	Oid			writes = action == ZDM_MIRROR_SET_HERE ? mirror->here : mirror->there;
+	Oid			writes = zdm_mirror_target(mirror, action);
 	bool		is_plain = get_rel_relkind(writes) == RELKIND_RELATION;
 	ErrorContextCallback callback = {
 		.callback = statement_error,

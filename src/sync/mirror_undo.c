@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_undo.c
+ *	  A write here whose counterpart was left out is taken back.
+ *
+ * A BEFORE ROW trigger of the application's that returns NULL leaves a write
+ * out.  Of one table that would be all; of two it is left out in the other
+ * one, when it has been done here.  So it is undone here, in the same
+ * statement: the row becomes what the other table says, and no more than this
+ * statement has done to it is taken back.  The statement counts it all the
+ * same, and its RETURNING shows it.
+ *
+ * An undoing has nothing undone in turn, or two tables of which each has such
+ * a trigger would never come to an end.  Where a constraint is in its way (the
+ * row refers to one that has gone meanwhile) the two tables stay different,
+ * with a warning: the application's statement does not fail for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "sync/mirror.h"
+#include "util/spi.h"
+
+typedef struct Undoing
+{
+	ZdmMirror  *mirror;
+	ZdmMirrorAction action;
+	const ZdmMirrorRow *row;
+	const ZdmMirrorRow *before;
+} Undoing;
+
+static bool undoing = false;
+
+static bool is_still(ZdmMirror *mirror, const ZdmMirrorRow *before);
+static ZdmMirrorRow copy_of(const ZdmMirror *mirror, const ZdmMirrorRow *row);
+static void undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
+				 const ZdmMirrorRow *before);
+static void attempt_action(void *arg);
+
+/*
+ * Insert the row there.  Where it has become something else, the row here
+ * becomes that; where it was left out, it goes here, too.
+ */
+void
+zdm_mirror_insert_there(ZdmMirror *mirror, const ZdmMirrorRow *after)
+{
+	ZdmMirrorRow theirs = copy_of(mirror, after);
+
+	if (zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL) > 0)
+		return;
+	if (zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot))
+		undo(mirror, ZDM_MIRROR_SET_HERE, &theirs, NULL);
+	else
+		undo(mirror, ZDM_MIRROR_DELETE_HERE, after, NULL);
+}
+
+/*
+ * Delete the row there.  Where it stays, it comes again here.
+ */
+void
+zdm_mirror_delete_there(ZdmMirror *mirror, const ZdmMirrorRow *before)
+{
+	if (zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL) == 0 && is_still(mirror, before))
+		undo(mirror, ZDM_MIRROR_INSERT_HERE, before, NULL);
+}
+
+/*
+ * An update, or in a second table a delete, that concerned nothing there.
+ * Returns false where that is because there is no such row.
+ */
+bool
+zdm_mirror_undo_update(ZdmMirror *mirror, const ZdmMirrorRow *before,
+					   const ZdmMirrorRow *after)
+{
+	ZdmMirrorRow theirs = copy_of(mirror, before);
+
+	if (zdm_mirror_has_null(before, 0, mirror->keys) ||
+		!zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot))
+		return false;
+	undo(mirror, zdm_mirror_same(mirror, before, after, 0, mirror->keys)
+		 ? ZDM_MIRROR_SET_HERE : ZDM_MIRROR_MOVE_HERE, &theirs, after);
+	return true;
+}
+
+/*
+ * A row of a first table for which the second gets none.
+ */
+void
+zdm_mirror_undo_optional(ZdmMirror *mirror, const ZdmMirrorRow *after)
+{
+	ZdmMirrorRow none = copy_of(mirror, after);
+
+	if (!zdm_mirror_lookup(mirror, &none, InvalidSnapshot))
+		memset(none.nulls + mirror->keys, 'n', mirror->optional);
+	undo(mirror, ZDM_MIRROR_SET_HERE, &none, NULL);
+}
+
+/*
+ * Add the row to those that the second table has for one here.  Where it was
+ * left out, the one that has made room for it comes again.
+ */
+void
+zdm_mirror_add_there(ZdmMirror *mirror, const ZdmMirrorRow *removed, const ZdmMirrorRow *after)
+{
+	if (zdm_mirror_do(mirror, ZDM_MIRROR_ADD, after, NULL) > 0)
+		return;
+	CommandCounterIncrement();
+	if (zdm_mirror_member(mirror, after, GetLatestSnapshot()))
+		return;
+	if (removed != NULL)
+		zdm_mirror_do(mirror, ZDM_MIRROR_ADD, removed, NULL);
+	zdm_mirror_undo_optional(mirror, after);
+}
+
+/*
+ * A row of a second table has gone, or has another key, and nothing was
+ * cleared in the first.  Returns false where there was nothing to be cleared.
+ */
+bool
+zdm_mirror_undo_clear(ZdmMirror *mirror, const ZdmMirrorRow *before,
+					  const ZdmMirrorRow *after)
+{
+	if (!is_still(mirror, before))
+		return false;
+	undo(mirror, after == NULL ? ZDM_MIRROR_INSERT_HERE : ZDM_MIRROR_MOVE_HERE, before, after);
+	return true;
+}
+
+/*
+ * The first table's columns were not set.  Returns false where that is because
+ * there is no such row.
+ */
+bool
+zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
+					const ZdmMirrorRow *after)
+{
+	ZdmMirrorRow theirs = copy_of(mirror, after);
+
+	if (!zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot))
+		return false;
+	if (before == NULL)
+		undo(mirror, ZDM_MIRROR_DELETE_HERE, after, NULL);
+	else if (zdm_mirror_same(mirror, before, after, 0, mirror->keys))
+		undo(mirror, ZDM_MIRROR_SET_HERE, before, NULL);
+	else
+	{
+		/* The row that it had before was cleared. */
+		zdm_mirror_do(mirror, ZDM_MIRROR_SET, before, NULL);
+		undo(mirror, ZDM_MIRROR_MOVE_HERE, before, after);
+	}
+	return true;
+}
+
+/*
+ * Whether the other table has the row, with the optional columns as it was.
+ */
+static bool
+is_still(ZdmMirror *mirror, const ZdmMirrorRow *before)
+{
+	ZdmMirrorRow theirs = copy_of(mirror, before);
+
+	return !zdm_mirror_has_null(before, 0, mirror->keys) &&
+		zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot) &&
+		zdm_mirror_same(mirror, &theirs, before, mirror->keys, mirror->keys + mirror->optional);
+}
+
+static ZdmMirrorRow
+copy_of(const ZdmMirror *mirror, const ZdmMirrorRow *row)
+{
+	ZdmMirrorRow copy = {
+		.values = palloc_array(Datum, mirror->count),
+		.nulls = palloc_array(char, mirror->count),
+	};
+
+	memcpy(copy.values, row->values, sizeof(Datum) * mirror->count);
+	memcpy(copy.nulls, row->nulls, mirror->count);
+	return copy;
+}
+
+static void
+undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
+	 const ZdmMirrorRow *before)
+{
+	Undoing		arg = {.mirror = mirror,.action = action,.row = row,.before = before};
+	ErrorData  *error;
+	bool		done;
+
+	if (undoing)
+		return;
+	undoing = true;
+	PG_TRY();
+	{
+		done = zdm_attempt(attempt_action, &arg, &error);
+	}
+	PG_FINALLY();
+	{
+		undoing = false;
+	}
+	PG_END_TRY();
+	if (done)
+		return;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+		ReThrowError(error);
+	ereport(WARNING,
+			errmsg("a trigger of table \"%s\" has skipped a row that table \"%s\" has written",
+				   get_rel_name(mirror->there), get_rel_name(mirror->here)),
+			errdetail("It could not be taken back: %s", error->message),
+			errhint("SELECT * FROM zdm.verify(%s) shows the row; write it so that both tables agree.",
+					quote_literal_cstr(mirror->migration)));
+	FreeErrorData(error);
+}
+
+static void
+attempt_action(void *arg)
+{
+	Undoing    *this = arg;
+
+	zdm_mirror_do(this->mirror, this->action, this->row, this->before);
+}
