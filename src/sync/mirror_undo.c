@@ -50,10 +50,11 @@ static void attempt_action(void *arg);
 void
 zdm_mirror_insert_there(ZdmMirror *mirror, const ZdmMirrorRow *after)
 {
-	ZdmMirrorRow theirs = copy_of(mirror, after);
+	ZdmMirrorRow theirs;
 
 	if (zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL) > 0)
 		return;
+	theirs = copy_of(mirror, after);
 	if (zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot))
 		undo(mirror, ZDM_MIRROR_SET_HERE, &theirs, NULL);
 	else
