@@ -25,9 +25,10 @@ SELECT has_function('zdm', 'split_column', ARRAY['regclass', 'name', 'jsonb', 't
 SELECT is(pg_get_function_arguments('zdm.split_column'::regproc),
           'relation regclass, column_name name, "into" jsonb, down text, migration text DEFAULT NULL::text',
           'split_column''s arguments');
-SELECT has_function('zdm', 'merge_columns', ARRAY['regclass', 'name[]', 'name', 'text', 'text', 'jsonb', 'text']);
+SELECT has_function('zdm', 'merge_columns', ARRAY['regclass', 'name[]', 'name', 'text', 'text', 'jsonb', 'text', 'boolean', 'text']);
 SELECT is(pg_get_function_arguments('zdm.merge_columns'::regproc),
-          'relation regclass, columns name[], new_name name, new_type text, up text, down jsonb, migration text DEFAULT NULL::text',
+          'relation regclass, columns name[], new_name name, new_type text, up text, down jsonb, '
+          'default_value text DEFAULT NULL::text, not_null boolean DEFAULT false, migration text DEFAULT NULL::text',
           'merge_columns''s arguments');
 SELECT is(pg_get_function_arguments('zdm.add_column'::regproc),
           'relation regclass, column_name name, type text, default_value text DEFAULT NULL::text, not_null boolean DEFAULT false, '
