@@ -56,7 +56,6 @@
 /* A session asks for a worker again after this time. */
 #define ASK_EVERY_MS 2000
 
-static List *orphans_of(ZdmMigration *migration, Oid relid);
 static char *somebody_on_table(Oid relid);
 static List *possible_work(List *works);
 static ZdmOutcome drop_index(ZdmMigrate *migrate, Oid index);
@@ -95,8 +94,8 @@ zdm_index_step(ZdmMigrate *migrate)
 		ZdmTwin    *twin = lfirst(lc);
 		List	   *works = possible_work(zdm_twin_index_work(migration->id, twin->relation,
 															  twin->column, twin->twin));
-
-		List	   *orphans = orphans_of(migration, twin->relation);
+		List	   *pairs = pairs_of(migration, twin->relation);
+		List	   *orphans = zdm_twin_index_orphans(migration->id, twin->relation, pairs);
 
 		if (works == NIL && orphans == NIL)
 			continue;
@@ -104,7 +103,7 @@ zdm_index_step(ZdmMigrate *migrate)
 		if (migrate->task != NULL && orphans != NIL)
 			return drop_index(migrate, linitial_oid(orphans));
 		if (migrate->task != NULL)
-			return do_index(migrate, pairs_of(migration, twin->relation), linitial(works));
+			return do_index(migrate, pairs, linitial(works));
 		return ask_for_worker(migrate);
 	}
 	if (zdm_pattern(migration)->indexes != NULL &&
@@ -133,31 +132,6 @@ pairs_of(ZdmMigration *migration, Oid relid)
 
 		if (twin->relation == relid)
 			result = lappend(result, zdm_pair(relid, twin->column, twin->twin));
-	}
-	return result;
-}
-
-/*
- * Indexes of the table that no twin on it has any use for.
- */
-static List *
-orphans_of(ZdmMigration *migration, Oid relid)
-{
-	List	   *result = NIL;
-	bool		first = true;
-	ListCell   *lc;
-
-	foreach(lc, zdm_twins(migration))
-	{
-		ZdmTwin    *twin = lfirst(lc);
-		List	   *orphans;
-
-		if (twin->relation != relid)
-			continue;
-		orphans = zdm_twin_index_orphans(migration->id, relid, twin->column, twin->twin);
-		result = first ? orphans :
-			list_difference_oid(result, list_difference_oid(result, orphans));
-		first = false;
 	}
 	return result;
 }

@@ -48,6 +48,7 @@ typedef struct Follow
 } Follow;
 
 static List *tables_of(List *pairs);
+static void follow_objects(Follow *follow, const ZdmDdl *command);
 static void follow_drop(Follow *follow, const ZdmDropped *dropped, bool keys, bool warn);
 static void follow_rename(Follow *follow, const char *name, const char *new_name);
 static bool alters(Node *command, AlterTableType type);
@@ -55,7 +56,6 @@ static void follow_not_null(Follow *follow);
 static void follow_keys(Follow *follow);
 static void follow_privileges(Follow *follow);
 static void ddl(Follow *follow, Oid relid, const char *description, char *sql);
-static List *index_orphans(int64 migration, List *pairs, Oid relid);
 static List *constraints_of(Follow *follow, Oid relid);
 
 /*
@@ -69,9 +69,9 @@ zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 		.migration = migration,
 		.pairs = pairs,
 		.tables = tables_of(pairs),
-		.steps = zdm_twin_follow_index_steps(migration, pairs, command),
 	};
 
+	follow_objects(&follow, command);
 	if (alters(command->command, AT_DropNotNull) || alters(command->command, AT_DropConstraint))
 		follow_not_null(&follow);
 	if (alters(command->command, AT_AlterConstraint))
@@ -89,24 +89,31 @@ List *
 zdm_twin_follow_index_steps(int64 migration, List *pairs, const ZdmDdl *command)
 {
 	Follow		follow = {.migration = migration,.pairs = pairs,.tables = tables_of(pairs)};
+
+	follow_objects(&follow, command);
+	return follow.steps;
+}
+
+static void
+follow_objects(Follow *follow, const ZdmDdl *command)
+{
 	bool		concurrent = IsA(command->command, DropStmt) && castNode(DropStmt, command->command)->concurrent;
 	ListCell   *lc;
 
 	/* What refers to a key goes before it. */
 	foreach(lc, command->dropped)
-		follow_drop(&follow, lfirst(lc), true, concurrent);
+		follow_drop(follow, lfirst(lc), true, concurrent);
 	foreach(lc, command->dropped)
-		follow_drop(&follow, lfirst(lc), false, concurrent);
+		follow_drop(follow, lfirst(lc), false, concurrent);
 	if (IsA(command->command, RenameStmt))
 	{
 		RenameStmt *rename = (RenameStmt *) command->command;
 
 		if (rename->renameType == OBJECT_TABCONSTRAINT)
-			follow_rename(&follow, rename->subname, rename->newname);
+			follow_rename(follow, rename->subname, rename->newname);
 		else if (rename->renameType == OBJECT_INDEX || rename->renameType == OBJECT_TABLE)
-			follow_rename(&follow, rename->relation->relname, rename->newname);
+			follow_rename(follow, rename->relation->relname, rename->newname);
 	}
-	return follow.steps;
 }
 
 static List *
@@ -303,31 +310,6 @@ constraints_of(Follow *follow, Oid relid)
 }
 
 /*
- * The indexes (oids) of a table that stand for none of any of its columns.
- */
-static List *
-index_orphans(int64 migration, List *pairs, Oid relid)
-{
-	List	   *result = NIL;
-	bool		first = true;
-	ListCell   *lc;
-
-	foreach(lc, pairs)
-	{
-		ZdmPair    *pair = lfirst(lc);
-		List	   *orphans;
-
-		if (pair->relation != relid)
-			continue;
-		orphans = zdm_twin_index_orphans(migration, relid, pair->from, pair->to);
-		result = first ? orphans :
-			list_difference_oid(result, list_difference_oid(result, orphans));
-		first = false;
-	}
-	return result;
-}
-
-/*
  * Lines (char *) about what was made for the twins and stands for nothing any
  * more: it would be left over.
  */
@@ -348,7 +330,7 @@ zdm_twin_orphans(int64 migration, List *pairs)
 
 	foreach(lc, zdm_pair_tables(pairs))
 	{
-		foreach(item, index_orphans(migration, pairs, lfirst_oid(lc)))
+		foreach(item, zdm_twin_index_orphans(migration, lfirst_oid(lc), pairs))
 			result = zdm_add_line(result, psprintf("index %s, which stands for none any more (DROP INDEX CONCURRENTLY %s)",
 												   get_rel_name(lfirst_oid(item)), zdm_quote_relation(lfirst_oid(item))));
 	}

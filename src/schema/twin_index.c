@@ -42,6 +42,7 @@
 #include "utils/syscache.h"
 
 #include "schema/relation.h"
+#include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"
 
@@ -426,21 +427,27 @@ index_parent(Oid index)
 }
 
 /*
- * The migration's indexes (oids) whose source is gone, or has another name
- * now: of no use, and a unique one demands what nobody asks for any more.  Of
- * a partitioned index the topmost.
+ * The migration's indexes (oids) of a table whose source, for any of the pairs
+ * that are on it, is gone or has another name now: of no use, and a unique one
+ * demands what nobody asks for any more.  Of a partitioned index the topmost.
  */
 List *
-zdm_twin_index_orphans(int64 migration, Oid relid, const char *column,
-					   const char *twin)
+zdm_twin_index_orphans(int64 migration, Oid relid, List *pairs)
 {
 	List	   *names = NIL;
 	List	   *result = NIL;
 	ListCell   *lc,
 			   *item;
 
-	foreach(lc, zdm_twin_index_sources(relid, column, twin))
-		add_names(migration, lfirst_oid(lc), &names);
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		if (pair->relation != relid)
+			continue;
+		foreach(item, zdm_twin_index_sources(relid, pair->from, pair->to))
+			add_names(migration, lfirst_oid(item), &names);
+	}
 	foreach(lc, zdm_table_and_partitions(relid))
 	{
 		Relation	table = try_relation_open(lfirst_oid(lc), AccessShareLock);

@@ -39,8 +39,7 @@ extern bool zdm_is_twin_name(const char *name, int64 migration);
 extern char *zdm_twin_index_name(int64 migration, const char *source);
 extern List *zdm_twin_index_work(int64 migration, Oid relid,
 								 const char *column, const char *twin);
-extern List *zdm_twin_index_orphans(int64 migration, Oid relid,
-									const char *column, const char *twin);
+extern List *zdm_twin_index_orphans(int64 migration, Oid relid, List *pairs);
 extern Oid	zdm_twin_index_named(Oid table, const char *name);
 
 /* twin_index_stmt.c */
