@@ -239,18 +239,10 @@ referred_moved(Change *change)
 static ZdmMirrorRow
 with_key(const ZdmMirror *mirror, const ZdmMirrorRow *row, const ZdmMirrorRow *key)
 {
-	ZdmMirrorRow copy = {
-		.values = palloc_array(Datum, mirror->count),
-		.nulls = palloc_array(char, mirror->count),
-	};
+	ZdmMirrorRow copy = zdm_mirror_row_copy(mirror, row);
 
-	for (int i = 0; i < mirror->count; i++)
-	{
-		const ZdmMirrorRow *from = i < mirror->keys ? key : row;
-
-		copy.values[i] = from->values[i];
-		copy.nulls[i] = from->nulls[i];
-	}
+	memcpy(copy.values, key->values, sizeof(Datum) * mirror->keys);
+	memcpy(copy.nulls, key->nulls, mirror->keys);
 	return copy;
 }
 

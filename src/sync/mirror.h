@@ -133,6 +133,7 @@ extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);
+extern ZdmMirrorRow zdm_mirror_row_copy(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 extern bool zdm_mirror_same(const ZdmMirror *mirror, const ZdmMirrorRow *a,
 							const ZdmMirrorRow *b, int from, int to);
 extern bool zdm_mirror_has_null(const ZdmMirrorRow *row, int from, int to);

@@ -247,6 +247,22 @@ zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot, ZdmMirrorRow *row
 }
 
 /*
+ * A copy of a row, in the current memory context, to be given other values.
+ */
+ZdmMirrorRow
+zdm_mirror_row_copy(const ZdmMirror *mirror, const ZdmMirrorRow *row)
+{
+	ZdmMirrorRow copy = {
+		.values = palloc_array(Datum, mirror->count),
+		.nulls = palloc_array(char, mirror->count),
+	};
+
+	memcpy(copy.values, row->values, sizeof(Datum) * mirror->count);
+	memcpy(copy.nulls, row->nulls, mirror->count);
+	return copy;
+}
+
+/*
  * Whether two rows agree in columns [from, to), by their binary image.
  */
 bool

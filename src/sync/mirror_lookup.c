@@ -4,8 +4,9 @@
  *	  Find the other table's row by an index, without a statement.
  *
  * Whoever looks up one row for each that is written or visited would find it
- * several times as dear by a statement.  It is what most second tables allow: an ordinary table with a unique index on just the key, and
- * columns of the same types.  For any other the statement is there.
+ * several times as dear by a statement.  It is what most second tables allow:
+ * an ordinary table with a unique index on just the key, and columns of the
+ * same types.  For any other the statement is there.
  *
  *-------------------------------------------------------------------------
  */

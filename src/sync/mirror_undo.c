@@ -38,7 +38,6 @@ typedef struct Undoing
 static bool undoing = false;
 
 static bool is_still(ZdmMirror *mirror, const ZdmMirrorRow *before);
-static ZdmMirrorRow copy_of(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 static void undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 				 const ZdmMirrorRow *before);
 static void attempt_action(void *arg);
@@ -54,7 +53,7 @@ zdm_mirror_insert_there(ZdmMirror *mirror, const ZdmMirrorRow *after)
 
 	if (zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL) > 0)
 		return;
-	theirs = copy_of(mirror, after);
+	theirs = zdm_mirror_row_copy(mirror, after);
 	if (zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot))
 		undo(mirror, ZDM_MIRROR_SET_HERE, &theirs, NULL);
 	else
@@ -79,7 +78,7 @@ bool
 zdm_mirror_undo_update(ZdmMirror *mirror, const ZdmMirrorRow *before,
 					   const ZdmMirrorRow *after)
 {
-	ZdmMirrorRow theirs = copy_of(mirror, before);
+	ZdmMirrorRow theirs = zdm_mirror_row_copy(mirror, before);
 
 	if (zdm_mirror_has_null(before, 0, mirror->keys) ||
 		!zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot))
@@ -95,7 +94,7 @@ zdm_mirror_undo_update(ZdmMirror *mirror, const ZdmMirrorRow *before,
 void
 zdm_mirror_undo_optional(ZdmMirror *mirror, const ZdmMirrorRow *after)
 {
-	ZdmMirrorRow none = copy_of(mirror, after);
+	ZdmMirrorRow none = zdm_mirror_row_copy(mirror, after);
 
 	if (!zdm_mirror_lookup(mirror, &none, InvalidSnapshot))
 		memset(none.nulls + mirror->keys, 'n', mirror->optional);
@@ -141,7 +140,7 @@ bool
 zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
 					const ZdmMirrorRow *after)
 {
-	ZdmMirrorRow theirs = copy_of(mirror, after);
+	ZdmMirrorRow theirs = zdm_mirror_row_copy(mirror, after);
 
 	if (!zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot))
 		return false;
@@ -164,24 +163,11 @@ zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
 static bool
 is_still(ZdmMirror *mirror, const ZdmMirrorRow *before)
 {
-	ZdmMirrorRow theirs = copy_of(mirror, before);
+	ZdmMirrorRow theirs = zdm_mirror_row_copy(mirror, before);
 
 	return !zdm_mirror_has_null(before, 0, mirror->keys) &&
 		zdm_mirror_lookup(mirror, &theirs, InvalidSnapshot) &&
 		zdm_mirror_same(mirror, &theirs, before, mirror->keys, mirror->keys + mirror->optional);
-}
-
-static ZdmMirrorRow
-copy_of(const ZdmMirror *mirror, const ZdmMirrorRow *row)
-{
-	ZdmMirrorRow copy = {
-		.values = palloc_array(Datum, mirror->count),
-		.nulls = palloc_array(char, mirror->count),
-	};
-
-	memcpy(copy.values, row->values, sizeof(Datum) * mirror->count);
-	memcpy(copy.nulls, row->nulls, mirror->count);
-	return copy;
 }
 
 static void
