@@ -25,12 +25,14 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "catalog/mirror_rule.h"
 #include "catalog/step.h"
+#include "schema/relation.h"
 #include "sync/mirror_install.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -346,4 +348,21 @@ others_need(ZdmMigration *migration, Oid relid, bool second)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * A second table that the migration has made keeps the owner of the first, or
+ * neither could be written as the other's.
+ */
+List *
+zdm_mirror_owner_steps(const ZdmMirrorRule *rule)
+{
+	Oid			owner = zdm_table_owner(rule->first);
+
+	if (zdm_table_owner(rule->second) == owner)
+		return NIL;
+	return list_make1(zdm_step_on(rule->second, ZDM_STEP_DDL, AccessExclusiveLock,
+								  "it belongs to the owner of the first table",
+								  psprintf("ALTER TABLE %s OWNER TO %s", zdm_quote_relation(rule->second),
+										   quote_identifier(GetUserNameFromId(owner, false)))));
 }
