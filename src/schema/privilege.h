@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * privilege.h
- *	  Column privileges of one column for another.
+ *	  Privileges of what a migration makes.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,5 +11,6 @@
 #include "nodes/pg_list.h"
 
 extern List *zdm_grant_steps(Oid relid, List *columns, const char *target);
+extern List *zdm_withhold_texts(const char *relation);
 
 #endif							/* ZDM_SCHEMA_PRIVILEGE_H */
