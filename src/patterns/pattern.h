@@ -159,6 +159,8 @@ typedef struct ZdmNote
 
 extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
+extern List *zdm_notes(const ZdmPattern *pattern, ZdmMigration *migration,
+					   Relation rel);
 extern List *zdm_notes_of_others(ZdmMigration *migration, Relation rel);
 extern List *zdm_notes_of_functions(Oid relid, const char *column);
 extern List *zdm_notes_of_stars(ZdmMigration *migration);

@@ -54,6 +54,7 @@ static void follow_rename(Follow *follow, const char *name, const char *new_name
 static bool alters(Node *command, AlterTableType type);
 static void follow_not_null(Follow *follow);
 static void follow_keys(Follow *follow);
+static bool takes_privileges(Node *command);
 static void follow_privileges(Follow *follow);
 static void ddl(Follow *follow, Oid relid, const char *description, char *sql);
 static List *constraints_of(Follow *follow, Oid relid);
@@ -76,7 +77,7 @@ zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 		follow_not_null(&follow);
 	if (alters(command->command, AT_AlterConstraint))
 		follow_keys(&follow);
-	if (IsA(command->command, GrantStmt) || IsA(command->command, DropOwnedStmt))
+	if (takes_privileges(command->command))
 		follow_privileges(&follow);
 	return follow.steps;
 }
@@ -274,6 +275,17 @@ follow_keys(Follow *follow)
 										zdm_key_quiet_step(lfirst_oid(lc), lfirst(name), twin));
 		}
 	}
+}
+
+/*
+ * What is granted comes to the twin with its promotion.  Until then nobody needs
+ * it there, and a restore with several jobs grants on both columns at once.
+ */
+static bool
+takes_privileges(Node *command)
+{
+	return IsA(command, DropOwnedStmt) ||
+		(IsA(command, GrantStmt) && !castNode(GrantStmt, command)->is_grant);
 }
 
 static void
