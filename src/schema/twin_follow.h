@@ -24,6 +24,8 @@ typedef struct ZdmDdl
 {
 	Node	   *command;
 	List	   *dropped;		/* of ZdmDropped * */
+	List	   *tables;			/* GRANT, REVOKE: those that it names (oids) */
+	List	   *roles;			/* who gets or loses privileges (oids) */
 } ZdmDdl;
 
 extern List *zdm_twin_follow_steps(int64 migration, List *pairs,
