@@ -233,14 +233,14 @@ guard(ZdmMigration *migration, Relation rel)
 
 /*
  * The second column has indexes like the first one's, under its own names, and
- * what is granted on that.
+ * its default and privileges.
  */
 static List *
 follow(ZdmMigration *migration, const ZdmDdl *ddl)
 {
-	List	   *steps = zdm_twin_follow_index_steps(migration->id,
-													list_make1(zdm_pair(migration->relation, original_name(migration), copy_name(migration))),
-													ddl);
+	List	   *steps = zdm_twin_follow_name_steps(migration->id,
+												   list_make1(zdm_pair(migration->relation, original_name(migration), copy_name(migration))),
+												   ddl);
 
 	return list_concat(steps, zdm_privilege_follow_steps(ddl, migration->relation,
 														 list_make1(original_name(migration)),

@@ -30,8 +30,8 @@ typedef struct ZdmDdl
 
 extern List *zdm_twin_follow_steps(int64 migration, List *pairs,
 								   const ZdmDdl *ddl);
-extern List *zdm_twin_follow_index_steps(int64 migration, List *pairs,
-										 const ZdmDdl *ddl);
+extern List *zdm_twin_follow_name_steps(int64 migration, List *pairs,
+										const ZdmDdl *ddl);
 extern List *zdm_twin_orphans(int64 migration, List *pairs);
 
 #endif							/* ZDM_SCHEMA_TWIN_FOLLOW_H */
