@@ -118,9 +118,8 @@ typedef struct ZdmPattern
 	List	   *(*twins) (ZdmMigration *migration);
 
 	/*
-	 * Of the step ZDM_STEP_INDEX, what is still to be run (ZdmStatement *)
-	 * for indexes that are no second column's, as the catalog has it now.
-	 * NULL: there are none.
+	 * The indexes (ZdmWantedIndex *) of the step ZDM_STEP_INDEX that are no
+	 * second column's, whether they are there or not.  NULL: there are none.
 	 */
 	List	   *(*indexes) (ZdmMigration *migration);
 

@@ -11,8 +11,10 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
+#include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
+#include "catalog/partition.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
@@ -154,6 +156,10 @@ dependents_of(Oid relid, AttrNumber attnum, int64 migration, List *found)
 		if (object.classId == RelationRelationId &&
 			zdm_is_twin_index(object.objectId, migration))
 			continue;
+		/* A partition's index goes with that of the whole, and not alone. */
+		if (object.classId == RelationRelationId && OidIsValid(IndexGetRelation(object.objectId, true)) &&
+			get_rel_relispartition(object.objectId))
+			object.objectId = llast_oid(get_partition_ancestors(object.objectId));
 		if (object.classId == ConstraintRelationId && is_twin_constraint(object.objectId, migration))
 			continue;
 		found = zdm_add_line(found, zdm_describe_dependent(object));

@@ -170,7 +170,52 @@ ALTER INDEX p_first RESET (fillfactor);
 ALTER INDEX p_sum ALTER COLUMN 1 SET STATISTICS -1;
 SELECT zdm.rollback('change_p_v_to_bigint');
 SELECT * FROM parameters;
+
+-- another tablespace for what is to come is nothing for what is made like another
 RESET SESSION AUTHORIZATION;
+SELECT format('ALTER DATABASE %I SET default_tablespace = regress_zdm_ddl_space', current_database()) \gexec
+SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
+SET default_tablespace = regress_zdm_ddl_space;
+CREATE TABLE made (id int, v int) TABLESPACE pg_default;
+CREATE INDEX made_default ON made (v) TABLESPACE pg_default;
+CREATE INDEX made_space ON made (v);
+CREATE TABLE cut (id int, v int) PARTITION BY RANGE (id);
+CREATE TABLE cut_1 PARTITION OF cut FOR VALUES FROM (0) TO (10) TABLESPACE pg_default;
+CREATE INDEX cut_v ON cut (v);
+SELECT zdm.change_column_type('made', 'v', 'bigint');
+SELECT zdm.change_column_type('cut', 'v', 'bigint');
+CALL zdm.backfill('change_made_v_to_bigint');
+CALL zdm.backfill('change_cut_v_to_bigint');
+SELECT zdm.contract('change_made_v_to_bigint');
+SELECT zdm.contract('change_cut_v_to_bigint');
+SELECT c.relname, coalesce(s.spcname, 'the default') AS space FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+  LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+ WHERE x.indrelid IN ('made'::regclass, 'cut'::regclass, 'cut_1'::regclass) ORDER BY 1;
+RESET default_tablespace;
+
+-- a default that was set or dropped meanwhile is the one in the end
+CREATE TABLE d (id int, v int DEFAULT 1, w int DEFAULT 1, x int, y int DEFAULT 1);
+SELECT zdm.change_column_type('d', c, 'bigint') FROM unnest('{v,w,x,y}'::name[]) c;
+SELECT format('CALL zdm.backfill(%L)', migration) FROM zdm.status WHERE relation = 'd'::regclass ORDER BY migration COLLATE "C" \gexec
+ALTER TABLE d ALTER v SET DEFAULT 2, ALTER w DROP DEFAULT, ALTER x SET DEFAULT 2;
+CREATE VIEW set AS SELECT a.attname, a.atttypid::regtype, pg_get_expr(f.adbin, f.adrelid) AS "default"
+  FROM pg_attribute a LEFT JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+ WHERE a.attrelid = 'd'::regclass AND a.attname IN ('v', 'w', 'x', 'y');
+BEGIN;
+SELECT zdm.rollback(migration) FROM zdm.status WHERE relation = 'd'::regclass;
+SELECT * FROM set ORDER BY 1;
+ROLLBACK;
+SELECT zdm.contract(migration, '1 day') FROM zdm.status WHERE relation = 'd'::regclass;
+SELECT * FROM set ORDER BY 1;
+ALTER TABLE d ALTER v DROP DEFAULT, ALTER w SET DEFAULT 3, ALTER x SET DEFAULT 3;
+BEGIN;
+SELECT zdm.rollback(migration) FROM zdm.status WHERE relation = 'd'::regclass;
+SELECT * FROM set ORDER BY 1;
+ROLLBACK;
+SELECT zdm.contract(migration, '0') FROM zdm.status WHERE relation = 'd'::regclass;
+SELECT * FROM set ORDER BY 1;
+RESET SESSION AUTHORIZATION;
+SELECT format('ALTER DATABASE %I RESET default_tablespace', current_database()) \gexec
 
 DROP SCHEMA zdm_ddl CASCADE;
 DROP TABLESPACE regress_zdm_ddl_space;
