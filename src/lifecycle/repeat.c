@@ -122,13 +122,19 @@ follow(List *tables, const ZdmDdl *ddl)
 
 /*
  * What was dropped by others, as by DROP ... CASCADE of what a constraint uses,
- * was not theirs.
+ * was not theirs.  A superuser may do what the owner may not, for whom the
+ * schema can be closed, and so may the same for the twin.
  */
 static void
 run_as_owner(ZdmStep *step)
 {
 	ZdmIdentity saved;
 
+	if (superuser())
+	{
+		zdm_run_own_ddl(list_make1(step->sql));
+		return;
+	}
 	zdm_become(zdm_table_owner(step->relation), &saved);
 	zdm_run_own_ddl(list_make1(step->sql));
 	zdm_unbecome(&saved);
@@ -293,9 +299,10 @@ start_privileges(GrantStmt *stmt)
 	foreach(lc, zdm_migrations_in_flight())
 	{
 		ZdmMigration *migration = lfirst(lc);
-		List	   *names = lcons_oid(migration->relation, list_copy(migration->others));
+		const ZdmPattern *pattern = zdm_pattern(migration);
+		List	   *names = zdm_migration_tables(migration);
 
-		if (zdm_pattern(migration)->privileges != NULL &&
+		if ((pattern->privileges != NULL || pattern->follow != NULL) &&
 			(stmt->targtype != ACL_TARGET_OBJECT ||
 			 list_length(list_difference_oid(names, privileges_named.tables)) < list_length(names)))
 			zdm_lock_migration(migration->id, migration->name, ExclusiveLock);

@@ -170,7 +170,10 @@ zdm_change_type_notes(ZdmMigration *migration, ZdmType *type, const char *views)
 							 zdm_note(true, "%s is published: add column %s to it on every subscriber first, and change the type there before contract, or replication stops there",
 									  rule->relation == migration->relation ? "the table" : psprintf("table %s", zdm_quote_relation(rule->relation)),
 									  quote_identifier(linitial(rule->new_columns))));
+		result = list_concat(result, zdm_notes_of_results(rule->relation, linitial(rule->old_columns)));
 	}
+	foreach(lc, zdm_rules_tables(migration->rules))
+		result = list_concat(result, zdm_notes_of_rows(lfirst_oid(lc)));
 	result = lappend(result,
 					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
 	result = lappend(result,

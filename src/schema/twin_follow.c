@@ -56,7 +56,7 @@ static bool alters(Node *command, AlterTableType type, const char *column);
 static void follow_not_null(Follow *follow);
 static void follow_keys(Follow *follow);
 static bool takes_privileges(Node *command);
-static void follow_privileges(Follow *follow);
+static void follow_privileges(Follow *follow, List *tables);
 static void ddl(Follow *follow, Oid relid, const char *description, char *sql);
 static List *constraints_of(Follow *follow, Oid relid);
 
@@ -79,7 +79,7 @@ zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 	if (alters(command->command, AT_AlterConstraint, NULL))
 		follow_keys(&follow);
 	if (takes_privileges(command->command))
-		follow_privileges(&follow);
+		follow_privileges(&follow, command->tables);
 	return follow.steps;
 }
 
@@ -302,8 +302,12 @@ takes_privileges(Node *command)
 		(IsA(command, GrantStmt) && !castNode(GrantStmt, command)->is_grant);
 }
 
+/*
+ * Of these tables (oids), where the command names any: what it is not about may
+ * be another's work at this moment.
+ */
 static void
-follow_privileges(Follow *follow)
+follow_privileges(Follow *follow, List *tables)
 {
 	ListCell   *lc,
 			   *part;
@@ -314,7 +318,8 @@ follow_privileges(Follow *follow)
 
 		foreach(part, zdm_table_and_partitions(pair->relation))
 		{
-			if (zdm_acl_differs(lfirst_oid(part), pair->from, pair->to))
+			if ((tables == NIL || list_member_oid(tables, lfirst_oid(part))) &&
+				zdm_acl_differs(lfirst_oid(part), pair->from, pair->to))
 				follow->steps = lappend(follow->steps,
 										zdm_acl_copy_step(lfirst_oid(part), pair->from, pair->to));
 		}

@@ -83,6 +83,7 @@ SELECT name FROM things WHERE name ~ '^~zdm' ORDER BY name COLLATE "C";
 -- granted comes later, as a restore grants on both columns at once
 GRANT UPDATE (v) ON t TO regress_zdm_ddl_reader;
 SELECT attname, attacl FROM pg_attribute WHERE attrelid = 't'::regclass AND attacl IS NOT NULL ORDER BY 1;
+REVOKE SELECT ON codes FROM regress_zdm_ddl_reader;
 REVOKE SELECT (v) ON t FROM regress_zdm_ddl_reader;
 SELECT attname, attacl FROM pg_attribute WHERE attrelid = 't'::regclass AND attacl IS NOT NULL ORDER BY 1;
 SET client_min_messages = warning;

@@ -59,6 +59,8 @@ my $schema = q(
 	CREATE TABLE identified (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int);
 	CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL);
 	CREATE TABLE spans (id int PRIMARY KEY, since int NOT NULL, until int);
+	GRANT SELECT (id, name), UPDATE (name) ON people TO reader;
+	GRANT SELECT (since, until) ON spans TO reader;
 	INSERT INTO orders (number, floor, note) SELECT i, i, 'note' FROM generate_series(1, 300) i;
 	UPDATE orders SET parent = id - 1 WHERE id > 1;
 	INSERT INTO lines SELECT id, 1 FROM orders;
