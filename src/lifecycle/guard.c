@@ -50,6 +50,7 @@
 
 static void guard_alter(bool warn_disabled, Node *parsetree);
 static bool makes_partition(Node *parsetree);
+static bool ends_partition(Node *parsetree);
 static const char *attached_name(Node *parsetree);
 static void guard_drop(Node *parsetree);
 static void guard_extension(Node *parsetree);
@@ -137,6 +138,9 @@ guard_alter(bool warn_disabled, Node *parsetree)
 	}
 	if (concerned != NIL)
 		zdm_repeat_on_twins(concerned, parsetree);
+	if (ends_partition(parsetree))
+		foreach(lc, zdm_mirror_stray_steps(zdm_migrations_in_flight()))
+		zdm_run_as_owner(lfirst(lc));
 }
 
 static void
@@ -160,6 +164,13 @@ makes_partition(Node *parsetree)
 	if (parsetree != NULL && IsA(parsetree, CreateStmt))
 		return ((CreateStmt *) parsetree)->partbound != NULL;
 	return attached_name(parsetree) != NULL;
+}
+
+static bool
+ends_partition(Node *parsetree)
+{
+	return parsetree != NULL && IsA(parsetree, AlterTableStmt) &&
+		linitial_node(AlterTableCmd, ((AlterTableStmt *) parsetree)->cmds)->subtype == AT_DetachPartition;
 }
 
 /*
