@@ -136,6 +136,12 @@ drop_statistics(ZdmStep *step)
 	}
 }
 
+bool
+zdm_mirror_has_statistics(const ZdmMirrorRule *rule)
+{
+	return statistics_of(rule->second, "s.oid::pg_catalog.text") != NIL;
+}
+
 /*
  * The statistics objects that load the library for a table: what the
  * expression says of each of them, s.
