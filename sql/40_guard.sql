@@ -4,16 +4,16 @@
  */
 
 CREATE EVENT TRIGGER zdm_guard_alter ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'ALTER INDEX', 'CREATE TRIGGER', 'ALTER TRIGGER',
+    WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE', 'ALTER INDEX', 'CREATE TRIGGER', 'ALTER TRIGGER', 'ALTER STATISTICS',
                  'CREATE VIEW', 'ALTER VIEW', 'CREATE RULE', 'GRANT', 'REVOKE', 'DROP OWNED')
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_alter IS
 'refuses DDL that takes away what a migration in flight needs, and repeats on a compatibility view, a second table or a second column what the first one is given';
 CREATE EVENT TRIGGER zdm_guard_alter_start ON ddl_command_start
-    WHEN TAG IN ('ALTER TABLE', 'GRANT', 'REVOKE', 'DROP OWNED')
+    WHEN TAG IN ('ALTER TABLE', 'DROP TABLE', 'GRANT', 'REVOKE', 'DROP OWNED')
     EXECUTE FUNCTION zdm._guard_start();
 COMMENT ON EVENT TRIGGER zdm_guard_alter_start IS
-'locks a compatibility view before its table, where the command changes both, and notes whose privileges change';
+'locks a compatibility view before its table, where the command changes both, notes whose privileges change, and refuses partitions of a mirrored table that come or go with rows';
 CREATE EVENT TRIGGER zdm_guard_drop ON sql_drop
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_drop IS

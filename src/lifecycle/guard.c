@@ -37,6 +37,7 @@
 #include "lifecycle/checks.h"
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/mirror_guard.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/repeat.h"
 #include "schema/relation.h"
@@ -50,12 +51,13 @@
 
 static void guard_alter(bool warn_disabled, Node *parsetree);
 static bool makes_partition(Node *parsetree);
+static bool alters(Node *parsetree, AlterTableType type);
 static const char *attached_name(Node *parsetree);
 static void guard_drop(Node *parsetree);
 static void guard_extension(Node *parsetree);
 static void guard_grant(GrantStmt *stmt);
 static void check_inheritance(Oid relid, const char *attached);
-static void check_part(Oid part, Oid whole, const char *attached);
+static void check_part(Oid part, const char *whole, const char *attached);
 static void check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled);
 static void check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled);
 static void check_rules(ZdmMigration *migration, Relation rel, bool demand_trigger, bool warn_disabled);
@@ -65,7 +67,6 @@ static bool check_triggers(ZdmMigration *migration, Relation rel, bool warn_disa
 static void out_of_sync(ZdmMigration *migration, Oid relid, bool off);
 static pg_noreturn void trigger_needed(ZdmMigration *migration, Relation rel);
 static void check_mirrors(ZdmMigration *migration);
-static void check_mirror_triggers(List *migrations);
 static void check_others(ZdmMigration *migration);
 static void table_dropped(ZdmMigration *migration);
 
@@ -137,6 +138,11 @@ guard_alter(bool warn_disabled, Node *parsetree)
 	}
 	if (concerned != NIL)
 		zdm_repeat_on_twins(concerned, parsetree);
+	if (parsetree != NULL && IsA(parsetree, RenameStmt))
+		zdm_guard_mirror_rename((RenameStmt *) parsetree);
+	if (alters(parsetree, AT_DetachPartition))
+		foreach(lc, zdm_mirror_stray_steps(zdm_migrations_in_flight()))
+		zdm_run_as_owner(lfirst(lc));
 }
 
 static void
@@ -162,9 +168,20 @@ makes_partition(Node *parsetree)
 	return attached_name(parsetree) != NULL;
 }
 
+static bool
+alters(Node *parsetree, AlterTableType type)
+{
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, parsetree != NULL && IsA(parsetree, AlterTableStmt) ? ((AlterTableStmt *) parsetree)->cmds : NIL)
+		result |= lfirst_node(AlterTableCmd, lc)->subtype == type;
+	return result;
+}
+
 /*
- * The table that ALTER TABLE makes a partition, without its schema; NULL for
- * none.
+ * The table that ALTER TABLE makes a partition or a child, without its schema;
+ * NULL for none.
  */
 static const char *
 attached_name(Node *parsetree)
@@ -179,6 +196,8 @@ attached_name(Node *parsetree)
 
 		if (cmd->subtype == AT_AttachPartition)
 			return castNode(PartitionCmd, cmd->def)->name->relname;
+		if (cmd->subtype == AT_AddInherit)
+			return ((AlterTableStmt *) parsetree)->relation->relname;
 	}
 	return NULL;
 }
@@ -197,7 +216,7 @@ check_inheritance(Oid relid, const char *attached)
 	foreach(lc, zdm_table_and_partitions(relid))
 	{
 		if (lfirst_oid(lc) != relid)
-			check_part(lfirst_oid(lc), relid, attached);
+			check_part(lfirst_oid(lc), get_rel_name(relid), attached);
 	}
 	if (get_rel_relispartition(relid))
 		return;
@@ -209,6 +228,8 @@ check_inheritance(Oid relid, const char *attached)
 		Oid			parent = (Oid) strtoul(lfirst(lc), NULL, 10);
 		List	   *migrations = zdm_migrations_on(parent);
 
+		if (attached != NULL)
+			check_part(relid, get_rel_name(parent), attached);
 		if (migrations != NIL)
 			ereport(ERROR,
 					errcode(ERRCODE_OBJECT_IN_USE),
@@ -224,7 +245,7 @@ check_inheritance(Oid relid, const char *attached)
  * become a part.
  */
 static void
-check_part(Oid part, Oid whole, const char *attached)
+check_part(Oid part, const char *whole, const char *attached)
 {
 	List	   *migrations = zdm_migrations_on(part);
 	const char *name = get_rel_name(part);
@@ -235,12 +256,12 @@ check_part(Oid part, Oid whole, const char *attached)
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_IN_USE),
 				errmsg("table \"%s\" cannot become part of table \"%s\" while migration \"%s\" is in flight",
-					   name, get_rel_name(whole), ((ZdmMigration *) linitial(migrations))->name),
+					   name, whole, ((ZdmMigration *) linitial(migrations))->name),
 				zdm_hint_rollback(linitial(migrations)));
 	ereport(ERROR,
 			errcode(ERRCODE_OBJECT_IN_USE),
 			errmsg("table \"%s\" cannot be altered while migration \"%s\" of its part \"%s\" is in flight",
-				   get_rel_name(whole), ((ZdmMigration *) linitial(migrations))->name, name),
+				   whole, ((ZdmMigration *) linitial(migrations))->name, name),
 			errdetail("What is changed in a table is changed in its partitions and children, too."),
 			zdm_hint_rollback(linitial(migrations)));
 }
@@ -462,10 +483,6 @@ guard_drop(Node *parsetree)
 		"SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', address_names[1], address_names[2]))::oid::pg_catalog.text"
 		" FROM pg_catalog.pg_event_trigger_dropped_objects()"
 		" WHERE object_type OPERATOR(pg_catalog.=) 'trigger' AND address_names[3] OPERATOR(pg_catalog.=) $1";
-	static const char *const mirror_triggers_sql =
-		"SELECT objid::pg_catalog.text FROM pg_catalog.pg_event_trigger_dropped_objects()"
-		" WHERE object_type OPERATOR(pg_catalog.=) 'trigger'"
-		" AND pg_catalog.starts_with(address_names[3], '" ZDM_MIRROR_TRIGGER "')";
 	List	   *migrations = zdm_migrations_in_flight();
 	List	   *tables;
 	List	   *triggers;
@@ -500,32 +517,8 @@ guard_drop(Node *parsetree)
 			check_migration(migration, bereft, false);
 		}
 	}
-	if (zdm_query_strings(mirror_triggers_sql, 0, NULL) != NIL)
-		check_mirror_triggers(zdm_migrations_in_flight());
+	zdm_guard_mirror_drop();
 	zdm_repeat_drop(parsetree);
-}
-
-/*
- * No trigger of two tables that mirror each other may go.
- */
-static void
-check_mirror_triggers(List *migrations)
-{
-	ListCell   *lc;
-
-	foreach(lc, migrations)
-	{
-		ZdmMigration *migration = lfirst(lc);
-		Oid			relid;
-		const char *trigger = zdm_mirror_trigger_missing(migration, &relid);
-
-		if (trigger != NULL)
-			ereport(ERROR,
-					errcode(ERRCODE_OBJECT_IN_USE),
-					errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
-						   trigger, get_rel_name(relid), migration->name),
-					zdm_hint_rollback(migration));
-	}
 }
 
 /*

@@ -26,6 +26,7 @@
 #include "catalog/event.h"
 #include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
+#include "lifecycle/partition_guard.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/repeat.h"
 #include "schema/privilege.h"
@@ -38,7 +39,6 @@
 
 static void follow(List *tables, const ZdmDdl *ddl);
 static bool works_on(ZdmMigration *migration, List *tables);
-static void run_as_owner(ZdmStep *step);
 static void repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt);
 static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
 static void start_alter(AlterTableStmt *stmt);
@@ -112,7 +112,7 @@ follow(List *tables, const ZdmDdl *ddl)
 			if (step->kind == ZDM_STEP_CATALOG)
 				step->change(step);
 			else
-				run_as_owner(step);
+				zdm_run_as_owner(step);
 			zdm_event(migration, "info", "second column follows", step->description);
 			ereport(NOTICE,
 					errmsg("second column of migration \"%s\": %s", migration->name, step->description),
@@ -128,12 +128,13 @@ works_on(ZdmMigration *migration, List *tables)
 }
 
 /*
+ * Run a statement that the guard is to let pass, as the table's owner.
  * What was dropped by others, as by DROP ... CASCADE of what a constraint uses,
  * was not theirs.  A superuser may do what the owner may not, for whom the
  * schema can be closed, and so may the same for the twin.
  */
-static void
-run_as_owner(ZdmStep *step)
+void
+zdm_run_as_owner(ZdmStep *step)
 {
 	ZdmIdentity saved;
 
@@ -285,7 +286,12 @@ zdm_guard_start(EventTriggerData *data)
 	if (zdm_own_ddl)
 		return;
 	if (IsA(data->parsetree, AlterTableStmt))
+	{
 		start_alter((AlterTableStmt *) data->parsetree);
+		zdm_guard_partitions((AlterTableStmt *) data->parsetree);
+	}
+	else if (IsA(data->parsetree, DropStmt))
+		zdm_guard_dropped_partitions((DropStmt *) data->parsetree);
 	else
 		zdm_privileges_named(data->parsetree, &privileges_named);
 	if (IsA(data->parsetree, GrantStmt))

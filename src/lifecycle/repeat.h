@@ -18,5 +18,6 @@ extern void zdm_repeat_drop_owned(void);
 extern void zdm_repeat_on_twins(List *tables, Node *command);
 extern void zdm_repeat_drop(Node *command);
 extern void zdm_run_own_ddl(List *texts);
+extern void zdm_run_as_owner(ZdmStep *step);
 
 #endif							/* ZDM_LIFECYCLE_REPEAT_H */

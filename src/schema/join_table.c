@@ -40,7 +40,6 @@ static bool same_names(List *a, List *b);
 static List *given_columns(Relation join, const char *given, const char *argument);
 static void complete(Relation target, ZdmReference *reference, const char *argument);
 static pg_noreturn void ambiguous(Relation join, List *found, const char *argument);
-static bool has_unique_index(Relation join, List *columns);
 static pg_noreturn void not_unique(Relation join, List *columns);
 static char *reference_sql(ZdmReference *reference, List *columns, char action,
 						   const char *replacement);
@@ -373,12 +372,16 @@ zdm_check_reference(Relation join, ZdmReference *reference)
 void
 zdm_check_one_row(Relation join, List *columns)
 {
-	if (!has_unique_index(join, columns))
+	if (!zdm_has_unique_index(join, columns))
 		not_unique(join, columns);
 }
 
-static bool
-has_unique_index(Relation join, List *columns)
+/*
+ * Whether a unique index, of all its rows, lets a table have one row only for
+ * values of the columns.
+ */
+bool
+zdm_has_unique_index(Relation join, List *columns)
 {
 	bool		result = false;
 	ListCell   *lc;

@@ -28,6 +28,7 @@ extern ZdmReference *zdm_find_reference(Relation join, Relation target,
 extern ZdmReference *zdm_reference_of(Relation rel, List *columns);
 extern void zdm_check_mirrored_column(Relation rel, const char *column);
 extern void zdm_check_reference(Relation join, ZdmReference *reference);
+extern bool zdm_has_unique_index(Relation join, List *columns);
 extern void zdm_check_one_row(Relation join, List *columns);
 extern char *zdm_reference_sql(ZdmReference *reference, List *columns);
 extern char *zdm_join_reference_sql(ZdmReference *reference, List *columns);

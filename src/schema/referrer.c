@@ -68,7 +68,7 @@
 
 static List *texts_on(Oid relid, Oid other, const char *name, const char *query);
 static List *steps_of(LOCKMODE lock, Oid also, List *rows);
-static void check_referrer(const ZdmClone *clone, List *key, Oid constraint);
+static void check_referrer(const ZdmClone *clone, Oid constraint);
 static pg_noreturn void refuse_referrer(const ZdmClone *clone, Oid constraint, const char *detail,
 										const char *hint);
 static List *referred_columns(HeapTuple tuple);
@@ -144,16 +144,15 @@ steps_of(LOCKMODE lock, Oid also, List *rows)
 void
 zdm_check_referrers(Relation source, const ZdmClone *clone)
 {
-	List	   *key = zdm_clone_key(source);
 	ListCell   *lc;
 
 	foreach(lc, texts_on(clone->source, InvalidOid, NULL,
 						 "SELECT k.oid::pg_catalog.text" REFERRERS " ORDER BY k.conname COLLATE \"C\""))
-		check_referrer(clone, key, (Oid) strtoul(lfirst(lc), NULL, 10));
+		check_referrer(clone, (Oid) strtoul(lfirst(lc), NULL, 10));
 }
 
 static void
-check_referrer(const ZdmClone *clone, List *key, Oid constraint)
+check_referrer(const ZdmClone *clone, Oid constraint)
 {
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
 	Form_pg_constraint form;
@@ -175,17 +174,6 @@ check_referrer(const ZdmClone *clone, List *key, Oid constraint)
 		refuse_referrer(clone, constraint, "It is not validated.",
 						psprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s;", zdm_quote_relation(form->conrelid),
 								 quote_identifier(NameStr(form->conname))));
-	foreach(lc, clone->partition_key)
-	{
-		ListCell   *column;
-
-		/* Moved to another partition, it would be deleted and inserted. */
-		foreach(column, key)
-			if (strcmp(lfirst(column), lfirst(lc)) == 0)
-			refuse_referrer(clone, constraint,
-							psprintf("Column \"%s\" is in the key and in the partition key.", (char *) lfirst(lc)),
-							"Partition by another column, or drop the foreign key for the time of the migration.");
-	}
 	if (OidIsValid(clone->made) && !zdm_has_key_index(clone->made, columns, true))
 		refuse_referrer(clone, constraint, "The second table has no unique key of the columns that it refers to.",
 						"Give it one, or drop the foreign key for the time of the migration.");

@@ -18,8 +18,9 @@
  *	 delete						set them NULL, where they are that row's
  *	 another key				both
  * a partitioned table, where a row has one there
- *	 moved elsewhere			set the other's columns; where that one refers to
- *								it, under the key that it still has
+ *	 moved elsewhere			update the other's row (mirror_departed.c); where
+ *								that one refers to it, under the key that it
+ *								still has
  * where the second table may have several rows for one of the first
  *	 first table				replace the one that it showed
  *	 second table				the first table shows the first of them
@@ -30,8 +31,9 @@
  * that the trigger has seen to.
  *
  * The first table's row is locked before the second's, by both sides, and
- * inserted before it; see mirror_order.c and mirror_insert.c.  A row of the second whose counterpart is not there yet (its
- * foreign key is deferred) is remembered, and fetched when that one comes.
+ * inserted before it; see mirror_order.c and mirror_insert.c.  A row of the
+ * second whose counterpart is not there yet (its foreign key is deferred) is
+ * remembered, and fetched when that one comes.
  *
  * The triggers fire in sessions of origin only: what a subscriber gets has
  * been mirrored where it comes from.
@@ -45,14 +47,12 @@
 #include "access/xact.h"
 #include "nodes/bitmapset.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "sync/mirror.h"
-#include "sync/written.h"
 #include "util/ident.h"
 
 /* What happened to a row; before is NULL for INSERT, after for DELETE. */
@@ -65,30 +65,15 @@ typedef struct Change
 	bool		rewritten;		/* our trigger has fired for after already */
 } Change;
 
-/* A row of a first table that is on its way to another partition. */
-typedef struct Departed
-{
-	TransactionId xid;			/* in whose memory it is */
-	MemoryContext cxt;
-	int64		migration_id;
-	int			number;
-	ZdmMirrorRow row;
-} Departed;
-
-static Departed departed;
-
 /* A transaction that has written rows of a second table before the first's. */
 static TransactionId early = InvalidTransactionId;
 
 static void fire_after_row(TriggerData *trigdata);
-static bool moved(Change *change);
+static bool moved(Change *change, ZdmMirrorRow *old);
 static bool referred_moved(Change *change);
 static ZdmMirrorRow with_key(const ZdmMirror *mirror, const ZdmMirrorRow *row,
 							 const ZdmMirrorRow *key);
 static void several_moved(Change *change, const ZdmMirrorRow *old, const ZdmMirrorRow *new);
-static bool in_update(void);
-static void depart(Change *change);
-static bool arrive(Change *change, ZdmMirrorRow *row);
 static bool take_newest(TriggerData *trigdata, TupleTableSlot *slot,
 						TupleTableSlot **newest);
 static void first_changed(Change *change);
@@ -152,7 +137,7 @@ fire_after_row(TriggerData *trigdata)
 		}
 		if (zdm_mirror_is_echo(mirror, change.before, change.after))
 			continue;
-		if (mirror->own != NULL && moved(&change))
+		if (mirror->own != NULL && moved(&change, &old))
 			continue;
 		if (mirror->is_first && mirror->optional > 0 && mirror->referencing && referred_moved(&change))
 			continue;
@@ -168,13 +153,13 @@ fire_after_row(TriggerData *trigdata)
 
 /*
  * An update that takes a row to another partition comes as the end of one row
- * and the beginning of another with the same key.  For the other table it is
- * an update all the same: what refers to its row must not go with it.  Returns
- * whether it was such a one, and is done, at the first of the two, when the row
- * is in its new place already.
+ * and the beginning of another.  For the other table it is an update all the
+ * same: what refers to its row must not go with it.  Returns whether there is
+ * nothing more to be done.  With the same key it is done at the first of the
+ * two, when the row is in its new place already, else at the second.
  */
 static bool
-moved(Change *change)
+moved(Change *change, ZdmMirrorRow *old)
 {
 	ZdmMirror  *mirror = change->mirror;
 	ZdmMirrorRow now;
@@ -183,10 +168,16 @@ moved(Change *change)
 		return false;
 	zdm_mirror_take(mirror, change->trigdata->tg_trigslot, &now);
 	if (change->before == NULL)
-		return zdm_mirror_lookup(mirror, &now, InvalidSnapshot) &&
-			zdm_mirror_same(mirror, &now, change->after, mirror->keys, mirror->count);
-	if (!zdm_mirror_lookup(mirror->own, &now, InvalidSnapshot))
+	{
+		if (zdm_mirror_lookup(mirror, &now, InvalidSnapshot) &&
+			zdm_mirror_same(mirror, &now, change->after, mirror->keys, mirror->count))
+			return true;
+		if (zdm_mirror_arrive(mirror, change->trigdata, old))
+			change->before = old;
 		return false;
+	}
+	if (!zdm_mirror_lookup(mirror->own, &now, InvalidSnapshot))
+		return zdm_mirror_depart(mirror, change->trigdata, change->before);
 	if (!zdm_mirror_is_echo(mirror, change->before, &now) &&
 		zdm_mirror_do(mirror, ZDM_MIRROR_SET, &now, NULL) == 0 &&
 		!zdm_mirror_undo_update(mirror, &now, &now))
@@ -207,14 +198,11 @@ referred_moved(Change *change)
 				new,
 				look;
 
-	if ((change->before != NULL && change->after != NULL) || !in_update())
+	if (change->before != NULL && change->after != NULL)
 		return false;
 	if (change->after == NULL)
-	{
-		depart(change);
-		return true;
-	}
-	if (!arrive(change, &old))
+		return zdm_mirror_depart(mirror, change->trigdata, change->before);
+	if (!zdm_mirror_arrive(mirror, change->trigdata, &old))
 		return false;
 	look = with_key(mirror, change->after, &old);
 	if (!zdm_mirror_lookup(mirror, &look, InvalidSnapshot))
@@ -265,61 +253,6 @@ several_moved(Change *change, const ZdmMirrorRow *old, const ZdmMirrorRow *new)
 	CommandCounterIncrement();
 	if (!zdm_mirror_member(mirror, new, GetLatestSnapshot()))
 		zdm_mirror_do(mirror, ZDM_MIRROR_ADD, change->after, NULL);
-}
-
-/*
- * Whether the statement that the trigger fires for is an UPDATE; called in the
- * memory context that it was called in.
- */
-static bool
-in_update(void)
-{
-	ZdmRunning *statement = zdm_firing_statement();
-
-	return statement != NULL && statement->desc->operation == CMD_UPDATE;
-}
-
-static void
-depart(Change *change)
-{
-	ZdmMirror  *mirror = change->mirror;
-	TransactionId xid = GetTopTransactionId();
-	MemoryContext old;
-
-	if (departed.cxt != NULL && departed.xid == xid)
-		MemoryContextDelete(departed.cxt);
-	departed.cxt = NULL;
-	departed.xid = xid;
-	departed.migration_id = mirror->migration_id;
-	departed.number = mirror->number;
-	departed.cxt = AllocSetContextCreate(TopTransactionContext, "zdm departed row",
-										 ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(departed.cxt);
-	departed.row.values = palloc0_array(Datum, mirror->count);
-	departed.row.nulls = palloc_array(char, mirror->count);
-	for (int i = 0; i < mirror->count; i++)
-	{
-		departed.row.nulls[i] = change->before->nulls[i];
-		if (change->before->nulls[i] != 'n')
-			departed.row.values[i] = datumCopy(change->before->values[i],
-											   mirror->columns[i].typbyval, mirror->columns[i].typlen);
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * The row that departed last, if it was by this rule; it lives as long as the
- * transaction.
- */
-static bool
-arrive(Change *change, ZdmMirrorRow *row)
-{
-	if (departed.cxt == NULL || departed.xid != GetTopTransactionIdIfAny() ||
-		departed.migration_id != change->mirror->migration_id ||
-		departed.number != change->mirror->number)
-		return false;
-	*row = departed.row;
-	return true;
 }
 
 /*

@@ -197,6 +197,12 @@ extern void zdm_mirror_copy_flush(ZdmMirrorCopy *copy);
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);
 
+/* mirror_departed.c */
+extern bool zdm_mirror_depart(const ZdmMirror *mirror, TriggerData *trigdata,
+							  const ZdmMirrorRow *row);
+extern bool zdm_mirror_arrive(const ZdmMirror *mirror, TriggerData *trigdata,
+							  ZdmMirrorRow *row);
+
 /* mirror_undo.c */
 extern void zdm_mirror_insert_there(ZdmMirror *mirror, const ZdmMirrorRow *after);
 extern void zdm_mirror_delete_there(ZdmMirror *mirror, const ZdmMirrorRow *before);
@@ -217,6 +223,8 @@ extern List *zdm_mirror_other_keys(const ZdmMirror *mirror);
 
 /* mirror_order.c */
 extern void zdm_mirror_order_locks(Relation rel);
+extern void zdm_mirror_row_updated(EState *estate);
+extern bool zdm_mirror_is_moving(void);
 extern void zdm_mirror_lock_first(Relation rel, TupleTableSlot *slot);
 extern bool zdm_mirror_lock_selected(Relation rel, TupleTableSlot *slot,
 									 LockWaitPolicy policy);

@@ -41,6 +41,7 @@ typedef struct Action
 	const ZdmMirror *mirror;
 	ZdmMirrorAction action;
 	const ZdmMirrorRow *row;
+	const ZdmMirrorRow *before; /* of a move: the row with the old key */
 	bool		overtaken;		/* another of the same rule ran meanwhile */
 	struct Action *outer;
 } Action;
@@ -63,7 +64,10 @@ static void receive_nothing(DestReceiver *self);
 static void receive_shape(DestReceiver *self, int operation, TupleDesc desc);
 static bool is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 static bool is_row_we_wrote(const ZdmMirror *mirror, const ZdmMirrorRow *row);
+static bool is_row_of(const ZdmMirror *mirror, const ZdmMirrorRow *row, const ZdmMirrorRow *given);
 static bool is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int from, int to);
+static bool has_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row,
+							 const ZdmMirrorRow *given, int from, int to);
 static bool same_rule(const ZdmMirror *a, const ZdmMirror *b);
 static void action_error(void *arg);
 
@@ -75,7 +79,7 @@ uint64
 zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 			  const ZdmMirrorRow *row, const ZdmMirrorRow *before)
 {
-	Action		under_way = {.mirror = mirror,.action = action,.row = row,.outer = running};
+	Action		under_way = {.mirror = mirror,.action = action,.row = row,.before = before,.outer = running};
 	ErrorContextCallback callback = {
 		.callback = action_error,
 		.arg = mirror,
@@ -248,9 +252,13 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 			return after != NULL && is_row_we_wrote(mirror, after) &&
 				is_what_we_gave(mirror, after, mirror->keys, mirror->count);
 		case ZDM_MIRROR_MOVE_HERE:
-		case ZDM_MIRROR_INSERT_HERE:
 		case ZDM_MIRROR_MOVE:
 		case ZDM_MIRROR_MOVE_FIRST:
+			/* To another partition it goes by leaving the one that it is in. */
+			if (after == NULL)
+				return running->before != NULL && is_row_of(mirror, before, running->before);
+			return is_what_we_gave(mirror, after, 0, mirror->count);
+		case ZDM_MIRROR_INSERT_HERE:
 		case ZDM_MIRROR_INSERT:
 		case ZDM_MIRROR_ADD:
 		case ZDM_MIRROR_PUT:
@@ -305,48 +313,65 @@ is_awaited(const ZdmMirror *mirror, const ZdmMirrorRow *row)
 }
 
 /*
- * Whether a row is the one that the running action looked for by its key.  The
- * two may write an equal key differently: 1.0 and 1, or upper and lower case.
+ * Whether a row is the one that the running action looked for by its key.
  */
 static bool
 is_row_we_wrote(const ZdmMirror *mirror, const ZdmMirrorRow *row)
+{
+	return is_row_of(mirror, row, running->row);
+}
+
+/*
+ * Whether a row has the key of one that the running action was given.  The
+ * two may write an equal key differently: 1.0 and 1, or upper and lower case.
+ */
+static bool
+is_row_of(const ZdmMirror *mirror, const ZdmMirrorRow *row, const ZdmMirrorRow *given)
 {
 	for (int i = 0; i < mirror->keys; i++)
 	{
 		const ZdmMirrorColumn *column = &mirror->columns[i];
 		TypeCacheEntry *type;
 
-		if (is_what_we_gave(mirror, row, i, i + 1))
+		if (has_what_we_gave(mirror, row, given, i, i + 1))
 			continue;
 		type = lookup_type_cache(column->type, TYPECACHE_EQ_OPR_FINFO);
-		if (row->nulls[i] == 'n' || running->row->nulls[i] == 'n' ||
+		if (row->nulls[i] == 'n' || given->nulls[i] == 'n' ||
 			getBaseType(column->type) != getBaseType(running->mirror->columns[i].type) ||
 			!OidIsValid(type->eq_opr_finfo.fn_oid) ||
 			!DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo, column->collation,
-											row->values[i], running->row->values[i])))
+											row->values[i], given->values[i])))
 			return false;
 	}
 	return true;
 }
 
-/*
- * Whether columns [from, to) have what the running action gave them.  Its row
- * has the other table's types; where those are stored otherwise, the answer is
- * no, and the write comes back to a row that has these values already.
- */
 static bool
 is_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, int from, int to)
+{
+	return has_what_we_gave(mirror, row, running->row, from, to);
+}
+
+/*
+ * Whether columns [from, to) are those of a row that the running action was
+ * given.  That has the other table's types; where those are stored otherwise,
+ * the answer is no, and the write comes back to a row that has these values
+ * already.
+ */
+static bool
+has_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, const ZdmMirrorRow *given,
+				 int from, int to)
 {
 	for (int i = from; i < to; i++)
 	{
 		const ZdmMirrorColumn *column = &mirror->columns[i];
-		const ZdmMirrorColumn *given = &running->mirror->columns[i];
+		const ZdmMirrorColumn *there = &running->mirror->columns[i];
 
-		if (column->typbyval != given->typbyval ||
-			(!column->typbyval && column->typlen != given->typlen))
+		if (column->typbyval != there->typbyval ||
+			(!column->typbyval && column->typlen != there->typlen))
 			return false;
 	}
-	return zdm_mirror_same(mirror, row, running->row, from, to);
+	return zdm_mirror_same(mirror, row, given, from, to);
 }
 
 /*

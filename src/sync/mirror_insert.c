@@ -23,6 +23,9 @@
  * CONFLICT does all that only where each key of the second table is one of the
  * first; else it inserts the row there afterwards.
  *
+ * A row that comes from another partition is not a new one: the first table's
+ * row follows it afterwards, with all that refers to it.
+ *
  * What a trigger of the application makes of the row in the first table is
  * taken over before the second has it.  Up to then that table's own trigger
  * has nothing to do (zdm_mirror_is_echo).
@@ -74,6 +77,7 @@ zdm_mirror_before_insert(TriggerData *trigdata)
 	ZdmMirrorSet *set = zdm_mirrors_get(trigdata->tg_relation);
 	int			held = zdm_rules_hold();
 	HeapTuple	tuple = trigdata->tg_trigtuple;
+	bool		moving = zdm_mirror_is_moving();
 
 	for (int i = 0; i < set->count; i++)
 	{
@@ -85,7 +89,7 @@ zdm_mirror_before_insert(TriggerData *trigdata)
 		zdm_mirror_take(mirror, trigdata->tg_trigslot, &row);
 		if (zdm_mirror_has_null(&row, 0, mirror->keys))
 			continue;
-		if (mirror->optional > 0)
+		if (mirror->optional > 0 || moving)
 			(void) lock_met(mirror, &row);
 		else
 			tuple = put(mirror, trigdata->tg_trigslot, trigdata->tg_relation, tuple);

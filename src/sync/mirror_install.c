@@ -136,6 +136,12 @@ drop_statistics(ZdmStep *step)
 	}
 }
 
+bool
+zdm_mirror_has_statistics(const ZdmMirrorRule *rule)
+{
+	return statistics_of(rule->second, "s.oid::pg_catalog.text") != NIL;
+}
+
 /*
  * The statistics objects that load the library for a table: what the
  * expression says of each of them, s.
@@ -297,6 +303,33 @@ zdm_mirror_partition_texts(ZdmMigration *migration)
 														  i, true)->sql);
 			}
 		}
+	}
+	return result;
+}
+
+/*
+ * The steps that take triggers from tables that are no partitions any more.
+ */
+List *
+zdm_mirror_stray_steps(List *migrations)
+{
+	List	   *mirrored = NIL;
+	List	   *result = NIL;
+	ListCell   *lc,
+			   *table;
+
+	foreach(lc, migrations)
+		foreach(table, zdm_mirror_tables(((ZdmMigration *) lfirst(lc))->mirrors))
+		mirrored = list_concat(mirrored, find_all_inheritors(lfirst_oid(table), NoLock, NULL));
+	foreach(lc, zdm_query_strings("SELECT DISTINCT t.tgrelid::pg_catalog.text FROM pg_catalog.pg_trigger t"
+								  " WHERE t.tgfoid OPERATOR(pg_catalog.=) 'zdm._mirror()'::pg_catalog.regprocedure",
+								  0, NULL))
+	{
+		Oid			relid = (Oid) strtoul(lfirst(lc), NULL, 10);
+
+		for (size_t i = 0; i < lengthof(triggers) && !list_member_oid(mirrored, relid); i++)
+			if (OidIsValid(get_trigger_oid(relid, triggers[i].name, true)))
+				result = lappend(result, trigger_step(relid, zdm_quote_relation(relid), i, false));
 	}
 	return result;
 }

@@ -16,6 +16,8 @@ extern List *zdm_mirror_remove_steps(ZdmMigration *migration);
 extern Oid	zdm_mirror_trigger_disabled(ZdmMigration *migration);
 extern List *zdm_mirror_owner_steps(const ZdmMirrorRule *rule);
 extern List *zdm_mirror_partition_texts(ZdmMigration *migration);
+extern List *zdm_mirror_stray_steps(List *migrations);
+extern bool zdm_mirror_has_statistics(const ZdmMirrorRule *rule);
 extern const char *zdm_mirror_trigger_missing(ZdmMigration *migration, Oid *relid);
 
 #endif							/* ZDM_SYNC_MIRROR_INSTALL_H */

@@ -119,6 +119,7 @@ make_row(ExprState *expression, ExprContext *context, bool *isnull)
 		expression->evalfunc = make_row;
 	}
 	ExecStoreVirtualTuple(expression->resultslot);
+	zdm_mirror_row_updated(maker->estate);
 	zdm_mirror_before_key(maker->info, maker->estate, context->ecxt_scantuple,
 						  expression->resultslot);
 	return result;

@@ -43,6 +43,7 @@ typedef struct RowSource
 	ModifyTableState *modify;
 	TupleTableSlot *slot;		/* a row of this table or partition ... */
 	Relation	rel;
+	bool		updates;		/* the row that it has given last */
 	MemoryContextCallback release;
 	struct RowSource *outer;
 } RowSource;
@@ -133,10 +134,37 @@ next_row(PlanState *plan)
 		source = source->outer;
 	if (source == NULL)
 		elog(ERROR, "a scan of a mirrored table is not known");
+	source->updates = false;
 	found = source->next_row(plan);
 	if (!TupIsNull(found))
 		lock_found(source, found);
 	return found;
+}
+
+/*
+ * A statement is going to update the row that it has found last.
+ */
+void
+zdm_mirror_row_updated(EState *estate)
+{
+	for (RowSource *source = sources; source != NULL; source = source->outer)
+		if (source->modify->ps.state == estate)
+			source->updates = true;
+}
+
+/*
+ * Whether a row that is inserted into a partition is on its way from another
+ * one.  Called in the memory context that its trigger was called in.
+ */
+bool
+zdm_mirror_is_moving(void)
+{
+	ZdmRunning *statement = sources != NULL ? zdm_firing_statement() : NULL;
+
+	for (RowSource *source = sources; statement != NULL && source != NULL; source = source->outer)
+		if (source->modify->ps.state == statement->desc->estate && source->updates)
+			return true;
+	return false;
 }
 
 static void
@@ -181,6 +209,7 @@ lock_updated(RowSource *source, ResultRelInfo *info, TupleTableSlot *found)
 	TupleTableSlot *updated;
 	ListCell   *lc;
 
+	source->updates = true;
 	slot_getallattrs(slot);
 	updated = MakeSingleTupleTableSlot(RelationGetDescr(source->rel), &TTSOpsVirtual);
 	memcpy(updated->tts_values, slot->tts_values, sizeof(Datum) * slot->tts_nvalid);

@@ -101,6 +101,19 @@ CREATE TABLE child (id int PRIMARY KEY, plain int REFERENCES plain ON DELETE CAS
 CREATE TABLE by_body (LIKE plain, PRIMARY KEY (id, body)) PARTITION BY LIST (body);
 SELECT zdm.rename_table('plain', 'by_body', 'dual_write');
 SELECT zdm.rename_table('plain', 'plain_2', 'dual_write', definition => 'PARTITION BY LIST (body)');
-SELECT zdm.rename_table('plain', 'plain_2', 'dual_write', definition => 'PARTITION BY LIST (id)');
+INSERT INTO plain SELECT i, 'body' FROM generate_series(1, 3) i;
+INSERT INTO child SELECT i, i FROM generate_series(1, 3) i;
+BEGIN;
+SELECT zdm.rename_table('plain', 'plain_2', 'dual_write', definition => 'PARTITION BY LIST (id)', migration => 'p');
+CREATE TABLE plain_one PARTITION OF plain_2 FOR VALUES IN (1);
+CREATE TABLE plain_rest PARTITION OF plain_2 DEFAULT;
+COMMIT;
+CALL zdm.backfill('p');
+UPDATE plain_2 SET id = 4 WHERE id = 1;
+DELETE FROM plain_2 WHERE id = 2;
+SELECT zdm.contract('p');
+SELECT tableoid::regclass, * FROM plain_2 ORDER BY id;
+SELECT * FROM child;
+UPDATE plain_2 SET id = 4 WHERE id = 3;
 
 DROP SCHEMA zdm_parts CASCADE;

@@ -2,7 +2,8 @@
 # each other, thousands of times at once, in lasting and in new sessions: no
 # statement fails, none deadlocks, and both tables agree in the end.  While the
 # backfill runs, when it is done, and in the quarantine; for a join table that
-# becomes a column and a column that becomes a join table.
+# becomes a column and a column that becomes a join table, with what goes by
+# cascades.
 
 use strict;
 use warnings;
@@ -30,7 +31,15 @@ zdm.auto_start = off
 $node->start;
 
 my $folder = PostgreSQL::Test::Utils::tempdir();
-my $choice = "\\set v random(1, 10)\n\\set u random(1, 10)\n";
+my $choice = "\\set v random(1, 10)\n\\set u random(1, 10)\n\\set w random(11, 15)\n\\set n random(1000000, 2000000000)\n";
+# Users and vouchers come and go, and what refers to them with them.
+my %cascades = (
+	join_guest => 'BEGIN; INSERT INTO users VALUES (:n); UPDATE used SET user_id = :n WHERE voucher_id = :v; COMMIT',
+	column_guest => 'BEGIN; INSERT INTO users VALUES (:n); UPDATE voucher SET user_id = :n WHERE id = :v; COMMIT',
+	leave => 'DELETE FROM users WHERE id = (SELECT max(id) FROM users WHERE id > 10)',
+	annul => 'DELETE FROM voucher WHERE id = :w',
+	issue => q(INSERT INTO voucher (id, code, user_id) VALUES (:w, 'new', :u) ON CONFLICT DO NOTHING),
+	annulled => 'UPDATE used SET user_id = :u WHERE voucher_id = :w');
 my %statements = (
 	fold => {
 		insert => 'INSERT INTO used VALUES (:u, :v) ON CONFLICT DO NOTHING',
@@ -55,11 +64,15 @@ for my $pattern (sort keys %statements)
 {
 	my @files;
 
-	for my $kind (sort keys %{ $statements{$pattern} })
+	my %kinds = (%{ $statements{$pattern} }, %cascades);
+
+	# Who deletes one of several users of a voucher may wait for who shows him.
+	delete @kinds{qw(join_guest column_guest leave annulled)} if $pattern eq 'spread';
+	for my $kind (sort keys %kinds)
 	{
 		my $file = "$folder/$pattern.$kind";
 
-		append_to_file($file, "$choice$statements{$pattern}{$kind};\n");
+		append_to_file($file, $choice . join(";\n", split /; /, $kinds{$kind}) . ";\n");
 		push @files, '-f', $file;
 	}
 	vouchers($node, $pattern, 2000, 1);
@@ -87,6 +100,7 @@ sub agree
 {
 	my ($database, $when) = @_;
 
+	$node->safe_psql($database, 'INSERT INTO voucher SELECT generate_series(11, 15) ON CONFLICT DO NOTHING');
 	is( $node->safe_psql($database,
 			q(SELECT state, v.mismatches, v.rows_compared FROM zdm.status, zdm.verify('m') v)),
 		($when =~ /ready/ ? 'ready' : 'contracted') . '|0|2000',

@@ -28,10 +28,10 @@ sub vouchers
 		   INSERT INTO voucher SELECT generate_series(1, $rows);));
 	$node->safe_psql($pattern,
 		$pattern eq 'fold'
-		? qq(CREATE TABLE used (user_id int NOT NULL REFERENCES users, voucher_id int NOT NULL UNIQUE REFERENCES voucher ON DELETE CASCADE);
+		? qq(CREATE TABLE used (user_id int NOT NULL REFERENCES users ON DELETE CASCADE, voucher_id int NOT NULL UNIQUE REFERENCES voucher ON DELETE CASCADE);
 			 INSERT INTO used SELECT i % 10 + 1, i FROM generate_series(1, $rows, $step) i;
 			 SELECT zdm.join_table_to_column('used', 'voucher', 'user_id', migration => 'm');)
-		: qq(ALTER TABLE voucher ADD user_id int REFERENCES users;
+		: qq(ALTER TABLE voucher ADD user_id int REFERENCES users ON DELETE SET NULL;
 			 UPDATE voucher SET user_id = id % 10 + 1 WHERE id IN (SELECT generate_series(1, $rows, $step));
 			 SELECT zdm.column_to_join_table('voucher', 'user_id', 'used', migration => 'm');));
 	return;
