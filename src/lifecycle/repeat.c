@@ -37,6 +37,7 @@
 #include "util/spi.h"
 
 static void follow(List *tables, const ZdmDdl *ddl);
+static bool works_on(ZdmMigration *migration, List *tables);
 static void run_as_owner(ZdmStep *step);
 static void repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt);
 static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
@@ -102,7 +103,7 @@ follow(List *tables, const ZdmDdl *ddl)
 		ZdmMigration *migration = lfirst(lc);
 
 		if (zdm_pattern(migration)->follow == NULL || get_rel_name(migration->relation) == NULL ||
-			(tables != NIL && list_length(list_difference_oid(tables, zdm_migration_tables(migration))) == list_length(tables)))
+			(tables != NIL && !works_on(migration, tables)))
 			continue;
 		foreach(item, zdm_pattern(migration)->follow(migration, ddl))
 		{
@@ -118,6 +119,12 @@ follow(List *tables, const ZdmDdl *ddl)
 					errdetail("%s", step->sql));
 		}
 	}
+}
+
+static bool
+works_on(ZdmMigration *migration, List *tables)
+{
+	return list_length(list_difference_oid(tables, zdm_migration_tables(migration))) < list_length(tables);
 }
 
 /*
@@ -216,7 +223,7 @@ zdm_repeat_grant(GrantStmt *stmt)
 		ZdmMigration *migration = lfirst(lc);
 
 		if (zdm_pattern(migration)->privileges == NULL ||
-			!zdm_migration_locked(migration->id, ExclusiveLock))
+			!zdm_privileges_locked(migration->id))
 			continue;
 		repeat_privileges(migration, stmt);
 		result = lappend(result, migration);
@@ -300,12 +307,11 @@ start_privileges(GrantStmt *stmt)
 	{
 		ZdmMigration *migration = lfirst(lc);
 		const ZdmPattern *pattern = zdm_pattern(migration);
-		List	   *names = zdm_migration_tables(migration);
 
 		if ((pattern->privileges != NULL || pattern->follow != NULL) &&
 			(stmt->targtype != ACL_TARGET_OBJECT ||
-			 list_length(list_difference_oid(names, privileges_named.tables)) < list_length(names)))
-			zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
+			 works_on(migration, privileges_named.tables)))
+			zdm_lock_privileges(migration->id, migration->name);
 	}
 }
 

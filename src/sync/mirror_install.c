@@ -256,15 +256,16 @@ zdm_mirror_trigger_disabled(ZdmMigration *migration)
 	{
 		foreach(part, find_all_inheritors(lfirst_oid(lc), NoLock, NULL))
 		{
-			Relation	rel = table_open(lfirst_oid(part), AccessShareLock);
-			TriggerDesc *desc = rel->trigdesc;
+			Relation	rel = zdm_open_if_free(lfirst_oid(part));
+			TriggerDesc *desc = rel != NULL ? rel->trigdesc : NULL;
 			bool		disabled = false;
 
 			for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
 				disabled |= strcmp(desc->triggers[i].tgname, ZDM_MIRROR_TRIGGER) == 0 &&
 					desc->triggers[i].tgenabled != TRIGGER_FIRES_ON_ORIGIN &&
 					desc->triggers[i].tgenabled != TRIGGER_FIRES_ALWAYS;
-			table_close(rel, AccessShareLock);
+			if (rel != NULL)
+				table_close(rel, AccessShareLock);
 			if (disabled)
 				return lfirst_oid(part);
 		}

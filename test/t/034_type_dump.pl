@@ -196,6 +196,28 @@ for my $state ('expanded', 'ready', 'contracted')
 	same_schema(schema_lines($new_home, "${state}_back"), $original, "$state, and back: as before");
 }
 
+# Several jobs grant at once on columns of which one follows the other.
+create($old_home, 'granted');
+my @readers = map {; "reader_$_" } 1 .. 20;
+my $readers = join ', ', @readers;
+my $roles = join ';', map {; "CREATE ROLE $_" } @readers;
+$_->safe_psql('postgres', $roles) for ($old_home, $new_home);
+for my $n (1 .. 10)
+{
+	$old_home->safe_psql('granted', qq(
+		CREATE TABLE shop.many$n (id int PRIMARY KEY, a text, b text);
+		GRANT SELECT (a, b), UPDATE (a, b) ON shop.many$n TO $readers;
+		SELECT zdm.rename_column('shop.many$n', 'a', 'a2');
+		SELECT zdm.split_column('shop.many$n', 'b',
+			'{"b1": {"type": "text", "up": "b"}, "b2": {"type": "text", "up": "b"}}', 'b1')));
+}
+command_ok([ 'pg_dump', '-Fc', '-d', $old_home->connstr('granted'), '-f', "$folder/granted" ], 'pg_dump of many privileges');
+restore('granted', 'granted', 'pg_restore', '--exit-on-error', '-j4', "$folder/granted");
+my $granted = q(
+	SELECT concat_ws(' ', attrelid::regclass, attname, e.grantee::regrole, e.privilege_type, e.is_grantable) AS line
+	  FROM pg_attribute, aclexplode(attacl) e WHERE attrelid::regclass::text LIKE 'shop.many%' ORDER BY line);
+is($new_home->safe_psql('granted', $granted), $old_home->safe_psql('granted', $granted), 'the same privileges');
+
 # The schema alone has what the migrations have made, and not the migrations: what
 # is to be dropped there is known by its name.
 command_ok([ 'pg_dump', '--schema-only', '-d', $old_home->connstr('ready'), '-f', "$folder/schema.sql" ], 'pg_dump --schema-only');
