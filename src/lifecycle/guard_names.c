@@ -92,7 +92,8 @@ zdm_guard_names(void)
 
 /*
  * Only parsed, which runs nobody's code; as the tables' owners, for whoever
- * drops something of his own may lack the schemas of others.
+ * drops something of his own may lack the schemas of others.  He does not wait
+ * for a table that somebody has.
  */
 static void
 read_again(void *arg)
@@ -107,7 +108,9 @@ read_again(void *arg)
 	{
 		ZdmSyncRule *rule = lfirst(lc);
 
-		rel = table_open(rule->relation, AccessShareLock);
+		rel = zdm_open_if_free(rule->relation);
+		if (rel == NULL)
+			continue;
 		zdm_become(zdm_table_owner(rule->relation), &saved);
 		zdm_pin_style();
 		foreach(text, list_concat_copy(rule->up, rule->down))
@@ -118,9 +121,9 @@ read_again(void *arg)
 		zdm_unbecome(&saved);
 		table_close(rel, AccessShareLock);
 	}
-	if (zdm_pattern(migration)->guard == NULL)
+	rel = zdm_pattern(migration)->guard ? zdm_open_if_free(migration->relation) : NULL;
+	if (rel == NULL)
 		return;
-	rel = table_open(migration->relation, AccessShareLock);
 	zdm_become(zdm_table_owner(migration->relation), &saved);
 	zdm_pattern(migration)->guard(migration, rel);
 	zdm_unbecome(&saved);
