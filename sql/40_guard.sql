@@ -14,10 +14,16 @@ CREATE EVENT TRIGGER zdm_guard_alter_start ON ddl_command_start
     EXECUTE FUNCTION zdm._guard_start();
 COMMENT ON EVENT TRIGGER zdm_guard_alter_start IS
 'locks a compatibility view before its table, where the command changes both, notes whose privileges change, and refuses partitions of a mirrored table that come or go with rows';
+CREATE EVENT TRIGGER zdm_guard_names ON ddl_command_end
+    WHEN TAG IN ('ALTER AGGREGATE', 'ALTER COLLATION', 'ALTER DOMAIN', 'ALTER EXTENSION', 'ALTER FUNCTION', 'ALTER OPERATOR',
+                 'ALTER ROUTINE', 'ALTER SCHEMA', 'ALTER TEXT SEARCH CONFIGURATION', 'ALTER TYPE')
+    EXECUTE FUNCTION zdm._guard();
+COMMENT ON EVENT TRIGGER zdm_guard_names IS
+'refuses to rename or move what an expression of a migration in flight names';
 CREATE EVENT TRIGGER zdm_guard_drop ON sql_drop
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_drop IS
-'refuses to drop the trigger of a migration in flight, ends migrations whose table is dropped, and drops what stands for a dropped constraint or index';
+'refuses to drop the trigger of a migration in flight and what its expressions name, ends migrations whose table is dropped, and drops what stands for a dropped constraint or index';
 CREATE EVENT TRIGGER zdm_guard_extension ON ddl_command_start
     WHEN TAG IN ('DROP EXTENSION')
     EXECUTE FUNCTION zdm._guard();

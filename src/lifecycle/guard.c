@@ -9,7 +9,8 @@
  *
  * Called at the end of ALTER TABLE and of anything that creates or alters a
  * trigger or a view, of GRANT and REVOKE, of DROP, and at the start of DROP
- * EXTENSION.  A table that goes takes its migrations with it.  What is not
+ * EXTENSION.  A table that goes takes its migrations with it.  What a rule names
+ * besides, as a function, has to stay as well (guard_names.c).  What is not
  * refused, and has to come to another relation as well, is repeated there
  * (repeat.c).
  *
@@ -82,6 +83,8 @@ zdm_guard(EventTriggerData *data)
 		zdm_repeat_drop_owned();
 		zdm_repeat_on_twins(NIL, data->parsetree);
 	}
+	else if (strcmp(data->event, "ddl_command_end") == 0 && zdm_guard_renames(data))
+		zdm_guard_names();
 	else if (strcmp(data->event, "ddl_command_end") == 0)
 		guard_alter(data->tag != CMDTAG_CREATE_TRIGGER, data->parsetree);
 	else if (strcmp(data->event, "sql_drop") == 0)
@@ -518,6 +521,8 @@ guard_drop(Node *parsetree)
 		}
 	}
 	zdm_guard_mirror_drop();
+	if (zdm_guard_drops())
+		zdm_guard_names();
 	zdm_repeat_drop(parsetree);
 }
 

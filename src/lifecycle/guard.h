@@ -13,4 +13,9 @@
 extern void zdm_guard(EventTriggerData *data);
 extern void zdm_guard_start(EventTriggerData *data);
 
+/* guard_names.c */
+extern bool zdm_guard_renames(EventTriggerData *data);
+extern bool zdm_guard_drops(void);
+extern void zdm_guard_names(void);
+
 #endif							/* ZDM_LIFECYCLE_GUARD_H */

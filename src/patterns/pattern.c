@@ -211,13 +211,14 @@ List *
 zdm_notes_of_stars(ZdmMigration *migration)
 {
 	bool		one = list_length(migration->new_columns) == 1;
+	List	   *result = zdm_notes_of_rows(migration->relation);
 
-	return list_concat(zdm_notes_of_rows(migration->relation), list_make2(one
-					  ? zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again")
-					  : zdm_note(false, "SELECT * and RETURNING * gain columns at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"),
-					  one
-					  ? zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns")
-					  : zdm_note(false, "COPY without a column list reads and writes the added columns, too: name the columns")));
+	result = lappend(result, one
+					 ? zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again")
+					 : zdm_note(false, "SELECT * and RETURNING * gain columns at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
+	return lappend(result, one
+				   ? zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns")
+				   : zdm_note(false, "COPY without a column list reads and writes the added columns, too: name the columns"));
 }
 
 /*

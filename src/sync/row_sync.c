@@ -296,22 +296,26 @@ attempt_default(void *arg)
 	attempt->changed = apply(attempt->way, attempt->side);
 }
 
+/*
+ * In a quarantine the way out is on: back there is only what has failed.
+ */
 static void
 sync_error(void *arg)
 {
 	ZdmRowUnderWay *way = arg;
 	ZdmRule    *rule = way->rule;
+	char	   *name = quote_literal_cstr(rule->migration);
+	char	   *call = psprintf(rule->new_leads ? "zdm.contract(%s, quarantine => '0')" : "zdm.rollback(%s)", name);
 
 	if (rule->kind != ZDM_RULE_SYNC)
-		errcontext("zdm migration \"%s\" on table \"%s\", which %s column %s (to end it: SELECT zdm.rollback(%s))",
+		errcontext("zdm migration \"%s\" on table \"%s\", which %s column %s (to end it: SELECT %s)",
 				   rule->migration, RelationGetRelationName(way->rel),
 				   rule->kind == ZDM_RULE_COMPUTE ? "computes" : "fills",
-				   zdm_side_names(&rule->new), quote_literal_cstr(rule->migration));
+				   zdm_side_names(&rule->new), call);
 	else
-		errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns %s and %s in sync (to end it: SELECT zdm.rollback(%s))",
+		errcontext("zdm migration \"%s\" on table \"%s\", which keeps columns %s and %s in sync (to end it: SELECT %s)",
 				   rule->migration, RelationGetRelationName(way->rel),
-				   zdm_side_names(&rule->old), zdm_side_names(&rule->new),
-				   quote_literal_cstr(rule->migration));
+				   zdm_side_names(&rule->old), zdm_side_names(&rule->new), call);
 }
 
 /*

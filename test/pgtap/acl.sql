@@ -18,7 +18,7 @@ SELECT is(proconfig, CASE WHEN proname IN ('backfill', 'wait', 'explain', '_sync
           format('search_path of %s', proname))
   FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname;
 SELECT function_privs_are('zdm', proname, string_to_array(oidvectortypes(proargtypes), ', '), 'regress_zdm_acl',
-                          CASE WHEN proname IN ('_guard', '_guard_start', '_sync_columns') THEN '{}' ELSE '{EXECUTE}' END::text[])
+                          CASE WHEN proname IN ('_guard', '_guard_start', '_skip_applied', '_sync_columns') THEN '{}' ELSE '{EXECUTE}' END::text[])
   FROM pg_proc WHERE pronamespace = 'zdm'::regnamespace ORDER BY proname;
 SELECT is_empty($$SELECT p.oid::regprocedure FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner)))
                    WHERE pronamespace = 'zdm'::regnamespace AND grantee NOT IN (0, proowner)$$,
