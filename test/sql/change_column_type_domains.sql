@@ -94,7 +94,8 @@ SELECT format('SELECT zdm.change_column_type(%L, %L, %L, views => ''recreate'', 
   FROM retype, unnest('{made,cut}'::text[]) t ORDER BY t, col \gexec
 SELECT t.made, t.plain, s.line FROM (VALUES ('made', 'plain'), ('cut', 'whole'), ('plain', 'made'), ('whole', 'cut')) t(made, plain),
        LATERAL (SELECT shape(t.made) EXCEPT SELECT shape(t.plain)) s(line) ORDER BY 1, 3;
-SELECT * FROM shape('made') s(line) ORDER BY line COLLATE "C";
+-- (newer majors write views otherwise, and NOT NULL is a constraint there)
+SELECT * FROM shape('made') s(line) WHERE line !~ '^view| NOT NULL ' ORDER BY line COLLATE "C";
 -- read by each of the indexes, and checked
 SET enable_seqscan = off;
 EXPLAIN (COSTS off) SELECT id FROM made WHERE lower(e) = '5@b.org' AND n + 1 = 7 AND e <> 'z@z' AND n > 3;
