@@ -259,24 +259,28 @@ check_partition(ZdmMigration *migration, Oid relid, bool warn_disabled)
  * (oids) that have just lost the sync trigger.  A restore makes tables and
  * fills the catalog before it makes triggers, so the trigger is asked for only
  * there; and it makes the trigger before it enables it always, so CREATE
- * TRIGGER warns of nothing.
+ * TRIGGER warns of nothing.  It also alters several tables at once: one that
+ * somebody else's command has is looked at by that, when it ends.
  */
 static void
 check_migration(ZdmMigration *migration, List *bereft, bool warn_disabled)
 {
-	Relation	rel = relation_open(migration->relation, AccessShareLock);
+	Relation	rel = zdm_open_if_free(migration->relation);
 	ListCell   *lc;
 
 	foreach(lc, migration->rules)
 		check_rule(migration, lfirst(lc));
-	if (zdm_pattern(migration)->guard != NULL)
+	if (rel != NULL && zdm_pattern(migration)->guard != NULL)
 		zdm_pattern(migration)->guard(migration, rel);
-	if (zdm_pattern(migration)->mend != NULL)
+	if (rel != NULL && zdm_pattern(migration)->mend != NULL)
 		zdm_repeat_alter(migration, rel);
-	relation_close(rel, AccessShareLock);
+	if (rel != NULL)
+		relation_close(rel, AccessShareLock);
 	foreach(lc, zdm_rules_tables(migration->rules))
 	{
-		rel = table_open(lfirst_oid(lc), AccessShareLock);
+		rel = zdm_open_if_free(lfirst_oid(lc));
+		if (rel == NULL)
+			continue;
 		check_rules(migration, rel, list_member_oid(bereft, lfirst_oid(lc)), warn_disabled);
 		table_close(rel, AccessShareLock);
 	}

@@ -241,7 +241,7 @@ warn_of(const ZdmPattern *pattern, ZdmMigration *migration)
 	Relation	rel = relation_open(migration->relation, AccessShareLock);
 	ListCell   *lc;
 
-	foreach(lc, pattern->notes(migration, rel))
+	foreach(lc, zdm_notes(pattern, migration, rel))
 	{
 		ZdmNote    *note = lfirst(lc);
 
@@ -489,6 +489,7 @@ begin_transition(const char *name)
 		return migration;
 	zdm_check_writable();
 	zdm_lock_migration(migration->id, name, ExclusiveLock);
+	zdm_lock_privileges(migration->id, name);
 	migration = zdm_migration_of_caller(name);
 
 	/* A transaction with an old snapshot may see a state that is no more. */

@@ -37,6 +37,7 @@
 #include "util/spi.h"
 
 static void follow(List *tables, const ZdmDdl *ddl);
+static bool works_on(ZdmMigration *migration, List *tables);
 static void run_as_owner(ZdmStep *step);
 static void repeat_privileges(ZdmMigration *migration, const GrantStmt *stmt);
 static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
@@ -102,7 +103,7 @@ follow(List *tables, const ZdmDdl *ddl)
 		ZdmMigration *migration = lfirst(lc);
 
 		if (zdm_pattern(migration)->follow == NULL || get_rel_name(migration->relation) == NULL ||
-			(tables != NIL && list_length(list_difference_oid(tables, zdm_migration_tables(migration))) == list_length(tables)))
+			(tables != NIL && !works_on(migration, tables)))
 			continue;
 		foreach(item, zdm_pattern(migration)->follow(migration, ddl))
 		{
@@ -120,15 +121,27 @@ follow(List *tables, const ZdmDdl *ddl)
 	}
 }
 
+static bool
+works_on(ZdmMigration *migration, List *tables)
+{
+	return list_length(list_difference_oid(tables, zdm_migration_tables(migration))) < list_length(tables);
+}
+
 /*
  * What was dropped by others, as by DROP ... CASCADE of what a constraint uses,
- * was not theirs.
+ * was not theirs.  A superuser may do what the owner may not, for whom the
+ * schema can be closed, and so may the same for the twin.
  */
 static void
 run_as_owner(ZdmStep *step)
 {
 	ZdmIdentity saved;
 
+	if (superuser())
+	{
+		zdm_run_own_ddl(list_make1(step->sql));
+		return;
+	}
 	zdm_become(zdm_table_owner(step->relation), &saved);
 	zdm_run_own_ddl(list_make1(step->sql));
 	zdm_unbecome(&saved);
@@ -210,7 +223,7 @@ zdm_repeat_grant(GrantStmt *stmt)
 		ZdmMigration *migration = lfirst(lc);
 
 		if (zdm_pattern(migration)->privileges == NULL ||
-			!zdm_migration_locked(migration->id, ExclusiveLock))
+			!zdm_privileges_locked(migration->id))
 			continue;
 		repeat_privileges(migration, stmt);
 		result = lappend(result, migration);
@@ -293,12 +306,12 @@ start_privileges(GrantStmt *stmt)
 	foreach(lc, zdm_migrations_in_flight())
 	{
 		ZdmMigration *migration = lfirst(lc);
-		List	   *names = lcons_oid(migration->relation, list_copy(migration->others));
+		const ZdmPattern *pattern = zdm_pattern(migration);
 
-		if (zdm_pattern(migration)->privileges != NULL &&
+		if ((pattern->privileges != NULL || pattern->follow != NULL) &&
 			(stmt->targtype != ACL_TARGET_OBJECT ||
-			 list_length(list_difference_oid(names, privileges_named.tables)) < list_length(names)))
-			zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
+			 works_on(migration, privileges_named.tables)))
+			zdm_lock_privileges(migration->id, migration->name);
 	}
 }
 

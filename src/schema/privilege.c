@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * privilege.c
- *	  Column privileges of one column for another.
+ *	  Privileges of what a migration makes.
  *
  * Nobody gains a right: a column that is made of several gives what was
  * granted on each of them, to the same role, and with a grant option only
- * where each has it.  While both are there, a GRANT or REVOKE that names one of
+ * where each has it; a relation gives nothing of what every new one is
+ * granted.  While both columns are there, a GRANT or REVOKE that names one of
  * them is followed; what somebody grants on the target itself is his, and
  * stays, unless it is what the command takes away.
  *
@@ -16,6 +17,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -66,6 +68,23 @@ zdm_grant_steps(Oid relid, List *columns, const char *target)
 		steps = lappend(steps, zdm_step_on(relid, ZDM_STEP_DDL, NoLock,
 										   "copy a column privilege", lfirst(lc)));
 	return steps;
+}
+
+/*
+ * The statements (char *) that take away from a relation, made by the current
+ * user, what his default privileges give to others.
+ */
+List *
+zdm_withhold_texts(const char *relation)
+{
+	return zdm_query_strings("SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s', $1,"
+							 " CASE WHEN e.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
+							 " ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END)"
+							 " FROM pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) e"
+							 " WHERE d.defaclobjtype OPERATOR(pg_catalog.=) 'r' AND d.defaclrole OPERATOR(pg_catalog.=) $2"
+							 " AND e.grantee OPERATOR(pg_catalog.<>) $2 ORDER BY 1",
+							 ZDM_ARGS(zdm_arg_text(relation),
+									  ZDM_ARG(OIDOID, ObjectIdGetDatum(GetUserId()))));
 }
 
 /*

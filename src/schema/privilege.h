@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * privilege.h
- *	  Column privileges of one column for another.
+ *	  Privileges of what a migration makes.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,6 +11,7 @@
 #include "schema/twin_follow.h"
 
 extern List *zdm_grant_steps(Oid relid, List *columns, const char *target);
+extern List *zdm_withhold_texts(const char *relation);
 extern void zdm_privileges_named(Node *command, ZdmDdl *ddl);
 extern List *zdm_privilege_follow_steps(const ZdmDdl *ddl, Oid relid,
 										List *columns, List *targets);

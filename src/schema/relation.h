@@ -9,10 +9,12 @@
 #define ZDM_SCHEMA_RELATION_H
 
 #include "nodes/pg_list.h"
+#include "utils/relcache.h"
 
 #include "catalog/migration.h"
 
 extern Oid	zdm_root_table(Oid relid);
+extern Relation zdm_open_if_free(Oid relid);
 extern List *zdm_table_and_partitions(Oid relid);
 extern List *zdm_storage_relations(Oid relid);
 extern List *zdm_migration_tables(ZdmMigration *migration);

@@ -55,7 +55,8 @@ static void follow_rename(Follow *follow, const char *name, const char *new_name
 static bool alters(Node *command, AlterTableType type, const char *column);
 static void follow_not_null(Follow *follow);
 static void follow_keys(Follow *follow);
-static void follow_privileges(Follow *follow);
+static bool takes_privileges(Node *command);
+static void follow_privileges(Follow *follow, List *tables);
 static void ddl(Follow *follow, Oid relid, const char *description, char *sql);
 static List *constraints_of(Follow *follow, Oid relid);
 
@@ -77,8 +78,8 @@ zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 		follow_not_null(&follow);
 	if (alters(command->command, AT_AlterConstraint, NULL))
 		follow_keys(&follow);
-	if (IsA(command->command, GrantStmt) || IsA(command->command, DropOwnedStmt))
-		follow_privileges(&follow);
+	if (takes_privileges(command->command))
+		follow_privileges(&follow, command->tables);
 	return follow.steps;
 }
 
@@ -290,8 +291,23 @@ follow_keys(Follow *follow)
 	}
 }
 
+/*
+ * What is granted comes to the twin with its promotion.  Until then nobody needs
+ * it there, and a restore with several jobs grants on both columns at once.
+ */
+static bool
+takes_privileges(Node *command)
+{
+	return IsA(command, DropOwnedStmt) ||
+		(IsA(command, GrantStmt) && !castNode(GrantStmt, command)->is_grant);
+}
+
+/*
+ * Of these tables (oids), where the command names any: what it is not about may
+ * be another's work at this moment.
+ */
 static void
-follow_privileges(Follow *follow)
+follow_privileges(Follow *follow, List *tables)
 {
 	ListCell   *lc,
 			   *part;
@@ -302,7 +318,8 @@ follow_privileges(Follow *follow)
 
 		foreach(part, zdm_table_and_partitions(pair->relation))
 		{
-			if (zdm_acl_differs(lfirst_oid(part), pair->from, pair->to))
+			if ((tables == NIL || list_member_oid(tables, lfirst_oid(part))) &&
+				zdm_acl_differs(lfirst_oid(part), pair->from, pair->to))
 				follow->steps = lappend(follow->steps,
 										zdm_acl_copy_step(lfirst_oid(part), pair->from, pair->to));
 		}

@@ -78,7 +78,7 @@ typedef struct LockSet
 } LockSet;
 
 static LockSet set_of(List *locks);
-static LOCKTAG migration_tag(int64 id);
+static LOCKTAG migration_tag(int64 id, bool privileges);
 static char *relation_text(Oid relid);
 static int64 lock_politely(LockSet *set);
 static bool try_all(LockSet *set, bool queue);
@@ -205,38 +205,49 @@ zdm_unlock_relations(List *relids, LOCKMODE mode)
 
 /*
  * Lock a migration for the rest of the transaction: batches of a backfill
- * share it, a change of its state excludes everybody else.  Nobody but zdm's
- * own loops waits behind it, and these leave no gap that is worth looking for.
+ * share it, a change of its state excludes everybody else.  Nobody but zdm's own
+ * loops waits behind it, and these leave no gap that is worth looking for.
  */
 void
 zdm_lock_migration(int64 id, const char *name, LOCKMODE mode)
 {
-	LOCKTAG		tag;
+	LOCKTAG		tag = migration_tag(id, false);
 	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1,.urgent = true};
 
-	tag = migration_tag(id);
 	set.what = psprintf("migration \"%s\"", name);
 	(void) lock_politely(&set);
 }
 
 /*
- * Whether this transaction has locked it so.
+ * Let nobody else change privileges that the migration repeats for the rest of
+ * the transaction.  A backfill goes on meanwhile.
  */
-bool
-zdm_migration_locked(int64 id, LOCKMODE mode)
+void
+zdm_lock_privileges(int64 id, const char *name)
 {
-	LOCKTAG		tag = migration_tag(id);
+	LOCKTAG		tag = migration_tag(id, true);
+	LOCKMODE	mode = ExclusiveLock;
+	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1,.urgent = true};
 
-	return zdm_lock_held_by_me(&tag, mode);
+	set.what = psprintf("the privileges of migration \"%s\"", name);
+	(void) lock_politely(&set);
+}
+
+bool
+zdm_privileges_locked(int64 id)
+{
+	LOCKTAG		tag = migration_tag(id, true);
+
+	return zdm_lock_held_by_me(&tag, ExclusiveLock);
 }
 
 static LOCKTAG
-migration_tag(int64 id)
+migration_tag(int64 id, bool privileges)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, zdm_catalog_table("migration"),
-					   (Oid) id, 0);
+					   (Oid) id, privileges ? 1 : 0);
 	return tag;
 }
 
