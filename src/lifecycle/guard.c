@@ -481,7 +481,9 @@ guard_drop(Node *parsetree)
 {
 	static const char *const tables_sql =
 		"SELECT DISTINCT objid::pg_catalog.text FROM pg_catalog.pg_event_trigger_dropped_objects()"
-		" WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass";
+		" WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+		" UNION SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', address_names[1], address_names[2]))::oid::pg_catalog.text"
+		" FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE object_type OPERATOR(pg_catalog.=) 'table constraint'";
 	static const char *const triggers_sql =
 		"SELECT pg_catalog.to_regclass(pg_catalog.format('%I.%I', address_names[1], address_names[2]))::oid::pg_catalog.text"
 		" FROM pg_catalog.pg_event_trigger_dropped_objects()"

@@ -304,6 +304,9 @@ prepare(ZdmMigrate *migrate)
 	(void) zdm_cover_partitions(migration);
 	/* What a loop that has died waited for. */
 	(void) zdm_migration_set_waiting(migration->id, NULL);
+	/* What others have done since may ask for more: a constraint of a domain. */
+	if (migration->state == ZDM_READY && zdm_ddl_left(migration))
+		zdm_migration_set_state(migration, ZDM_EXPANDED);
 	if (migration->state == ZDM_READY)
 	{
 		ereport(NOTICE,

@@ -32,6 +32,7 @@
 #include "patterns/change_type_rule.h"
 #include "patterns/pattern.h"
 #include "schema/column.h"
+#include "schema/domain_twin.h"
 #include "schema/relation.h"
 #include "schema/retype.h"
 #include "schema/table.h"
@@ -122,6 +123,9 @@ pairs(ZdmMigration *migration)
 		}
 		pair->convert = linitial(contracted ? rule->down : rule->up);
 		pair->back = linitial(contracted ? rule->up : rule->down);
+		/* What is assigned to a domain is asked for by the domain itself. */
+		if (strcmp(pair->convert, zdm_domain_value(pstrdup(quote_identifier(pair->from)), type)) == 0)
+			pair->convert = quote_identifier(pair->from);
 		pair->type = contracted ? NULL : type;
 		pair->contracted = contracted;
 		result = lappend(result, pair);
@@ -140,7 +144,8 @@ check(ZdmMigration *migration, Relation rel)
 	zdm_check_table(rel);
 	zdm_check_column(rel, column_name(migration));
 	new_type(migration, &type);
-	zdm_type_check(&type);
+	zdm_type_check_kind(&type);
+	zdm_domain_check_rights(column_name(migration), &type);
 	zdm_type_keep_collation(rel, column_name(migration), &type);
 	migration->rules = migration->others = NIL;
 	if (zdm_type_is(rel, column_name(migration), &type))
@@ -320,9 +325,12 @@ expand(ZdmMigration *migration, Relation rel)
 		ZdmPair    *pair = lfirst(lc);
 		Relation	table = table_open(pair->relation, AccessShareLock);
 		ZdmType		own = type;
+		ZdmType		meanwhile;
 
 		zdm_type_keep_collation(table, pair->from, &own);
-		steps = list_concat(steps, zdm_twin_add_typed_steps(table, pair->from, pair->to, &own));
+		zdm_type_meanwhile(&own, &meanwhile);
+		steps = list_concat(steps, zdm_twin_add_typed_steps(table, pair->from, pair->to, &meanwhile));
+		steps = list_concat(steps, zdm_domain_demand_steps(pair->relation, pair->to, &own));
 		table_close(table, AccessShareLock);
 	}
 	return list_concat(steps, zdm_sync_install_steps(migration));
@@ -498,6 +506,13 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 	if (in_place(migration))
 		return NIL;
 	/* What has the name goes, and is replaced: what would be lost by it? */
+	if (phase == ZDM_CONTRACT && zdm_domains_are_due(pairs(migration)))
+	{
+		List	   *result = zdm_twin_strangers(migration->id, pairs(migration));
+
+		if (result != NIL)
+			return result;
+	}
 	if (phase == ZDM_CONTRACT || (phase == ZDM_ROLLBACK && migration->state == ZDM_CONTRACTED))
 		return zdm_promote_losses(migration->id, pairs(migration), views_of(migration));
 	return zdm_twin_strangers(migration->id, pairs(migration));
@@ -529,25 +544,11 @@ static void
 guard(ZdmMigration *migration, Relation rel)
 {
 	ZdmType		type;
-	ListCell   *lc;
 
+	zdm_change_type_guard_type(migration);
 	new_type(migration, &type);
-	foreach(lc, in_place(migration) ? NIL : pairs(migration))
-	{
-		ZdmPair    *pair = lfirst(lc);
-		char	   *column = migration->state == ZDM_CONTRACTED ? pair->from : pair->to;
-		Relation	table = table_open(pair->relation, AccessShareLock);
-		ZdmType		is;
-
-		zdm_type_of(table, column, &is);
-		if (is.oid != type.oid || is.typmod != type.typmod)
-			ereport(ERROR,
-					errcode(ERRCODE_OBJECT_IN_USE),
-					errmsg("column \"%s\" of table \"%s\" must keep its type while migration \"%s\" is in flight",
-						   column, RelationGetRelationName(table), migration->name),
-					zdm_hint_rollback(migration));
-		table_close(table, AccessShareLock);
-	}
+	if (!in_place(migration))
+		zdm_change_type_guard(migration, pairs(migration), &type);
 }
 
 static List *

@@ -21,6 +21,7 @@
 #include "patterns/pattern.h"
 #include "patterns/sample.h"
 #include "schema/depend.h"
+#include "schema/domain_twin.h"
 #include "schema/retype.h"
 #include "schema/twin_index.h"
 #include "sync/expression.h"
@@ -49,13 +50,16 @@ zdm_change_type_rule(ZdmMigration *migration, Relation rel, ZdmPair *pair, const
 	const char *down = zdm_argument(migration, "down");
 	ZdmType		from;
 
+	char	   *value;
+
 	zdm_type_of(rel, pair->from, &from);
 	zdm_description_swap(after, pair->from, pair->to);
 	rule->relation = pair->relation;
 	rule->old_columns = list_make1(pair->from);
 	rule->new_columns = list_make1(pair->to);
-	rule->up = list_make1(zdm_expression_text(desc, up ? zdm_expression_check_as(desc, up, "up", twin, NIL)
-											  : conversion(desc, pair->from, &from, type, "up", twin)));
+	value = zdm_expression_text(desc, up ? zdm_expression_check_as(desc, up, "up", twin, NIL)
+								: conversion(desc, pair->from, &from, type, "up", twin));
+	rule->up = list_make1(zdm_domain_value(value, type));
 	rule->down = list_make1(zdm_expression_text(desc, down ? zdm_expression_check_as(after, down, "down", column, NIL)
 												: conversion(after, pair->from, type, &from, "down", column)));
 	rule->down_or_null = strcmp(zdm_argument(migration, "on_down_error"), "null") == 0;
@@ -209,6 +213,50 @@ notes_of_settings(ZdmMigration *migration, const ZdmType *type)
 		result = list_concat(result, zdm_notes_of_settings(desc, "down", rule->down));
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+/*
+ * The type that the columns are to get is needed.
+ */
+void
+zdm_change_type_guard_type(ZdmMigration *migration)
+{
+	if (zdm_query_strings("SELECT '' WHERE pg_catalog.to_regtype($1) IS NOT NULL",
+						  ZDM_ARGS(zdm_arg_text(zdm_argument(migration, "new_type")))) == NIL)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_IN_USE),
+				errmsg("type %s is needed by migration \"%s\"", zdm_argument(migration, "new_type"), migration->name),
+				zdm_hint_rollback(migration));
+}
+
+/*
+ * The new columns must keep it, or what stands for it meanwhile.
+ */
+void
+zdm_change_type_guard(ZdmMigration *migration, List *pairs, const ZdmType *type)
+{
+	ZdmType		meanwhile;
+	ListCell   *lc;
+
+	zdm_type_meanwhile(type, &meanwhile);
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+		char	   *column = migration->state == ZDM_CONTRACTED ? pair->from : pair->to;
+		Relation	table = table_open(pair->relation, AccessShareLock);
+		ZdmType		is;
+
+		zdm_type_of(table, column, &is);
+		if (!(is.oid == type->oid && is.typmod == type->typmod) &&
+			(migration->state == ZDM_CONTRACTED || !zdm_domain_is_due(pair->relation, column, type) ||
+			 is.oid != meanwhile.oid || is.typmod != meanwhile.typmod))
+			ereport(ERROR,
+					errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("column \"%s\" of table \"%s\" must keep its type while migration \"%s\" is in flight",
+						   column, RelationGetRelationName(table), migration->name),
+					zdm_hint_rollback(migration));
+		table_close(table, AccessShareLock);
+	}
 }
 
 /*

@@ -19,6 +19,9 @@ extern bool zdm_change_type_is_exact(ZdmMigration *migration, Relation rel,
 extern ZdmStep *zdm_change_type_follow(ZdmMigration *migration);
 extern void zdm_change_type_texts(ZdmMigration *migration, char **fill,
 								  char **compare);
+extern void zdm_change_type_guard_type(ZdmMigration *migration);
+extern void zdm_change_type_guard(ZdmMigration *migration, List *pairs,
+								  const ZdmType *type);
 extern char *zdm_change_type_index_text(ZdmMigration *migration, List *pairs);
 extern List *zdm_change_type_notes(ZdmMigration *migration, ZdmType *type,
 								   const char *views);

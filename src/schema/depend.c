@@ -28,6 +28,7 @@
 #include "utils/syscache.h"
 
 #include "schema/depend.h"
+#include "schema/domain_twin.h"
 #include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"
@@ -185,7 +186,8 @@ is_twin_constraint(Oid constraint, int64 migration)
 			return false;
 		memcpy(&form, GETSTRUCT(tuple), sizeof(form));
 		ReleaseSysCache(tuple);
-		if (zdm_is_twin_name(NameStr(form.conname), migration))
+		if (zdm_is_twin_name(NameStr(form.conname), migration) ||
+			zdm_domain_is_proof(NameStr(form.conname)))
 			return true;
 		constraint = form.conparentid;
 	}

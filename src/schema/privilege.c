@@ -100,7 +100,10 @@ zdm_privileges_named(Node *command, ZdmDdl *ddl)
 	bool		cascade = IsA(command, DropOwnedStmt);
 	ListCell   *lc;
 
-	*ddl = (ZdmDdl) {0};
+	*ddl = (ZdmDdl)
+	{
+		0
+	};
 	if (IsA(command, GrantStmt))
 	{
 		GrantStmt  *stmt = (GrantStmt *) command;

@@ -71,19 +71,28 @@ zdm_type_text(const ZdmType *type)
  * Whether a second column can be of that type.
  */
 void
-zdm_type_check(const ZdmType *type)
+zdm_type_check_kind(const ZdmType *type)
 {
 	if (get_typtype(type->oid) == TYPTYPE_PSEUDO)
 		ereport(ERROR,
 				errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				errmsg("a column cannot be of pseudo-type %s", format_type_be(type->oid)),
 				errhint("Name another type."));
+}
+
+/*
+ * The same of a column that is to be of it at once.
+ */
+void
+zdm_type_check(const ZdmType *type)
+{
+	zdm_type_check_kind(type);
 	if (get_typtype(type->oid) == TYPTYPE_DOMAIN && zdm_domain_is_constrained(type->oid))
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("type %s is a domain with constraints", format_type_be(type->oid)),
 				errdetail("To add a column of such a type, the server rewrites the table under a lock."),
-				errhint("Name type %s, and give the column the domain's constraints as its own.",
+				errhint("Name type %s, and make it the domain afterwards, by zdm.change_column_type.",
 						format_type_be(getBaseType(type->oid))));
 }
 
@@ -317,7 +326,18 @@ zdm_type_conversion(const char *column, const ZdmType *from, const ZdmType *to,
 bool
 zdm_type_is_exact(const ZdmType *from, const ZdmType *to)
 {
-	bool		is_integer = from->oid == INT2OID || from->oid == INT4OID || from->oid == INT8OID;
+	ZdmType		base = *from;
+	ZdmType		target = *to;
+	bool		is_integer;
+
+	/* A domain's values are its base type's. */
+	base.oid = getBaseTypeAndTypmod(from->oid, &base.typmod);
+	target.oid = getBaseTypeAndTypmod(to->oid, &target.typmod);
+	if (base.oid == target.oid && (target.typmod == -1 || target.typmod == base.typmod))
+		return from->collation == to->collation;
+	if (from->oid != base.oid || to->oid != target.oid)
+		return false;
+	is_integer = from->oid == INT2OID || from->oid == INT4OID || from->oid == INT8OID;
 
 	switch (to->oid)
 	{

@@ -22,6 +22,7 @@ typedef struct ZdmType
 
 extern void zdm_type_parse(const char *text, ZdmType *type);
 extern char *zdm_type_text(const ZdmType *type);
+extern void zdm_type_check_kind(const ZdmType *type);
 extern void zdm_type_check(const ZdmType *type);
 extern void zdm_type_keep_collation(Relation rel, const char *column,
 									ZdmType *type);

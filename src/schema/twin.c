@@ -201,9 +201,9 @@ default_steps(Relation rel, const char *column, const char *twin)
 	return list_make1(zdm_step_on(RelationGetRelid(rel), ZDM_STEP_DDL, AccessExclusiveLock,
 								  "give it the default",
 								  psprintf("ALTER TABLE %s%s ALTER COLUMN %s SET DEFAULT %s",
-										rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "ONLY " : "",
-										zdm_quote_relation(RelationGetRelid(rel)),
-										quote_identifier(twin), initial)));
+										   rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "ONLY " : "",
+										   zdm_quote_relation(RelationGetRelid(rel)),
+										   quote_identifier(twin), initial)));
 }
 
 /*

@@ -30,6 +30,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/step.h"
+#include "schema/domain_twin.h"
 #include "schema/not_null.h"
 #include "schema/retype.h"
 #include "schema/twin_constraint.h"
@@ -142,7 +143,13 @@ zdm_twin_constraint_steps(int64 migration, List *pairs, bool left)
 	ListCell   *lc;
 
 	foreach(lc, pairs)
-		steps = list_concat(steps, not_null_steps(migration, lfirst(lc), left));
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		if (pair->type != NULL)
+			steps = list_concat(steps, zdm_domain_proof_steps(pair->relation, pair->to, pair->type, left));
+		steps = list_concat(steps, not_null_steps(migration, pair, left));
+	}
 	foreach(lc, zdm_pair_tables(pairs))
 		steps = list_concat(steps, check_steps(migration, pairs, lfirst_oid(lc), left));
 	return list_concat(steps, zdm_twin_key_steps(migration, pairs, left));

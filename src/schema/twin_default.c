@@ -54,6 +54,7 @@ static char *default_text(Oid relid, const char *column);
 static char *made_default(Oid relid, const char *from, const char *to,
 						  const char *convert, const ZdmType *type);
 static void make_default(void *arg);
+static Node *conversion_value(TupleDesc desc, Made *made, AttrNumber target);
 static Node *placed(Relation rel, TupleDesc desc, Made *made);
 static Node *place(Node *node, void *arg);
 static bool taken_away(Oid relid, const ZdmPair *pair);
@@ -177,6 +178,24 @@ make_default(void *arg)
 	table_close(rel, AccessShareLock);
 }
 
+/*
+ * The value of the conversion, which may be asked whether it is a domain's.
+ */
+static Node *
+conversion_value(TupleDesc desc, Made *made, AttrNumber target)
+{
+	Node	   *expr = zdm_expression_parse_as(desc, made->convert, "the conversion", target);
+
+	while (IsA(expr, CoerceToDomain) || IsA(expr, RelabelType))
+	{
+		if (IsA(expr, RelabelType) && exprType(expr) != getBaseType(exprType((Node *) ((RelabelType *) expr)->arg)))
+			break;
+		expr = IsA(expr, RelabelType) ? (Node *) ((RelabelType *) expr)->arg
+			: (Node *) ((CoerceToDomain *) expr)->arg;
+	}
+	return expr;
+}
+
 static Node *
 placed(Relation rel, TupleDesc desc, Made *made)
 {
@@ -188,7 +207,7 @@ placed(Relation rel, TupleDesc desc, Made *made)
 	cxt.value = build_column_default(rel, cxt.column);
 	zdm_become(rel->rd_rel->relowner, &saved);
 	zdm_pin_style();
-	expr = place(zdm_expression_parse_as(desc, made->convert, "the conversion", zdm_description_number(desc, made->to)), &cxt);
+	expr = place(conversion_value(desc, made, zdm_description_number(desc, made->to)), &cxt);
 	if (cxt.other != 0)
 		ereport(ERROR,
 				errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

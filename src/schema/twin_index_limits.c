@@ -44,6 +44,8 @@
 #include "catalog/migration.h"
 #include "catalog/sync_rule.h"
 #include "schema/constraint_change.h"
+#include "schema/domain_change.h"
+#include "schema/domain_twin.h"
 #include "schema/depend.h"
 #include "schema/relation.h"
 #include "schema/twin_index.h"
@@ -423,7 +425,8 @@ static void
 try_expression(void *arg)
 {
 	Trial	   *trial = arg;
-	TupleDesc	desc = zdm_description_with(RelationGetDescr(trial->rel), NULL, NULL);
+	TupleDesc	meanwhile = zdm_description_with(RelationGetDescr(trial->rel), NULL, NULL);
+	TupleDesc	after = zdm_description_with(RelationGetDescr(trial->rel), NULL, NULL);
 	char	   *text = zdm_twin_text(trial->rel, trial->pairs, trial->type, trial->expr);
 	ZdmIdentity saved;
 	ListCell   *lc;
@@ -433,10 +436,16 @@ try_expression(void *arg)
 		ZdmPair    *pair = lfirst(lc);
 
 		if (get_attnum(RelationGetRelid(trial->rel), pair->to) <= 0)
-			desc = zdm_description_with(desc, pair->to, trial->type);
+		{
+			ZdmType		type;
+
+			zdm_type_meanwhile(trial->type, &type);
+			meanwhile = zdm_description_with(meanwhile, pair->to, &type);
+			after = zdm_description_with(after, pair->to, trial->type);
+		}
 	}
 	zdm_pin_path(&saved);
 	zdm_pin_style();
-	(void) zdm_expression_parse_as(desc, text, text, 0);
+	(void) zdm_expression_over(meanwhile, after, text);
 	zdm_unbecome(&saved);
 }

@@ -411,7 +411,7 @@ zdm_promote_losses(int64 migration, List *pairs, const char *views)
 		table_close(rel, AccessShareLock);
 	}
 	foreach(lc, zdm_twin_constraint_steps(migration, pairs, true))
-		result = zdm_add_line(result, psprintf("still to be done: %s", ((ZdmStep *) lfirst(lc))->description));
+		result = zdm_add_line(result, psprintf("still to be done, by zdm.start: %s", ((ZdmStep *) lfirst(lc))->description));
 	foreach(lc, zdm_twin_orphans(migration, pairs))
 		result = zdm_add_line(result, lfirst(lc));
 	return result;

@@ -38,6 +38,7 @@
 
 #include "catalog/step.h"
 #include "schema/catalog_change.h"
+#include "schema/domain_twin.h"
 #include "schema/key_change.h"
 #include "schema/not_null.h"
 #include "schema/relation.h"
@@ -100,6 +101,14 @@ zdm_promote_steps(int64 migration, List *pairs, bool keep, const char *views)
 		work.steps = zdm_user_view_drop_steps(pairs);
 	if (views != NULL && keep)
 		last = lappend(last, zdm_user_view_keep_step(pairs));
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		/* Before anything comes that would know the column's type. */
+		if (pair->type != NULL)
+			work.steps = list_concat(work.steps, zdm_domain_set_steps(pair->relation, pair->to, pair->type));
+	}
 	foreach(lc, tables)
 		zdm_move_collect(pairs, lfirst_oid(lc), keep, &work.steps, &after);
 	foreach(lc, keyed)

@@ -53,6 +53,7 @@ typedef struct Computation
 
 static void compute(void *arg);
 static void evaluate(Computation *computation);
+static bool has_domains(Node *node, void *context);
 static bool prints(Node *node, void *context);
 static void make_executable(ZdmExpression *expression, ZdmRuleSet *set);
 static void invalidate_all(Datum arg, int cacheid, uint32 hashvalue);
@@ -412,12 +413,21 @@ make_executable(ZdmExpression *expression, ZdmRuleSet *set)
 	if (expression->state != NULL)
 		return;
 	zdm_pin_path(&saved);
+	set->cached.has_domains |= has_domains((Node *) expression->expr, NULL);
 	old = MemoryContextSwitchTo(set->cached.cxt);
 	planned = expression_planner(expression->expr);
 	expression->prints = contain_mutable_functions((Node *) planned) || prints((Node *) planned, NULL);
 	expression->state = ExecInitExpr(planned, NULL);
 	MemoryContextSwitchTo(old);
 	zdm_unbecome(&saved);
+}
+
+static bool
+has_domains(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return IsA(node, CoerceToDomain) || expression_tree_walker(node, has_domains, context);
 }
 
 /*

@@ -7,7 +7,9 @@
  * columns; what a trigger works with is a set of them, compiled for one table
  * or partition.  That is done on first use and kept until a relcache
  * invalidation says that the table, or a rule on it (catalog/rule.c sends
- * one), has changed.  The callback flips flags and does nothing else.
+ * one), has changed; where an expression asks of a value whether it is a
+ * domain's, until any type has changed.  The callbacks flip flags and do nothing
+ * else.
  *
  * A rebuild frees the old sets, unless a trigger call or a batch may be in the
  * middle of using one: then they are handed to the transaction's memory
@@ -20,6 +22,7 @@
 #include "access/xact.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 #include "sync/rule_cache.h"
 
@@ -36,6 +39,7 @@ static ZdmRuleCache *caches = NULL;
 static int	holds = 0;
 
 static void invalidate(Datum arg, Oid relid);
+static void type_changed(Datum arg, int id, uint32 hash);
 static void at_transaction_end(XactEvent event, void *arg);
 static void forget_sets(CachedTable *table);
 
@@ -53,6 +57,7 @@ zdm_rule_cache_init(ZdmRuleCache *cache)
 	if (caches == NULL)
 	{
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+		CacheRegisterSyscacheCallback(TYPEOID, type_changed, (Datum) 0);
 		RegisterXactCallback(at_transaction_end, NULL);
 	}
 	cache->tables = hash_create(cache->name, 16, &ctl, HASH_ELEM | HASH_BLOBS);
@@ -114,6 +119,27 @@ invalidate(Datum arg, Oid relid)
 		{
 			for (ZdmCachedSet *set = table->sets; set != NULL; set = set->next)
 				cache->changed(set, relid);
+		}
+	}
+}
+
+/*
+ * An expression that is ready to be run has the constraints that a domain had
+ * by then.
+ */
+static void
+type_changed(Datum arg, int id, uint32 hash)
+{
+	for (ZdmRuleCache *cache = caches; cache != NULL; cache = cache->next)
+	{
+		HASH_SEQ_STATUS scan;
+		CachedTable *table;
+
+		hash_seq_init(&scan, cache->tables);
+		while ((table = hash_seq_search(&scan)) != NULL)
+		{
+			for (ZdmCachedSet *set = table->sets; set != NULL; set = set->next)
+				table->valid &= !set->has_domains;
 		}
 	}
 }

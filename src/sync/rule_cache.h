@@ -19,6 +19,7 @@ typedef struct ZdmCachedSet
 {
 	struct ZdmCachedSet *next;	/* of the same table */
 	MemoryContext cxt;			/* all of it */
+	bool		has_domains;	/* asks of values whether they are a domain's */
 } ZdmCachedSet;
 
 /* The sets of one kind. */

@@ -5,7 +5,6 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS zdm;
 CREATE SCHEMA zdm_change_refusals;
 SET search_path = zdm_change_refusals;
-CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 CREATE TABLE t (
     id int PRIMARY KEY,
     n int,
@@ -38,7 +37,6 @@ SELECT zdm.change_column_type('t', 'j', 'int');
 SELECT zdm.change_column_type('t', 'j', 'jsonb', 'nowhere::jsonb');
 SELECT zdm.change_column_type('t', 'j', 'jsonb', 'j::jsonb', 'random()::text::json');
 SELECT zdm.change_column_type('t', 'at', 'timestamptz');
-SELECT zdm.change_column_type('t', 'at', 'positive', '1', 'NULL');
 SELECT zdm.change_column_type('t', 'at', 'date', on_down_error => 'null');
 SELECT zdm.rollback('change_t_at_to_date');
 SELECT zdm.change_column_type('t', 'id', 'bigint', on_down_error => 'null');
