@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 
 #include "sync/rule_cache.h"
+#include "util/compat.h"
 
 /* What is done to the other table. */
 typedef enum ZdmMirrorAction
@@ -92,6 +93,7 @@ typedef struct ZdmMirror
 								 * a key ... */
 	bool		last_first;		/* ... and the first shows the last of them */
 	bool		has_rivals;		/* here are unique keys besides the key */
+	bool		of_partition;	/* there is one of the other table's */
 	int			keys;			/* so many of the columns are the key */
 	int			optional;		/* so many behind these say, by not being
 								 * NULL, that the second table has a row */
@@ -131,6 +133,7 @@ typedef struct ZdmMirrorRow
 extern void zdm_mirrors_init(void);
 extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
+extern AttrNumber *zdm_mirror_attnums(const ZdmMirror *mirror, Relation there);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);
 extern ZdmMirrorRow zdm_mirror_row_copy(const ZdmMirror *mirror, const ZdmMirrorRow *row);
@@ -145,6 +148,7 @@ extern bool zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row,
 							  Snapshot snapshot);
 extern bool zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row,
 							  Snapshot snapshot);
+extern pg_noreturn void zdm_mirror_found_several(const ZdmMirror *mirror);
 extern Oid	zdm_mirror_target(const ZdmMirror *mirror, ZdmMirrorAction action);
 extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
@@ -179,7 +183,9 @@ extern bool zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction
 extern void zdm_mirror_direct_forget(ZdmMirror *mirror);
 extern bool zdm_mirror_direct_read(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
 								   bool *found);
-extern bool zdm_mirror_can_insert(ZdmMirror *mirror, Relation there, TriggerDesc **triggers);
+extern bool zdm_mirror_can_copy(ZdmMirror *mirror, Relation there, TriggerDesc **triggers);
+extern bool zdm_mirror_is_alone(const ZdmMirror *mirror, Relation there);
+extern bool zdm_mirror_constraint_triggers(Relation rel, TriggerDesc **triggers);
 extern ResultRelInfo *zdm_mirror_begin_write(EState *estate, TriggerDesc *triggers,
 											 Relation there);
 extern void zdm_mirror_end_write(EState *estate);

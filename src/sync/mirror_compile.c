@@ -229,6 +229,19 @@ compile_columns(Relation rel, List *here, List *there, ZdmMirrorColumn *columns)
 }
 
 /*
+ * Where the rule's columns are in the other table, or a partition of it.
+ */
+AttrNumber *
+zdm_mirror_attnums(const ZdmMirror *mirror, Relation there)
+{
+	AttrNumber *attnums = palloc_array(AttrNumber, mirror->count);
+
+	for (int i = 0; i < mirror->count; i++)
+		attnums[i] = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
+	return attnums;
+}
+
+/*
  * The values of a row, in the current memory context; they live as long as
  * the slot holds it.
  */
