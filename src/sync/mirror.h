@@ -70,6 +70,17 @@ typedef struct ZdmMirrorSerial
 	Oid			sequence;
 } ZdmMirrorSerial;
 
+/* A foreign key here that may serve for one of the other table's. */
+typedef struct ZdmMirrorGuard
+{
+	int			column;			/* one of the rule's */
+	Oid			refers_to;
+	AttrNumber	referred;
+	Oid			equals;
+} ZdmMirrorGuard;
+
+#define ZDM_MIRROR_GUARDS	32
+
 typedef struct ZdmMirrorDirect ZdmMirrorDirect;
 typedef struct ZdmMirrorLook ZdmMirrorLook;
 typedef struct ZdmMirrorCopy ZdmMirrorCopy;
@@ -99,6 +110,8 @@ typedef struct ZdmMirror
 								 * NULL, that the second table has a row */
 	int			count;
 	ZdmMirrorColumn *columns;
+	int			guard_count;
+	ZdmMirrorGuard guards[ZDM_MIRROR_GUARDS];
 	struct ZdmMirror *own;		/* here instead of there, for a look; NULL
 								 * where no row moves between partitions */
 	CachedPlanSource *plans[ZDM_MIRROR_ACTIONS];
@@ -127,6 +140,7 @@ typedef struct ZdmMirrorRow
 {
 	Datum	   *values;
 	char	   *nulls;
+	uint32		checked;		/* which of the rule's guards were, for it */
 } ZdmMirrorRow;
 
 /* mirror_compile.c */
@@ -140,6 +154,15 @@ extern ZdmMirrorRow zdm_mirror_row_copy(const ZdmMirror *mirror, const ZdmMirror
 extern bool zdm_mirror_same(const ZdmMirror *mirror, const ZdmMirrorRow *a,
 							const ZdmMirrorRow *b, int from, int to);
 extern bool zdm_mirror_has_null(const ZdmMirrorRow *row, int from, int to);
+
+/* mirror_guard.c */
+extern void zdm_mirror_compile_guards(Relation rel, ZdmMirror *mirror);
+extern uint32 zdm_mirror_checked(const ZdmMirror *mirror, const ZdmMirrorRow *before,
+								 const ZdmMirrorRow *after);
+extern uint32 *zdm_mirror_guarded(const ZdmMirror *mirror, Relation there,
+								  const AttrNumber *attnums, const TriggerDesc *triggers);
+extern TriggerDesc *zdm_mirror_unguarded(TriggerDesc *triggers, const uint32 *guarded,
+										 uint32 checked);
 
 /* mirror_action.c */
 extern uint64 zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
@@ -193,7 +216,7 @@ extern void zdm_mirror_end_write(EState *estate);
 /* mirror_copy.c */
 extern bool zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there,
 								  TriggerDesc *triggers, const AttrNumber *attnums,
-								  const ZdmMirrorRow *row, bool may_exist,
+								  const ZdmMirrorRow *row, ZdmMirrorAction action,
 								  ItemPointer tid);
 extern ZdmMirrorCopy *zdm_mirror_copy_begin(ZdmMirror *mirror);
 extern uint64 zdm_mirror_copy_end(ZdmMirrorCopy *copy);

@@ -120,6 +120,7 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 	bool		direct,
 				result;
 
+	row->checked = 0;
 	if (snapshot == InvalidSnapshot)
 	{
 		CommandCounterIncrement();

@@ -175,6 +175,7 @@ compile_mirror(Relation rel, List *relids, ZdmMirrorRule *rule,
 	mirror->optional = rule->optional;
 	mirror->several = rule->several;
 	mirror->last_first = rule->first_by != NULL && strcmp(rule->first_by, "desc") == 0;
+	zdm_mirror_compile_guards(rel, mirror);
 	mirror->has_rivals = !is_first && zdm_mirror_other_keys(mirror) != NIL;
 	if (rule->optional == 0 && get_rel_relkind(mirror->here) == RELKIND_PARTITIONED_TABLE)
 		mirror->own = own_mirror(mirror);
@@ -250,6 +251,7 @@ zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot, ZdmMirrorRow *row
 {
 	row->values = palloc_array(Datum, mirror->count);
 	row->nulls = palloc_array(char, mirror->count);
+	row->checked = 0;
 	for (int i = 0; i < mirror->count; i++)
 	{
 		bool		isnull;

@@ -74,7 +74,7 @@ struct ZdmMirrorCopy
 };
 
 static bool try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
-						  List **recheck);
+						  bool look, List **recheck);
 static void fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums,
 					  const ZdmMirrorRow *row, EState *estate, ResultRelInfo *info,
 					  TupleTableSlot *slot);
@@ -93,13 +93,14 @@ static void insert_index_entries(Target *target, TupleTableSlot *row, EState *es
 
 /*
  * Insert one row, by the active snapshot; triggers: those that fire for it;
- * attnums: where the rule's columns are there.  may_exist: a row that is in the
- * way is no error.  Returns whether it was inserted, and tid is where.
+ * attnums: where the rule's columns are there.  A row that is in the way is an
+ * error for ZDM_MIRROR_INSERT alone, and ZDM_MIRROR_PUT does not expect one.
+ * Returns whether it was inserted, and tid is where.
  */
 bool
 zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *triggers,
 					  const AttrNumber *attnums, const ZdmMirrorRow *row,
-					  bool may_exist, ItemPointer tid)
+					  ZdmMirrorAction action, ItemPointer tid)
 {
 	EState	   *estate = CreateExecutorState();
 	MemoryContext old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -111,9 +112,9 @@ zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *trig
 	fill_slot(mirror, attnums, row, estate, info, slot);
 	if (RelationGetDescr(there)->constr != NULL)
 		ExecConstraints(info, slot, estate);
-	ExecOpenIndices(info, may_exist);
-	if (may_exist)
-		inserted = try_to_insert(estate, info, slot, &recheck);
+	ExecOpenIndices(info, action != ZDM_MIRROR_INSERT);
+	if (action != ZDM_MIRROR_INSERT)
+		inserted = try_to_insert(estate, info, slot, action != ZDM_MIRROR_PUT, &recheck);
 	else
 	{
 		table_tuple_insert(there, slot, estate->es_output_cid, 0, NULL);
@@ -133,10 +134,12 @@ zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *trig
 
 /*
  * As INSERT ... ON CONFLICT DO NOTHING: whoever inserts such a row at the same
- * time waits for our decision, not for our transaction.
+ * time waits for our decision, not for our transaction.  Without a look for a
+ * row that is in the way, the index entries meet it.
  */
 static bool
-try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, List **recheck)
+try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, bool look,
+			  List **recheck)
 {
 	Relation	there = info->ri_RelationDesc;
 	bool		conflict = true;
@@ -145,8 +148,9 @@ try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, List **
 	{
 		uint32		token;
 
-		if (!zdm_no_row_conflicts(info, slot, estate))
+		if (look && !zdm_no_row_conflicts(info, slot, estate))
 			return false;
+		look = true;
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(there, slot, estate->es_output_cid, 0, NULL, token);
 		conflict = false;

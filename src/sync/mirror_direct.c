@@ -59,6 +59,7 @@ struct ZdmMirrorDirect
 	bool		identity;		/* a column that no UPDATE sets */
 	AttrNumber *attnums;		/* of the rule's columns */
 	TriggerDesc *triggers;		/* those that fire; NULL: none */
+	uint32	   *guarded;		/* which of these need not, by which guards */
 	LockTupleMode mode;			/* that an update of the columns takes */
 };
 
@@ -67,7 +68,7 @@ static ZdmMirrorDirect *begin_anew(ZdmMirror *mirror);
 static bool know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there);
 static bool are_all_columns(const ZdmMirror *mirror, Relation there);
 static bool has_generated(Relation rel);
-static bool know_triggers(ZdmMirrorDirect *direct, Relation there);
+static bool know_triggers(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there);
 static bool can_do(const ZdmMirrorDirect *direct, ZdmMirrorAction action);
 static bool find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid);
@@ -81,7 +82,7 @@ static uint64 lock_first(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation th
 static uint64 set_columns(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
 						  const ZdmMirrorRow *row);
 static uint64 insert_row(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there,
-						 const ZdmMirrorRow *row, bool may_exist);
+						 const ZdmMirrorRow *row, ZdmMirrorAction action);
 static void make_new_row(const ZdmMirror *mirror, const ZdmMirrorDirect *direct,
 						 const ZdmMirrorRow *row, TupleTableSlot *old, TupleTableSlot *new);
 static List *add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
@@ -109,7 +110,7 @@ zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
 	PushActiveSnapshot(GetTransactionSnapshot());
 	*processed = action == ZDM_MIRROR_LOCK ? lock_first(mirror, direct, there, row)
 		: action == ZDM_MIRROR_SET ? set_columns(mirror, direct, there, row)
-		: insert_row(mirror, direct, there, row, action != ZDM_MIRROR_INSERT);
+		: insert_row(mirror, direct, there, row, action);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	return true;
@@ -199,7 +200,7 @@ know(ZdmMirror *mirror, Relation there)
 	direct->can_lock = zdm_mirror_can_scan(mirror, there);
 	partitioned = there->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	plain = (direct->can_lock || partitioned) && know_columns(mirror, direct, there) &&
-		!there->rd_rel->relispartition && there->rd_rules == NULL && know_triggers(direct, there) && zdm_mirror_is_alone(mirror, there);
+		!there->rd_rel->relispartition && there->rd_rules == NULL && know_triggers(mirror, direct, there) && zdm_mirror_is_alone(mirror, there);
 	direct->can_copy = plain && direct->same_keys && are_all_columns(mirror, there);
 	direct->can_insert = direct->can_copy && !partitioned;
 	direct->can_set = plain && !partitioned && !direct->identity && mirror->count > mirror->keys && !has_generated(there);
@@ -299,11 +300,12 @@ zdm_mirror_is_alone(const ZdmMirror *mirror, Relation there)
 }
 
 static bool
-know_triggers(ZdmMirrorDirect *direct, Relation there)
+know_triggers(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there)
 {
 	MemoryContext old = MemoryContextSwitchTo(direct->cxt);
 	bool		result = zdm_mirror_constraint_triggers(there, &direct->triggers);
 
+	direct->guarded = zdm_mirror_guarded(mirror, there, direct->attnums, direct->triggers);
 	MemoryContextSwitchTo(old);
 	return result;
 }
@@ -444,7 +446,8 @@ set_columns(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
 	CheckCmdReplicaIdentity(there, CMD_UPDATE);
 	estate = CreateExecutorState();
 	old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
-	info = zdm_mirror_begin_write(estate, direct->triggers, there);
+	info = zdm_mirror_begin_write(estate, zdm_mirror_unguarded(direct->triggers, direct->guarded, row->checked),
+								  there);
 	old = table_slot_create(there, &estate->es_tupleTable);
 	new = table_slot_create(there, &estate->es_tupleTable);
 
@@ -484,11 +487,13 @@ set_columns(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
 
 static uint64
 insert_row(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there,
-		   const ZdmMirrorRow *row, bool may_exist)
+		   const ZdmMirrorRow *row, ZdmMirrorAction action)
 {
 	ItemPointerData tid;
 
-	if (!zdm_mirror_insert_row(mirror, there, direct->triggers, direct->attnums, row, may_exist, &tid))
+	if (!zdm_mirror_insert_row(mirror, there,
+							   zdm_mirror_unguarded(direct->triggers, direct->guarded, row->checked),
+							   direct->attnums, row, action, &tid))
 		return 0;
 	remember(direct, &tid);
 	return 1;
