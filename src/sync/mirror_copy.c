@@ -42,7 +42,7 @@
 #include "util/compat.h"
 
 /* Rows that wait, and what they may have in bytes. */
-#define MAX_ROWS	500
+#define MAX_ROWS	1000
 #define MAX_BYTES	65536
 
 /* The table, or a partition that has got rows. */
@@ -52,6 +52,8 @@ typedef struct Target
 	AttrNumber *attnums;		/* of the rule's columns there */
 	TupleTableSlot *slots[MAX_ROWS];
 	int			count;			/* slots that have a row */
+	int			looked_for;		/* so many, of which the second table lacks */
+	int			missing;
 } Target;
 
 struct ZdmMirrorCopy
@@ -61,7 +63,8 @@ struct ZdmMirrorCopy
 	EState	   *estate;
 	ResultRelInfo *info;
 	List	   *targets;
-	int			count;			/* rows that wait, and what they have */
+	Target	   *order[MAX_ROWS];	/* whose the rows that wait are, as they came */
+	int			count;
 	Size		bytes;
 	uint64		inserted;		/* altogether */
 
@@ -86,7 +89,8 @@ static TupleTableSlot *next_slot(ZdmMirrorCopy *copy, Target *target);
 static Target *route(ZdmMirrorCopy *copy, const ZdmMirrorRow *row);
 static Target *partition_target(ZdmMirrorCopy *copy, ResultRelInfo *info);
 static int	leave_out_existing(ZdmMirrorCopy *copy);
-static int	leave_out(ZdmMirrorLook *look, const ZdmMirror *mirror, Target *target);
+static bool is_there(ZdmMirrorLook *look, const ZdmMirror *mirror, Target *target,
+					 TupleTableSlot *slot, ZdmMirrorRow *row);
 static void insert(ZdmMirrorCopy *copy);
 static void check_rows(Target *target, EState *estate);
 static void insert_index_entries(Target *target, TupleTableSlot *row, EState *estate);
@@ -321,8 +325,9 @@ add(ZdmMirrorCopy *copy, const ZdmMirrorRow *row)
 	ExecMaterializeSlot(slot);
 	tuple = ExecFetchSlotHeapTuple(slot, false, &free);
 	target->count++;
+	copy->order[copy->count++] = target;
 	copy->bytes += tuple->t_len;
-	return ++copy->count == MAX_ROWS || copy->bytes > MAX_BYTES;
+	return copy->count == MAX_ROWS || copy->bytes > MAX_BYTES;
 }
 
 static TupleTableSlot *
@@ -402,53 +407,61 @@ zdm_mirror_copy_flush(ZdmMirrorCopy *copy)
 }
 
 /*
- * Keep those that the second table lacks, and return how many they are.
+ * Keep those that the second table lacks, and return how many they are.  They
+ * are looked for as they came, which mostly is the order of their keys.
  */
 static int
 leave_out_existing(ZdmMirrorCopy *copy)
 {
+	const ZdmMirror *mirror = copy->mirror;
 	ZdmMirrorLook *look = zdm_mirror_look_begin(copy->mirror, GetActiveSnapshot());
-	int			missing = 0;
-	ListCell   *lc;
-
-	if (look == NULL)
-		elog(ERROR, "table \"%s\" has lost its key", RelationGetRelationName(copy->there));
-	foreach(lc, copy->targets)
-		missing += leave_out(look, copy->mirror, lfirst(lc));
-	zdm_mirror_look_end(look);
-	return missing;
-}
-
-static int
-leave_out(ZdmMirrorLook *look, const ZdmMirror *mirror, Target *target)
-{
 	ZdmMirrorRow row = {
 		.values = palloc_array(Datum, mirror->count),
 		.nulls = palloc_array(char, mirror->count),
 	};
 	int			missing = 0;
+	ListCell   *lc;
 
-	for (int i = 0; i < target->count; i++)
+	if (look == NULL)
+		elog(ERROR, "table \"%s\" has lost its key", RelationGetRelationName(copy->there));
+	for (int i = 0; i < copy->count; i++)
 	{
-		TupleTableSlot *slot = target->slots[i];
+		Target	   *target = copy->order[i];
+		TupleTableSlot *slot = target->slots[target->looked_for];
 
-		for (int j = 0; j < mirror->keys; j++)
+		if (!is_there(look, mirror, target, slot, &row))
 		{
-			bool		isnull;
-
-			row.values[j] = slot_getattr(slot, target->attnums[j], &isnull);
-			row.nulls[j] = ' ';
+			target->slots[target->looked_for] = target->slots[target->missing];
+			target->slots[target->missing++] = slot;
+			missing++;
 		}
-		if (zdm_mirror_look(look, &row))
-		{
-			ExecClearTuple(slot);
-			continue;
-		}
-		target->slots[i] = target->slots[missing];
-		target->slots[missing++] = slot;
+		target->looked_for++;
 	}
-	target->count = missing;
+	zdm_mirror_look_end(look);
+	foreach(lc, copy->targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		for (int i = target->missing; i < target->count; i++)
+			ExecClearTuple(target->slots[i]);
+		target->count = target->missing;
+		target->looked_for = target->missing = 0;
+	}
 	return missing;
+}
+
+static bool
+is_there(ZdmMirrorLook *look, const ZdmMirror *mirror, Target *target,
+		 TupleTableSlot *slot, ZdmMirrorRow *row)
+{
+	for (int i = 0; i < mirror->keys; i++)
+	{
+		bool		isnull;
+
+		row->values[i] = slot_getattr(slot, target->attnums[i], &isnull);
+		row->nulls[i] = ' ';
+	}
+	return zdm_mirror_look(look, row);
 }
 
 static void

@@ -63,7 +63,6 @@ typedef struct Part
 	bool		has_order;
 	FmgrInfo	compare;
 	ScanKeyData from;
-	Datum		asked;			/* the last key */
 	int			in_order;		/* so many keys were; below 0: reluctance */
 	int			reluctance;
 	bool		walking;
@@ -77,16 +76,18 @@ struct ZdmMirrorLook
 	ZdmMirror  *mirror;
 	Relation	there;
 	List	   *parts;
+	Part	   *ordered;		/* one with an order, or NULL */
+	Datum		asked;			/* the last key, where there is one */
 	MemoryContext cxt;			/* a scan keeps there what it needs later */
 };
 
 static bool add_part(ZdmMirrorLook *look, ZdmMirror *mirror, Relation there, Snapshot snapshot);
 static bool add_partitions(ZdmMirrorLook *look, Snapshot snapshot);
 static void find_order(Part *part);
-static bool look_at(Part *part, const ZdmMirrorRow *row);
+static bool look_at(Part *part, const ZdmMirrorRow *row, bool further);
 static bool is_twice(Part *part, Datum key);
 static bool descend(Part *part, const ZdmMirrorRow *row);
-static bool is_further(Part *part, Datum key);
+static bool is_further(const ZdmMirrorLook *look, Datum key);
 static bool walk(Part *part, Datum key);
 static bool walk_from(Part *part, Datum key);
 static bool next_entry(Part *part);
@@ -171,6 +172,8 @@ add_part(ZdmMirrorLook *look, ZdmMirror *mirror, Relation there, Snapshot snapsh
 	find_order(part);
 	part->scan = zdm_index_beginscan(there, part->index, snapshot, mirror->keys);
 	look->parts = lappend(look->parts, part);
+	if (part->has_order)
+		look->ordered = part;
 	return true;
 }
 
@@ -229,18 +232,20 @@ zdm_mirror_look(ZdmMirrorLook *look, ZdmMirrorRow *row)
 	const ZdmMirror *mirror = look->mirror;
 	MemoryContext old = MemoryContextSwitchTo(look->cxt);
 	Part	   *found = NULL;
+	bool		further = look->ordered != NULL && is_further(look, row->values[0]);
 	ListCell   *lc;
 
 	foreach(lc, look->parts)
 	{
 		Part	   *part = lfirst(lc);
 
-		if (!look_at(part, row))
+		if (!look_at(part, row, further))
 			continue;
 		if (found != NULL || (part->found != part->slot && is_twice(part, row->values[0])))
 			zdm_mirror_found_several(mirror);
 		found = part;
 	}
+	look->asked = row->values[0];
 	MemoryContextSwitchTo(old);
 	for (int i = mirror->keys; found != NULL && i < mirror->count; i++)
 	{
@@ -253,26 +258,18 @@ zdm_mirror_look(ZdmMirrorLook *look, ZdmMirrorRow *row)
 }
 
 static bool
-look_at(Part *part, const ZdmMirrorRow *row)
+look_at(Part *part, const ZdmMirrorRow *row, bool further)
 {
 	Datum		key = row->values[0];
-	bool		further,
-				found;
 
 	if (!part->has_order)
 		return descend(part, row);
-	further = is_further(part, key);
 	part->in_order = further ? part->in_order + 1 : Min(part->in_order, 0);
 	if (!part->walking && part->in_order >= WALK_AFTER)
-		found = walk_from(part, key);
-	else if (!part->walking)
-		found = descend(part, row);
-	else if (further)
-		found = walk(part, key);
-	else
-		found = walk_from(part, key);
-	part->asked = key;
-	return found;
+		return walk_from(part, key);
+	if (!part->walking)
+		return descend(part, row);
+	return further ? walk(part, key) : walk_from(part, key);
 }
 
 /*
@@ -302,10 +299,11 @@ descend(Part *part, const ZdmMirrorRow *row)
  * Whether a key comes behind the one that was asked for last.
  */
 static bool
-is_further(Part *part, Datum key)
+is_further(const ZdmMirrorLook *look, Datum key)
 {
-	return DatumGetInt32(FunctionCall2Coll(&part->compare, part->from.sk_collation,
-										   part->asked, key)) < 0;
+	return DatumGetInt32(FunctionCall2Coll(&look->ordered->compare,
+										   look->ordered->from.sk_collation,
+										   look->asked, key)) < 0;
 }
 
 /*
