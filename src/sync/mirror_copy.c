@@ -82,7 +82,7 @@ static void fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums,
 					  const ZdmMirrorRow *row, EState *estate, ResultRelInfo *info,
 					  TupleTableSlot *slot);
 static void begin_routing(ZdmMirrorCopy *copy);
-static bool are_partitions_plain(const ZdmMirror *mirror);
+static bool are_partitions_plain(ZdmMirror *mirror);
 static Target *add_target(ZdmMirrorCopy *copy, ResultRelInfo *info);
 static bool add(ZdmMirrorCopy *copy, const ZdmMirrorRow *row);
 static TupleTableSlot *next_slot(ZdmMirrorCopy *copy, Target *target);
@@ -239,14 +239,18 @@ begin_routing(ZdmMirrorCopy *copy)
 }
 
 /*
- * Whether rows can be inserted into each partition without a statement.
+ * Whether rows can be looked for in each partition, and inserted there, without
+ * a statement.
  */
 static bool
-are_partitions_plain(const ZdmMirror *mirror)
+are_partitions_plain(ZdmMirror *mirror)
 {
-	bool		result = true;
+	ZdmMirrorLook *look = zdm_mirror_look_begin(mirror, GetActiveSnapshot());
+	bool		result = look != NULL;
 	ListCell   *lc;
 
+	if (look != NULL)
+		zdm_mirror_look_end(look);
 	foreach(lc, find_all_inheritors(mirror->there, AccessShareLock, NULL))
 	{
 		Relation	partition = table_open(lfirst_oid(lc), NoLock);

@@ -200,10 +200,12 @@ know(ZdmMirror *mirror, Relation there)
 	direct->can_lock = zdm_mirror_can_scan(mirror, there);
 	partitioned = there->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	plain = (direct->can_lock || partitioned) && know_columns(mirror, direct, there) &&
-		!there->rd_rel->relispartition && there->rd_rules == NULL && know_triggers(mirror, direct, there) && zdm_mirror_is_alone(mirror, there);
+		!there->rd_rel->relispartition && there->rd_rules == NULL &&
+		know_triggers(mirror, direct, there) && zdm_mirror_is_alone(mirror, there);
 	direct->can_copy = plain && direct->same_keys && are_all_columns(mirror, there);
 	direct->can_insert = direct->can_copy && !partitioned;
-	direct->can_set = plain && !partitioned && !direct->identity && mirror->count > mirror->keys && !has_generated(there);
+	direct->can_set = plain && !partitioned && !direct->identity &&
+		mirror->count > mirror->keys && !has_generated(there);
 	direct->complete = true;
 	return direct;
 }
@@ -252,7 +254,7 @@ are_all_columns(const ZdmMirror *mirror, Relation there)
 }
 
 /*
- * Returns false where a value would have to be made to fit.
+ * Returns false where there is none, or a value would have to be made to fit.
  */
 static bool
 know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there)
@@ -268,10 +270,14 @@ know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there)
 	{
 		const ZdmMirrorColumn *column = &mirror->columns[i];
 		AttrNumber	attnum = get_attnum(RelationGetRelid(there), column->there);
-		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(there), attnum - 1);
-		bool		same = attr->atttypid == column->type &&
-			(attr->atttypmod < 0 || attr->atttypmod == column->typmod);
+		Form_pg_attribute attr;
+		bool		same;
 
+		if (attnum <= 0)
+			return false;
+		attr = TupleDescAttr(RelationGetDescr(there), attnum - 1);
+		same = attr->atttypid == column->type &&
+			(attr->atttypmod < 0 || attr->atttypmod == column->typmod);
 		direct->attnums[i] = attnum;
 		if (i < mirror->keys)
 		{
