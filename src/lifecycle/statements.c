@@ -61,8 +61,8 @@ static List *possible_work(List *works);
 static ZdmOutcome drop_index(ZdmMigrate *migrate, Oid index);
 static ZdmOutcome do_index(ZdmMigrate *migrate, List *pairs,
 						   ZdmIndexWork *work);
-static ZdmOutcome do_own_index(ZdmMigrate *migrate);
 static List *pairs_of(ZdmMigration *migration, Oid relid);
+static IndexStmt *index_stmt(List *pairs, ZdmIndexWork *work);
 static void do_in_catalog(List *pairs, ZdmIndexWork *work);
 static void set_statement(ZdmMigrate *migrate, List *pairs, ZdmIndexWork *work);
 static ZdmOutcome ask_for_worker(ZdmMigrate *migrate);
@@ -73,7 +73,7 @@ static bool take_back(ZdmMigrate *migrate, ErrorData *error);
 static void run_as_owner(void *arg);
 
 /*
- * Whatever is left to do for the indexes of second columns.  Returns
+ * Whatever is left to do for indexes, of second columns and others.  Returns
  * ZDM_NOTHING_LEFT where all of them are there.  One worker at a time builds:
  * to another one an index that is being built would look like one that a crash
  * has left.
@@ -82,6 +82,7 @@ ZdmOutcome
 zdm_index_step(ZdmMigrate *migrate)
 {
 	ZdmMigration *migration = migrate->migration;
+	List	   *own = NIL;
 	ListCell   *lc;
 
 	if (migrate->indexes_built)
@@ -106,11 +107,12 @@ zdm_index_step(ZdmMigrate *migrate)
 			return do_index(migrate, pairs, linitial(works));
 		return ask_for_worker(migrate);
 	}
-	if (zdm_pattern(migration)->indexes != NULL &&
-		zdm_pattern(migration)->indexes(migration) != NIL)
+	if (zdm_pattern(migration)->indexes != NULL)
+		own = possible_work(zdm_index_work(migration->id, zdm_pattern(migration)->indexes(migration)));
+	if (own != NIL)
 	{
 		(void) zdm_migrate_enter_step(migrate, ZDM_STEP_INDEX);
-		return migrate->task != NULL ? do_own_index(migrate) : ask_for_worker(migrate);
+		return migrate->task != NULL ? do_index(migrate, NIL, linitial(own)) : ask_for_worker(migrate);
 	}
 	zdm_release_statement(migrate);
 	migrate->indexes_built = true;
@@ -226,18 +228,11 @@ do_index(ZdmMigrate *migrate, List *pairs, ZdmIndexWork *work)
 	return ZDM_STATEMENT;
 }
 
-/*
- * The first of the pattern's own statements.
- */
-static ZdmOutcome
-do_own_index(ZdmMigrate *migrate)
+static IndexStmt *
+index_stmt(List *pairs, ZdmIndexWork *work)
 {
-	MemoryContext old = MemoryContextSwitchTo(migrate->statement_cxt);
-
-	migrate->statement = linitial(zdm_pattern(migrate->migration)->indexes(migrate->migration));
-	MemoryContextSwitchTo(old);
-	zdm_event(migrate->migration, "info", "building index", migrate->statement->sql);
-	return ZDM_STATEMENT;
+	return OidIsValid(work->source) ? zdm_twin_index_stmt(work, pairs, zdm_preloaded)
+		: zdm_wanted_index_stmt(work);
 }
 
 /*
@@ -249,16 +244,15 @@ do_in_catalog(List *pairs, ZdmIndexWork *work)
 {
 	ZdmIdentity saved;
 
-	zdm_twin_index_lock(work);
+	zdm_index_lock(work);
 	zdm_become(zdm_table_owner(work->table), &saved);
 	zdm_own_ddl = true;
 	PG_TRY();
 	{
 		if (work->kind == ZDM_INDEX_ATTACH)
-			zdm_twin_index_attach(work);
+			zdm_index_attach(work);
 		else
-			(void) zdm_define_index(work->table,
-									zdm_twin_index_stmt(work, pairs, zdm_preloaded));
+			(void) zdm_define_index(work->table, index_stmt(pairs, work));
 	}
 	PG_FINALLY();
 	{
@@ -283,9 +277,10 @@ set_statement(ZdmMigrate *migrate, List *pairs, ZdmIndexWork *work)
 	else
 	{
 		migrate->statement = palloc0_object(ZdmStatement);
-		migrate->statement->tree = (Node *) zdm_twin_index_stmt(work, pairs, zdm_preloaded);
-		migrate->statement->sql = zdm_twin_index_sql(migrate->migration->id, work->source, pairs,
-													 zdm_preloaded);
+		migrate->statement->tree = (Node *) index_stmt(pairs, work);
+		migrate->statement->sql = OidIsValid(work->source)
+			? zdm_twin_index_sql(migrate->migration->id, work->source, pairs, zdm_preloaded)
+			: zdm_wanted_index_sql(work);
 		migrate->statement->tag = CreateCommandTag(migrate->statement->tree);
 		migrate->statement->indexed = work->table;
 	}

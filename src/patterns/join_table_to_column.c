@@ -35,6 +35,7 @@
 #include "patterns/pattern.h"
 #include "schema/column.h"
 #include "schema/depend.h"
+#include "schema/join_grants.h"
 #include "schema/join_table.h"
 #include "schema/moved_index.h"
 #include "schema/table.h"
@@ -355,35 +356,21 @@ planned_statements(ZdmMigration *migration)
 	return steps;
 }
 
-/*
- * What is to be run for indexes that are not there.
- */
 static List *
 indexes(ZdmMigration *migration)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, zdm_moved_indexes(migration->id, mirror(migration)))
-	{
-		ZdmMovedIndex *index = lfirst(lc);
-
-		if (!index->valid)
-			result = lappend(result, zdm_moved_index_statement(index));
-	}
-	return result;
+	return zdm_moved_indexes(migration->id, mirror(migration));
 }
 
 static char *
 indexes_sql(ZdmMigration *migration)
 {
-	StringInfoData sql;
+	List	   *texts = NIL;
 	ListCell   *lc;
 
-	initStringInfo(&sql);
-	foreach(lc, zdm_moved_indexes(migration->id, mirror(migration)))
-		appendStringInfo(&sql, "%s%s", sql.len ? "; " : "", zdm_moved_index_sql(lfirst(lc)));
-	return sql.len ? sql.data : NULL;
+	foreach(lc, indexes(migration))
+		texts = lappend(texts, zdm_moved_index_sql(migration->id, lfirst(lc)));
+	return texts != NIL ? zdm_join(texts, "; ") : NULL;
 }
 
 static List *
@@ -428,18 +415,8 @@ static List *
 finish(ZdmMigration *migration)
 {
 	List	   *steps = lappend(zdm_mirror_remove_steps(migration), drop_join_table(migration));
-	ListCell   *lc;
 
-	foreach(lc, zdm_moved_indexes(migration->id, mirror(migration)))
-	{
-		ZdmMovedIndex *index = lfirst(lc);
-
-		if (index->valid || migration->id == 0)
-			steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock, index->unique
-											? "make its index a constraint" : "give its index its name",
-											zdm_moved_index_final_sql(index)));
-	}
-	return steps;
+	return list_concat(steps, zdm_moved_index_final_steps(migration->id, indexes(migration)));
 }
 
 static List *
@@ -509,6 +486,7 @@ notes(ZdmMigration *migration, Relation target)
 	char	   *columns = list_sql("", value_columns(migration, true), ", ");
 	List	   *not_moved = zdm_not_moved(rule);
 	List	   *functions = zdm_functions_mentioning(rule->second, linitial(rule->second_keys));
+	char	   *roles = zdm_gaining_roles(rule->first, rule->second);
 	List	   *result = NIL;
 
 	if (functions != NIL)
@@ -519,10 +497,14 @@ notes(ZdmMigration *migration, Relation target)
 		result = lappend(result,
 						 zdm_note(true, "what these demand of table %s holds until contract, and nothing demands it of the column: %s; add to table %s what is to hold",
 								  zdm_quote_relation(rule->second), zdm_column_list(not_moved), table));
-	if (target->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	if (roles != NULL)
 		result = lappend(result,
-						 zdm_note(false, "the new column has no index: CREATE INDEX ON %s (%s), partition by partition where it must not lock them",
-								  table, columns));
+						 zdm_note(true, "%s may do with table %s what they may not with table %s, and so may with %s",
+								  roles, table, zdm_quote_relation(rule->second), columns));
+	if (zdm_has_row_security(rule->second))
+		result = lappend(result,
+						 zdm_note(true, "table %s shows in %s what the policies of table %s hide",
+								  table, columns, zdm_quote_relation(rule->second)));
 	result = list_concat(result, zdm_mirror_notes(rule));
 	if (rule->referencing)
 		result = lappend(result,

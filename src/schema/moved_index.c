@@ -14,9 +14,12 @@
  * pass; exclusion constraints, what is checked at commit, partial indexes and
  * those with expressions.
  *
+ * A unique index of a partitioned table must have the partition key in it;
+ * where it has not, it cannot be moved either.
+ *
  * Which indexes are wanted and which are there is read from the catalog each
  * time.  An index knows what it is by its name, as in twin_index.c, until the
- * migration ends.  Of a partitioned table none is made.
+ * migration ends; index_work.c makes it.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,17 +31,20 @@
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
+#include "catalog/step.h"
+#include "schema/constraint_change.h"
 #include "schema/join_table.h"
 #include "schema/moved_index.h"
+#include "schema/relation.h"
 #include "schema/twin_index.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -49,6 +55,8 @@ typedef enum Movable
 	NEEDLESS,					/* nothing, or the target's key says it */
 	PLAIN,						/* rows are found by the column */
 	UNIQUE,
+	UNIQUE_IN_PARTS,			/* that, but it lacks the partition key: rows
+								 * are found by it, and no more */
 	NOT_MOVABLE
 } Movable;
 
@@ -59,13 +67,16 @@ static List *target_columns(Relation index, ZdmMirrorRule *rule, bool *has_value
 							bool *has_key);
 static bool leads(List *columns, List *values);
 static bool refers(Oid relid, List *columns);
-static ZdmMovedIndex *wanted(int64 migration, ZdmMirrorRule *rule, List *columns,
-							 bool unique);
-static bool is_there(Relation target, const ZdmMovedIndex *index);
-static char *columns_sql(List *columns, const char *separator, bool quote);
+static bool may_be_unique(Oid relid, List *columns);
+static ZdmWantedIndex *wanted(ZdmMirrorRule *rule, List *columns, bool unique);
+static bool is_there(Relation target, const ZdmWantedIndex *index, Oid made);
+static Oid	made_index(int64 migration, const ZdmWantedIndex *index);
+static char *final_name(const ZdmWantedIndex *index, Oid table, List *taken);
+static ZdmStep *rename_step(Oid table, const char *from, const char *to);
+static ZdmStep *constraint_step(const ZdmWantedIndex *index, const char *made, const char *name);
 
 /*
- * The indexes (ZdmMovedIndex *) that the first table is to have, but for those
+ * The indexes (ZdmWantedIndex *) that the first table is to have, but for those
  * that it has already, under another name.
  */
 List *
@@ -85,18 +96,18 @@ zdm_moved_indexes(int64 migration, ZdmMirrorRule *rule)
 		List	   *columns;
 		Movable		kind = movable(index, rule, &columns);
 
-		found_by |= kind == PLAIN && leads(columns, values);
+		found_by |= (kind == PLAIN || kind == UNIQUE_IN_PARTS) && leads(columns, values);
 		if (kind == UNIQUE)
-			all = lappend(all, wanted(migration, rule, columns, true));
+			all = lappend(all, wanted(rule, columns, true));
 		index_close(index, AccessShareLock);
 	}
 	foreach(lc, all)
-		found_by &= !leads(((ZdmMovedIndex *) lfirst(lc))->columns, values);
+		found_by &= !leads(((ZdmWantedIndex *) lfirst(lc))->columns, values);
 	if (found_by)
-		all = lappend(all, wanted(migration, rule, values, false));
+		all = lappend(all, wanted(rule, values, false));
 	foreach(lc, all)
 	{
-		if (target->rd_rel->relkind == RELKIND_RELATION && !is_there(target, lfirst(lc)))
+		if (!is_there(target, lfirst(lc), made_index(migration, lfirst(lc))))
 			result = lappend(result, lfirst(lc));
 	}
 	table_close(join, AccessShareLock);
@@ -120,7 +131,9 @@ movable(Relation index, ZdmMirrorRule *rule, List **columns)
 	/* With a column that goes, what it demands goes, too. */
 	if (has_key || *columns == NIL)
 		return simple && has_value ? PLAIN : NEEDLESS;
-	return simple && has_value ? UNIQUE : NOT_MOVABLE;
+	if (!simple || !has_value)
+		return NOT_MOVABLE;
+	return may_be_unique(rule->first, *columns) ? UNIQUE : UNIQUE_IN_PARTS;
 }
 
 /*
@@ -234,30 +247,58 @@ refers(Oid relid, List *columns)
 	return result;
 }
 
-static ZdmMovedIndex *
-wanted(int64 migration, ZdmMirrorRule *rule, List *columns, bool unique)
+/*
+ * Whether a partitioned table, and each below it, has its partition key in the
+ * columns; any other may.
+ */
+static bool
+may_be_unique(Oid relid, List *columns)
 {
-	ZdmMovedIndex *index = palloc0_object(ZdmMovedIndex);
-	char	   *name = makeObjectName(get_rel_name(rule->first), columns_sql(columns, "_", false),
-									  unique ? "key" : "idx");
+	static const char *const sql =
+		"SELECT p.partrelid::pg_catalog.text FROM pg_catalog.pg_partitioned_table p,"
+		" pg_catalog.unnest(p.partattrs::pg_catalog.int2[]) k(attnum)"
+		" WHERE p.partrelid OPERATOR(pg_catalog.=) $1 AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a"
+		" WHERE a.attrelid OPERATOR(pg_catalog.=) p.partrelid AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
+		" AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($2))";
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(relid))
+	{
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_PARTITIONED_TABLE &&
+			zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))),
+											zdm_arg_texts(columns))) != NIL)
+			return false;
+	}
+	return true;
+}
+
+static ZdmWantedIndex *
+wanted(ZdmMirrorRule *rule, List *columns, bool unique)
+{
+	ZdmWantedIndex *index = palloc0_object(ZdmWantedIndex);
 
 	index->table = rule->first;
 	index->columns = columns;
 	index->unique = unique;
-	if (migration == 0)
-		return index;
-	index->name = zdm_twin_index_name(migration, name);
-	index->made = zdm_twin_index_named(rule->first, index->name);
-	if (OidIsValid(index->made))
-		index->valid = get_index_isvalid(index->made);
 	return index;
+}
+
+/*
+ * The index that the migration has made, valid or not; InvalidOid where it is
+ * only explained.
+ */
+static Oid
+made_index(int64 migration, const ZdmWantedIndex *index)
+{
+	return migration == 0 ? InvalidOid
+		: zdm_twin_index_named(index->table, zdm_wanted_index_name(migration, index));
 }
 
 /*
  * Whether somebody has made one that does the same.
  */
 static bool
-is_there(Relation target, const ZdmMovedIndex *wanted)
+is_there(Relation target, const ZdmWantedIndex *wanted, Oid made)
 {
 	bool		result = false;
 	ListCell   *lc;
@@ -271,7 +312,7 @@ is_there(Relation target, const ZdmMovedIndex *wanted)
 		for (int i = 0; i < form->indnkeyatts; i++)
 			columns = lappend(columns, form->indkey.values[i] == 0 ? NULL
 							  : get_attname(form->indrelid, form->indkey.values[i], false));
-		result |= lfirst_oid(lc) != wanted->made && form->indisvalid &&
+		result |= lfirst_oid(lc) != made && form->indisvalid &&
 			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) && leads(columns, wanted->columns) &&
 			(!wanted->unique || (form->indisunique && form->indimmediate &&
 								 form->indnkeyatts == list_length(wanted->columns)));
@@ -280,63 +321,111 @@ is_there(Relation target, const ZdmMovedIndex *wanted)
 	return result;
 }
 
+/*
+ * For people: what makes it.
+ */
+char *
+zdm_moved_index_sql(int64 migration, const ZdmWantedIndex *index)
+{
+	ZdmIndexWork work = {
+		.kind = ZDM_INDEX_BUILD,
+		.table = index->table,
+		.wanted = index,
+		.name = migration == 0 ? NULL : zdm_wanted_index_name(migration, index),
+	};
+
+	return psprintf("%s%s", zdm_wanted_index_sql(&work),
+					get_rel_relkind(index->table) == RELKIND_PARTITIONED_TABLE
+					? " -- partition by partition" : "");
+}
+
+/*
+ * The steps that give those that are there, and their partitions', their names
+ * for good; a unique one becomes the constraint that it was in the join table.
+ */
+List *
+zdm_moved_index_final_steps(int64 migration, List *indexes)
+{
+	List	   *steps = NIL;
+	List	   *taken = NIL;
+	ListCell   *lc,
+			   *part;
+
+	foreach(lc, indexes)
+	{
+		ZdmWantedIndex *index = lfirst(lc);
+		bool		partitioned = get_rel_relkind(index->table) == RELKIND_PARTITIONED_TABLE;
+		Oid			made = made_index(migration, index);
+		char	   *name = final_name(index, index->table, taken);
+		char	   *from = OidIsValid(made) ? get_rel_name(made) : psprintf("~zdm_..._%s", name);
+
+		if (migration != 0 && (!OidIsValid(made) || !zdm_index_is_valid(made)))
+			continue;
+		taken = lappend(taken, name);
+		if (!index->unique || partitioned)
+			steps = lappend(steps, rename_step(index->table, from, name));
+		foreach(part, OidIsValid(made) ? list_delete_first(zdm_table_and_partitions(made)) : NIL)
+		{
+			Oid			table = IndexGetRelation(lfirst_oid(part), false);
+
+			if (!zdm_is_twin_name(get_rel_name(lfirst_oid(part)), migration))
+				continue;
+			taken = lappend(taken, final_name(index, table, taken));
+			steps = lappend(steps, rename_step(table, get_rel_name(lfirst_oid(part)), llast(taken)));
+		}
+		if (index->unique)
+			steps = lappend(steps, constraint_step(index, from, name));
+	}
+	return steps;
+}
+
+/*
+ * As the server names an index, and none that is given to another one before.
+ */
 static char *
-columns_sql(List *columns, const char *separator, bool quote)
+final_name(const ZdmWantedIndex *index, Oid table, List *taken)
 {
-	StringInfoData sql;
-	ListCell   *lc;
+	const char *label = index->unique ? "key" : "idx";
+	char	   *columns = zdm_join(index->columns, "_");
 
-	initStringInfo(&sql);
-	foreach(lc, columns)
-		appendStringInfo(&sql, "%s%s", sql.len ? separator : "",
-						 quote ? quote_identifier(lfirst(lc)) : (char *) lfirst(lc));
-	return sql.data;
+	for (int pass = 0;; pass++)
+	{
+		char	   *name = makeObjectName(get_rel_name(table), columns,
+										  pass == 0 ? label : psprintf("%s%d", label, pass));
+
+		if (!zdm_is_among(taken, name) && !zdm_is_taken(get_rel_namespace(table), name) &&
+			!(index->unique && ConstraintNameExists(name, get_rel_namespace(table))))
+			return name;
+	}
 }
 
-char *
-zdm_moved_index_sql(const ZdmMovedIndex *index)
+static ZdmStep *
+rename_step(Oid table, const char *from, const char *to)
 {
-	return psprintf("CREATE %sINDEX CONCURRENTLY %s%sON %s (%s)", index->unique ? "UNIQUE " : "",
-					index->name ? quote_identifier(index->name) : "", index->name ? " " : "",
-					zdm_quote_relation(index->table), columns_sql(index->columns, ", ", true));
-}
-
-/*
- * What is to be run next for one that is not there: the build, or before that
- * the removal of what an attempt has left.
- */
-ZdmStatement *
-zdm_moved_index_statement(const ZdmMovedIndex *index)
-{
-	ZdmStatement *statement;
-
-	if (OidIsValid(index->made))
-		return zdm_statement_drop_index(index->made);
-	statement = zdm_statement_parse(zdm_moved_index_sql(index));
-	statement->indexed = index->table;
-	return statement;
+	return zdm_step_on(table, ZDM_STEP_DDL, AccessExclusiveLock, "give its index its name",
+					   psprintf("ALTER INDEX %s RENAME TO %s",
+								quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), from),
+								quote_identifier(to)));
 }
 
 /*
- * What gives one that is there its name for good; a unique one becomes the
- * constraint that it was in the join table.
+ * A partitioned table's has its name by then.
  */
-char *
-zdm_moved_index_final_sql(const ZdmMovedIndex *index)
+static ZdmStep *
+constraint_step(const ZdmWantedIndex *index, const char *made, const char *name)
 {
-	Oid			schema = get_rel_namespace(index->table);
-	char	   *name = ChooseRelationName(get_rel_name(index->table),
-										  columns_sql(index->columns, "_", false),
-										  index->unique ? "key" : "idx", schema, index->unique);
-	char	   *made = index->name ? index->name : psprintf("~zdm_..._%s", name);
+	static const char *const description = "make its index a constraint";
+	ZdmDemand	demand = {.type = CONSTRAINT_UNIQUE,.unique = true};
+	ZdmStep    *step;
 
-	if (index->unique)
-		return psprintf("ALTER TABLE %s ADD CONSTRAINT %s UNIQUE USING INDEX %s",
-						zdm_quote_relation(index->table), quote_identifier(name),
-						quote_identifier(made));
-	return psprintf("ALTER INDEX %s RENAME TO %s",
-					quote_qualified_identifier(get_namespace_name(schema), made),
-					quote_identifier(name));
+	if (get_rel_relkind(index->table) != RELKIND_PARTITIONED_TABLE)
+		return zdm_step_on(index->table, ZDM_STEP_DDL, AccessExclusiveLock, description,
+						   psprintf("ALTER TABLE %s ADD CONSTRAINT %s UNIQUE USING INDEX %s",
+									zdm_quote_relation(index->table), quote_identifier(name),
+									quote_identifier(made)));
+	step = zdm_demand_step(index->table, name, &demand);
+	step->description = pstrdup(description);
+	return step;
 }
 
 /*
@@ -360,8 +449,7 @@ zdm_not_moved(ZdmMirrorRule *rule)
 		List	   *columns;
 		Movable		kind = movable(index, rule, &columns);
 
-		if (kind == NOT_MOVABLE ||
-			(kind == UNIQUE && get_rel_relkind(rule->first) == RELKIND_PARTITIONED_TABLE))
+		if (kind == NOT_MOVABLE || kind == UNIQUE_IN_PARTS)
 			result = lappend(result, pstrdup(RelationGetRelationName(index)));
 		index_close(index, AccessShareLock);
 	}

@@ -10,24 +10,11 @@
 
 #include "catalog/mirror_rule.h"
 #include "nodes/pg_list.h"
-#include "util/statement.h"
-
-/* An index that the first table of a rule is to have. */
-typedef struct ZdmMovedIndex
-{
-	Oid			table;
-	List	   *columns;		/* of char *: the table's */
-	bool		unique;
-	char	   *name;			/* until the migration's end; NULL where it is
-								 * only explained */
-	Oid			made;			/* InvalidOid: it is not there yet */
-	bool		valid;
-} ZdmMovedIndex;
+#include "schema/index_work.h"
 
 extern List *zdm_moved_indexes(int64 migration, ZdmMirrorRule *rule);
-extern char *zdm_moved_index_sql(const ZdmMovedIndex *index);
-extern ZdmStatement *zdm_moved_index_statement(const ZdmMovedIndex *index);
-extern char *zdm_moved_index_final_sql(const ZdmMovedIndex *index);
+extern char *zdm_moved_index_sql(int64 migration, const ZdmWantedIndex *index);
+extern List *zdm_moved_index_final_steps(int64 migration, List *indexes);
 extern List *zdm_not_moved(ZdmMirrorRule *rule);
 
 #endif							/* ZDM_SCHEMA_MOVED_INDEX_H */

@@ -9,12 +9,9 @@
  * name, which is made from the migration's id and its source's name, and so
  * is the same after a dump and restore.
  *
- * A partitioned index is made as the server's documentation has it: the
- * partitions' own concurrently, then the parents' alone, which is a matter of
- * the catalog, from the lowest up; then each is attached to its parent, which
- * makes the parent valid.  A partition that is added meanwhile may get its
- * index from the server, attached, under any name: so an index that belongs
- * to one of ours is ours, too.
+ * How one that is missing is made says index_work.c.  A partition that is added
+ * meanwhile may get its index from the server, attached, under any name: so an
+ * index that belongs to one of ours is ours, too.
  *
  * The new indexes are plain ones.  What a constraint demands of the column
  * holds for the twin, as both have the same values; a unique index makes
@@ -48,34 +45,11 @@
 
 #define NAME_PREFIX		"~zdm_"
 
-/* What is to be done, in the order of the lists. */
-typedef struct WorkPlan
-{
-	int64		migration;
-	List	   *builds;
-	List	   *partitioned;
-	List	   *attaches;
-} WorkPlan;
-
 static bool is_source(Relation index, AttrNumber column, AttrNumber twin);
 static Node *stored_tree(Relation index, AttrNumber which);
 static bool has_reserved_name(Oid index, int64 migration);
 static uint64 hash_name(const char *name);
-static void plan_index(WorkPlan *plan, Oid source, Oid parent_source,
-					   Oid parent_twin);
-static void plan_partitioned(WorkPlan *plan, Oid source, Oid made,
-							 ZdmIndexWork *work);
-static int	planned(WorkPlan *plan);
-static ZdmIndexWork *index_work(ZdmIndexWorkKind kind, Oid table, Oid source,
-								char *name);
-static ZdmIndexWork *attach_work(WorkPlan *plan, Oid source, Oid made,
-								 Oid parent_source, Oid parent_twin);
-static char *twin_name(WorkPlan *plan, Oid source, Oid made);
-static Oid	find_twin(Oid table, const char *name, Oid parent_twin);
-static bool is_valid(Oid index);
-static bool read_index(Oid index, FormData_pg_index *form);
 static void add_names(int64 migration, Oid source, List **names);
-static Oid	index_parent(Oid index);
 
 /*
  * The indexes (oids, in their order) that have the column in them, but not
@@ -232,148 +206,25 @@ hash_name(const char *name)
 }
 
 /*
- * Everything (ZdmIndexWork *) that is to be done at this time, in order, so
- * that the whole list can be worked through.  NIL where all is there.  Only
- * one session at a time may go by it: to anybody else an index that is being
- * built looks like a leftover.
+ * Everything (ZdmIndexWork *) that is to be done for them at this time, in
+ * order, as zdm_index_work() has it.
  */
 List *
 zdm_twin_index_work(int64 migration, Oid relid, const char *column,
 					const char *twin)
 {
-	WorkPlan	plan = {.migration = migration};
+	List	   *wanted = NIL;
 	ListCell   *lc;
 
 	foreach(lc, zdm_twin_index_sources(relid, column, twin))
-		plan_index(&plan, lfirst_oid(lc), InvalidOid, InvalidOid);
-	return list_concat(list_concat(plan.builds, plan.partitioned),
-					   plan.attaches);
-}
-
-static ZdmIndexWork *
-index_work(ZdmIndexWorkKind kind, Oid table, Oid source, char *name)
-{
-	ZdmIndexWork *work = palloc0_object(ZdmIndexWork);
-
-	work->kind = kind;
-	work->table = table;
-	work->source = source;
-	work->name = name;
-	return work;
-}
-
-/*
- * Plan the twin of an index and of those that belong to it.
- */
-static void
-plan_index(WorkPlan *plan, Oid source, Oid parent_source, Oid parent_twin)
-{
-	bool		partitioned = get_rel_relkind(source) == RELKIND_PARTITIONED_INDEX;
-	Oid			table = IndexGetRelation(source, true);
-	char	   *name;
-	Oid			made;
-
-	/* Dropped meanwhile, or of no use */
-	if (!OidIsValid(table) || (!partitioned && !is_valid(source)))
-		return;
-	name = zdm_twin_index_name(plan->migration, get_rel_name(source));
-	made = find_twin(table, name, parent_twin);
-
-	if (partitioned)
-		plan_partitioned(plan, source, made,
-						 index_work(ZDM_INDEX_PARTITIONED, table, source, name));
-	else if (!OidIsValid(made) ||
-			 (!is_valid(made) && !get_rel_relispartition(made)))
 	{
-		ZdmIndexWork *work = index_work(ZDM_INDEX_BUILD, table, source, name);
+		ZdmWantedIndex *index = palloc0_object(ZdmWantedIndex);
 
-		work->leftover = made;
-		plan->builds = lappend(plan->builds, work);
+		index->source = lfirst_oid(lc);
+		index->table = IndexGetRelation(index->source, true);
+		wanted = lappend(wanted, index);
 	}
-	if (OidIsValid(parent_source) &&
-		!(OidIsValid(made) && OidIsValid(parent_twin) &&
-		  index_parent(made) == parent_twin))
-		plan->attaches = lappend(plan->attaches,
-								 attach_work(plan, source, made, parent_source, parent_twin));
-}
-
-/*
- * The same for a partitioned index, of which made is the twin, if there is
- * one, and work makes it.
- */
-static void
-plan_partitioned(WorkPlan *plan, Oid source, Oid made, ZdmIndexWork *work)
-{
-	int			before = planned(plan);
-	List	   *children;
-	ListCell   *lc;
-
-	foreach(lc, find_inheritance_children(source, NoLock))
-		plan_index(plan, lfirst_oid(lc), source, made);
-	if (!OidIsValid(made))
-	{
-		plan->partitioned = lappend(plan->partitioned, work);
-		return;
-	}
-
-	/*
-	 * All that it lacked may have gone with a partition.  To attach one again
-	 * that is attached makes the server look.
-	 */
-	if (planned(plan) == before && !is_valid(made) && is_valid(source) &&
-		(children = find_inheritance_children(made, NoLock)) != NIL)
-		plan->attaches = lappend(plan->attaches,
-								 attach_work(plan, source, linitial_oid(children), source, made));
-}
-
-static int
-planned(WorkPlan *plan)
-{
-	return list_length(plan->builds) + list_length(plan->partitioned) +
-		list_length(plan->attaches);
-}
-
-/*
- * Attach the twin of source (made, where it is there) to that of its parent.
- */
-static ZdmIndexWork *
-attach_work(WorkPlan *plan, Oid source, Oid made, Oid parent_source,
-			Oid parent_twin)
-{
-	ZdmIndexWork *work;
-	Oid			table = IndexGetRelation(OidIsValid(made) ? made : source, false);
-
-	work = index_work(ZDM_INDEX_ATTACH, table, source,
-					  twin_name(plan, source, made));
-	work->parent_table = IndexGetRelation(parent_source, false);
-	work->parent_name = twin_name(plan, parent_source, parent_twin);
-	return work;
-}
-
-static char *
-twin_name(WorkPlan *plan, Oid source, Oid made)
-{
-	return OidIsValid(made) ? get_rel_name(made) :
-		zdm_twin_index_name(plan->migration, get_rel_name(source));
-}
-
-/*
- * The twin's index on a table: what belongs to the parent's, or has the name.
- */
-static Oid
-find_twin(Oid table, const char *name, Oid parent_twin)
-{
-	ListCell   *lc;
-
-	if (OidIsValid(parent_twin))
-	{
-		foreach(lc, find_inheritance_children(parent_twin, NoLock))
-		{
-			if (IndexGetRelation(lfirst_oid(lc), true) == table)
-				return lfirst_oid(lc);
-		}
-	}
-	return zdm_twin_index_named(table, name);
+	return zdm_index_work(migration, wanted);
 }
 
 /*
@@ -386,44 +237,6 @@ zdm_twin_index_named(Oid table, const char *name)
 
 	return OidIsValid(found) && IndexGetRelation(found, true) == table ?
 		found : InvalidOid;
-}
-
-bool
-zdm_index_is_unique(Oid index)
-{
-	FormData_pg_index form;
-
-	return read_index(index, &form) && form.indisunique;
-}
-
-static bool
-is_valid(Oid index)
-{
-	FormData_pg_index form;
-
-	return read_index(index, &form) && form.indisvalid;
-}
-
-/*
- * The fixed part of an index's row; returns false where it is gone.
- */
-static bool
-read_index(Oid index, FormData_pg_index *form)
-{
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	memcpy(form, GETSTRUCT(tuple), offsetof(FormData_pg_index, indkey));
-	ReleaseSysCache(tuple);
-	return true;
-}
-
-static Oid
-index_parent(Oid index)
-{
-	return get_rel_relispartition(index) ? get_partition_parent(index, true)
-		: InvalidOid;
 }
 
 /*

@@ -31,7 +31,6 @@
 #include "schema/twin_expression.h"
 #include "schema/twin_index.h"
 #include "util/compat.h"
-#include "util/lock.h"
 #include "util/spi.h"
 
 static bool may_be_unique(Relation source);
@@ -199,48 +198,6 @@ collation_name(Oid collation)
 						makeString(pstrdup(NameStr(form->collname))));
 	ReleaseSysCache(tuple);
 	return result;
-}
-
-/*
- * Take the locks, politely, that the statement takes in a transaction that
- * has no others: for a partitioned table's index, which keeps writers out for
- * a moment, and to attach one.
- */
-void
-zdm_twin_index_lock(const ZdmIndexWork *work)
-{
-	Oid			child,
-				parent;
-
-	if (work->kind == ZDM_INDEX_PARTITIONED)
-		zdm_lock_relations(list_make1_oid(work->table), ShareLock);
-	if (work->kind != ZDM_INDEX_ATTACH)
-		return;
-
-	/* Tables before indexes, as everybody does. */
-	zdm_lock_relations(list_make2_oid(work->parent_table, work->table),
-					   AccessShareLock);
-	child = zdm_twin_index_named(work->table, work->name);
-	parent = zdm_twin_index_named(work->parent_table, work->parent_name);
-	if (OidIsValid(parent))
-		zdm_lock_relations(list_make1_oid(parent), ShareUpdateExclusiveLock);
-	/* Everybody who plans a query of the partition has a lock on it. */
-	if (OidIsValid(child))
-		zdm_lock_relations(list_make1_oid(child), AccessExclusiveLock);
-}
-
-/*
- * Attach an index to its parent, as a superuser.
- */
-void
-zdm_twin_index_attach(const ZdmIndexWork *work)
-{
-	Assert(work->kind == ZDM_INDEX_ATTACH);
-	zdm_execute_ddl(psprintf("ALTER INDEX %s ATTACH PARTITION %s",
-							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(work->parent_table)),
-														work->parent_name),
-							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(work->table)),
-														work->name)));
 }
 
 /*
