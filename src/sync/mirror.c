@@ -133,6 +133,8 @@ fire_after_row(TriggerData *trigdata)
 		if (after != NULL)
 		{
 			zdm_mirror_take(mirror, after, &new);
+			if (!copied)
+				new.checked = zdm_mirror_checked(mirror, change.before, &new);
 			change.after = &new;
 		}
 		if (zdm_mirror_is_echo(mirror, change.before, change.after))

@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 
 #include "sync/rule_cache.h"
+#include "util/compat.h"
 
 /* What is done to the other table. */
 typedef enum ZdmMirrorAction
@@ -69,6 +70,17 @@ typedef struct ZdmMirrorSerial
 	Oid			sequence;
 } ZdmMirrorSerial;
 
+/* A foreign key here that may serve for one of the other table's. */
+typedef struct ZdmMirrorGuard
+{
+	int			column;			/* one of the rule's */
+	Oid			refers_to;
+	AttrNumber	referred;
+	Oid			equals;
+} ZdmMirrorGuard;
+
+#define ZDM_MIRROR_GUARDS	32
+
 typedef struct ZdmMirrorDirect ZdmMirrorDirect;
 typedef struct ZdmMirrorLook ZdmMirrorLook;
 typedef struct ZdmMirrorCopy ZdmMirrorCopy;
@@ -92,11 +104,14 @@ typedef struct ZdmMirror
 								 * a key ... */
 	bool		last_first;		/* ... and the first shows the last of them */
 	bool		has_rivals;		/* here are unique keys besides the key */
+	bool		of_partition;	/* there is one of the other table's */
 	int			keys;			/* so many of the columns are the key */
 	int			optional;		/* so many behind these say, by not being
 								 * NULL, that the second table has a row */
 	int			count;
 	ZdmMirrorColumn *columns;
+	int			guard_count;
+	ZdmMirrorGuard guards[ZDM_MIRROR_GUARDS];
 	struct ZdmMirror *own;		/* here instead of there, for a look; NULL
 								 * where no row moves between partitions */
 	CachedPlanSource *plans[ZDM_MIRROR_ACTIONS];
@@ -125,18 +140,29 @@ typedef struct ZdmMirrorRow
 {
 	Datum	   *values;
 	char	   *nulls;
+	uint32		checked;		/* which of the rule's guards were, for it */
 } ZdmMirrorRow;
 
 /* mirror_compile.c */
 extern void zdm_mirrors_init(void);
 extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
+extern AttrNumber *zdm_mirror_attnums(const ZdmMirror *mirror, Relation there);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);
 extern ZdmMirrorRow zdm_mirror_row_copy(const ZdmMirror *mirror, const ZdmMirrorRow *row);
 extern bool zdm_mirror_same(const ZdmMirror *mirror, const ZdmMirrorRow *a,
 							const ZdmMirrorRow *b, int from, int to);
 extern bool zdm_mirror_has_null(const ZdmMirrorRow *row, int from, int to);
+
+/* mirror_guard.c */
+extern void zdm_mirror_compile_guards(Relation rel, ZdmMirror *mirror);
+extern uint32 zdm_mirror_checked(const ZdmMirror *mirror, const ZdmMirrorRow *before,
+								 const ZdmMirrorRow *after);
+extern uint32 *zdm_mirror_guarded(const ZdmMirror *mirror, Relation there,
+								  const AttrNumber *attnums, const TriggerDesc *triggers);
+extern TriggerDesc *zdm_mirror_unguarded(TriggerDesc *triggers, const uint32 *guarded,
+										 uint32 checked);
 
 /* mirror_action.c */
 extern uint64 zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
@@ -145,6 +171,7 @@ extern bool zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row,
 							  Snapshot snapshot);
 extern bool zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row,
 							  Snapshot snapshot);
+extern pg_noreturn void zdm_mirror_found_several(const ZdmMirror *mirror);
 extern Oid	zdm_mirror_target(const ZdmMirror *mirror, ZdmMirrorAction action);
 extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
@@ -179,7 +206,9 @@ extern bool zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction
 extern void zdm_mirror_direct_forget(ZdmMirror *mirror);
 extern bool zdm_mirror_direct_read(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row,
 								   bool *found);
-extern bool zdm_mirror_can_insert(ZdmMirror *mirror, Relation there, TriggerDesc **triggers);
+extern bool zdm_mirror_can_copy(ZdmMirror *mirror, Relation there, TriggerDesc **triggers);
+extern bool zdm_mirror_is_alone(const ZdmMirror *mirror, Relation there);
+extern bool zdm_mirror_constraint_triggers(Relation rel, TriggerDesc **triggers);
 extern ResultRelInfo *zdm_mirror_begin_write(EState *estate, TriggerDesc *triggers,
 											 Relation there);
 extern void zdm_mirror_end_write(EState *estate);
@@ -187,7 +216,7 @@ extern void zdm_mirror_end_write(EState *estate);
 /* mirror_copy.c */
 extern bool zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there,
 								  TriggerDesc *triggers, const AttrNumber *attnums,
-								  const ZdmMirrorRow *row, bool may_exist,
+								  const ZdmMirrorRow *row, ZdmMirrorAction action,
 								  ItemPointer tid);
 extern ZdmMirrorCopy *zdm_mirror_copy_begin(ZdmMirror *mirror);
 extern uint64 zdm_mirror_copy_end(ZdmMirrorCopy *copy);

@@ -124,6 +124,7 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 	bool		direct,
 				result;
 
+	row->checked = 0;
 	if (snapshot == InvalidSnapshot)
 	{
 		CommandCounterIncrement();
@@ -141,12 +142,18 @@ zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row, Snapshot snapshot)
 	zdm_mirror_run(mirror, ZDM_MIRROR_LOOKUP, row, NULL, snapshot, &found.pub, 2);
 	table_close(there, NoLock);
 	if (found.count > 1)
-		ereport(ERROR,
-				errcode(ERRCODE_CARDINALITY_VIOLATION),
-				errmsg("table \"%s\" has several rows for one row of table \"%s\"",
-					   get_rel_name(mirror->there), get_rel_name(mirror->here)),
-				errhint("Delete all but one of them."));
+		zdm_mirror_found_several(mirror);
 	return found.count > 0;
+}
+
+void
+zdm_mirror_found_several(const ZdmMirror *mirror)
+{
+	ereport(ERROR,
+			errcode(ERRCODE_CARDINALITY_VIOLATION),
+			errmsg("table \"%s\" has several rows for one row of table \"%s\"",
+				   get_rel_name(mirror->there), get_rel_name(mirror->here)),
+			errhint("Delete all but one of them."));
 }
 
 /*

@@ -175,6 +175,7 @@ compile_mirror(Relation rel, List *relids, ZdmMirrorRule *rule,
 	mirror->optional = rule->optional;
 	mirror->several = rule->several;
 	mirror->last_first = rule->first_by != NULL && strcmp(rule->first_by, "desc") == 0;
+	zdm_mirror_compile_guards(rel, mirror);
 	mirror->has_rivals = !is_first && zdm_mirror_other_keys(mirror) != NIL;
 	if (rule->optional == 0 && get_rel_relkind(mirror->here) == RELKIND_PARTITIONED_TABLE)
 		mirror->own = own_mirror(mirror);
@@ -229,6 +230,19 @@ compile_columns(Relation rel, List *here, List *there, ZdmMirrorColumn *columns)
 }
 
 /*
+ * Where the rule's columns are in the other table, or a partition of it.
+ */
+AttrNumber *
+zdm_mirror_attnums(const ZdmMirror *mirror, Relation there)
+{
+	AttrNumber *attnums = palloc_array(AttrNumber, mirror->count);
+
+	for (int i = 0; i < mirror->count; i++)
+		attnums[i] = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
+	return attnums;
+}
+
+/*
  * The values of a row, in the current memory context; they live as long as
  * the slot holds it.
  */
@@ -237,6 +251,7 @@ zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot, ZdmMirrorRow *row
 {
 	row->values = palloc_array(Datum, mirror->count);
 	row->nulls = palloc_array(char, mirror->count);
+	row->checked = 0;
 	for (int i = 0; i < mirror->count; i++)
 	{
 		bool		isnull;

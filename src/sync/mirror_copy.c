@@ -12,8 +12,12 @@
  * meanwhile, unless his sessions' triggers do not fire; that one is met at the
  * key's index, and the batch does it again row by row with statements.
  *
- * That is possible with the tables that mirror_direct.c can insert into.  The
- * trigger of the second table for its echo is not fired, as there.
+ * That is possible with the tables that mirror_direct.c can insert into, and
+ * with partitioned ones of which each partition is such a table.  A row is
+ * taken to its partition at once, as COPY does it, and has that one's columns,
+ * generated values, constraints and foreign keys.  Where there is none for it,
+ * the batch fails, and is done row by row.  The trigger of the second table for
+ * its echo is not fired.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +26,10 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "storage/lmgr.h"
@@ -34,8 +42,19 @@
 #include "util/compat.h"
 
 /* Rows that wait, and what they may have in bytes. */
-#define MAX_ROWS	500
+#define MAX_ROWS	1000
 #define MAX_BYTES	65536
+
+/* The table, or a partition that has got rows. */
+typedef struct Target
+{
+	ResultRelInfo *info;
+	AttrNumber *attnums;		/* of the rule's columns there */
+	TupleTableSlot *slots[MAX_ROWS];
+	int			count;			/* slots that have a row */
+	int			looked_for;		/* so many, of which the second table lacks */
+	int			missing;
+} Target;
 
 struct ZdmMirrorCopy
 {
@@ -43,32 +62,49 @@ struct ZdmMirrorCopy
 	Relation	there;
 	EState	   *estate;
 	ResultRelInfo *info;
-	AttrNumber *attnums;		/* of the rule's columns there */
-	TupleTableSlot *slots[MAX_ROWS];
-	int			count;			/* slots that have a row */
+	List	   *targets;
+	Target	   *order[MAX_ROWS];	/* whose the rows that wait are, as they came */
+	int			count;
 	Size		bytes;
 	uint64		inserted;		/* altogether */
+
+	/* a partitioned table: */
+	ModifyTableState *modify;
+	PartitionTupleRouting *routing;
+	AttrNumber *attnums;		/* of the rule's columns */
+	TupleTableSlot *row;		/* on its way to a partition */
+	Target	   *last;			/* where the one before has gone */
 };
 
 static bool try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot,
-						  List **recheck);
+						  bool look, List **recheck);
 static void fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums,
 					  const ZdmMirrorRow *row, EState *estate, ResultRelInfo *info,
 					  TupleTableSlot *slot);
+static void begin_routing(ZdmMirrorCopy *copy);
+static bool are_partitions_plain(ZdmMirror *mirror);
+static Target *add_target(ZdmMirrorCopy *copy, ResultRelInfo *info);
 static bool add(ZdmMirrorCopy *copy, const ZdmMirrorRow *row);
+static TupleTableSlot *next_slot(ZdmMirrorCopy *copy, Target *target);
+static Target *route(ZdmMirrorCopy *copy, const ZdmMirrorRow *row);
+static Target *partition_target(ZdmMirrorCopy *copy, ResultRelInfo *info);
 static int	leave_out_existing(ZdmMirrorCopy *copy);
-static void insert(ZdmMirrorCopy *copy, int count);
-static void insert_index_entries(ZdmMirrorCopy *copy, TupleTableSlot *row);
+static bool is_there(ZdmMirrorLook *look, const ZdmMirror *mirror, Target *target,
+					 TupleTableSlot *slot, ZdmMirrorRow *row);
+static void insert(ZdmMirrorCopy *copy);
+static void check_rows(Target *target, EState *estate);
+static void insert_index_entries(Target *target, TupleTableSlot *row, EState *estate);
 
 /*
  * Insert one row, by the active snapshot; triggers: those that fire for it;
- * attnums: where the rule's columns are there.  may_exist: a row that is in the
- * way is no error.  Returns whether it was inserted, and tid is where.
+ * attnums: where the rule's columns are there.  A row that is in the way is an
+ * error for ZDM_MIRROR_INSERT alone, and ZDM_MIRROR_PUT does not expect one.
+ * Returns whether it was inserted, and tid is where.
  */
 bool
 zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *triggers,
 					  const AttrNumber *attnums, const ZdmMirrorRow *row,
-					  bool may_exist, ItemPointer tid)
+					  ZdmMirrorAction action, ItemPointer tid)
 {
 	EState	   *estate = CreateExecutorState();
 	MemoryContext old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -80,9 +116,9 @@ zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *trig
 	fill_slot(mirror, attnums, row, estate, info, slot);
 	if (RelationGetDescr(there)->constr != NULL)
 		ExecConstraints(info, slot, estate);
-	ExecOpenIndices(info, may_exist);
-	if (may_exist)
-		inserted = try_to_insert(estate, info, slot, &recheck);
+	ExecOpenIndices(info, action != ZDM_MIRROR_INSERT);
+	if (action != ZDM_MIRROR_INSERT)
+		inserted = try_to_insert(estate, info, slot, action != ZDM_MIRROR_PUT, &recheck);
 	else
 	{
 		table_tuple_insert(there, slot, estate->es_output_cid, 0, NULL);
@@ -102,10 +138,12 @@ zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *trig
 
 /*
  * As INSERT ... ON CONFLICT DO NOTHING: whoever inserts such a row at the same
- * time waits for our decision, not for our transaction.
+ * time waits for our decision, not for our transaction.  Without a look for a
+ * row that is in the way, the index entries meet it.
  */
 static bool
-try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, List **recheck)
+try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, bool look,
+			  List **recheck)
 {
 	Relation	there = info->ri_RelationDesc;
 	bool		conflict = true;
@@ -114,8 +152,9 @@ try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, List **
 	{
 		uint32		token;
 
-		if (!zdm_no_row_conflicts(info, slot, estate))
+		if (look && !zdm_no_row_conflicts(info, slot, estate))
 			return false;
+		look = true;
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(there, slot, estate->es_output_cid, 0, NULL, token);
 		conflict = false;
@@ -127,7 +166,8 @@ try_to_insert(EState *estate, ResultRelInfo *info, TupleTableSlot *slot, List **
 }
 
 /*
- * Store a new row in the slot.
+ * Store a new row in the slot; info: where its generated columns are computed,
+ * or NULL.
  */
 static void
 fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums, const ZdmMirrorRow *row,
@@ -143,7 +183,7 @@ fill_slot(const ZdmMirror *mirror, const AttrNumber *attnums, const ZdmMirrorRow
 		slot->tts_isnull[attnums[i] - 1] = row->nulls[i] == 'n';
 	}
 	ExecStoreVirtualTuple(slot);
-	if (desc->constr != NULL && desc->constr->has_generated_stored)
+	if (info != NULL && desc->constr != NULL && desc->constr->has_generated_stored)
 		ExecComputeStoredGenerated(info, estate, slot, CMD_INSERT);
 }
 
@@ -156,10 +196,12 @@ ZdmMirrorCopy *
 zdm_mirror_copy_begin(ZdmMirror *mirror)
 {
 	Relation	there = table_open(mirror->there, RowExclusiveLock);
+	bool		partitioned = there->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	TriggerDesc *triggers;
 	ZdmMirrorCopy *copy;
 
-	if (!zdm_mirror_can_insert(mirror, there, &triggers))
+	if (!zdm_mirror_can_copy(mirror, there, &triggers) ||
+		(partitioned && !are_partitions_plain(mirror)))
 	{
 		table_close(there, NoLock);
 		return NULL;
@@ -170,11 +212,71 @@ zdm_mirror_copy_begin(ZdmMirror *mirror)
 	copy->estate = CreateExecutorState();
 	/* A copy: what is known of the table may be found out anew meanwhile. */
 	copy->info = zdm_mirror_begin_write(copy->estate, CopyTriggerDesc(triggers), there);
-	ExecOpenIndices(copy->info, false);
-	copy->attnums = palloc_array(AttrNumber, mirror->count);
-	for (int i = 0; i < mirror->count; i++)
-		copy->attnums[i] = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
+	if (partitioned)
+		begin_routing(copy);
+	else
+	{
+		ExecOpenIndices(copy->info, false);
+		copy->last = add_target(copy, copy->info);
+	}
 	return copy;
+}
+
+/*
+ * What ExecFindPartition() asks for, as COPY has it.
+ */
+static void
+begin_routing(ZdmMirrorCopy *copy)
+{
+	copy->modify = makeNode(ModifyTableState);
+	copy->modify->ps.state = copy->estate;
+	copy->modify->operation = CMD_INSERT;
+	copy->modify->mt_nrels = 1;
+	copy->modify->resultRelInfo = copy->modify->rootResultRelInfo = copy->info;
+	copy->routing = ExecSetupPartitionTupleRouting(copy->estate, copy->there);
+	copy->attnums = zdm_mirror_attnums(copy->mirror, copy->there);
+	copy->row = MakeSingleTupleTableSlot(RelationGetDescr(copy->there), &TTSOpsVirtual);
+}
+
+/*
+ * Whether rows can be looked for in each partition, and inserted there, without
+ * a statement.
+ */
+static bool
+are_partitions_plain(ZdmMirror *mirror)
+{
+	ZdmMirrorLook *look = zdm_mirror_look_begin(mirror, GetActiveSnapshot());
+	bool		result = look != NULL;
+	ListCell   *lc;
+
+	if (look != NULL)
+		zdm_mirror_look_end(look);
+	foreach(lc, find_all_inheritors(mirror->there, AccessShareLock, NULL))
+	{
+		Relation	partition = table_open(lfirst_oid(lc), NoLock);
+		TriggerDesc *triggers;
+
+		if (partition->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+			result &= partition->rd_rel->relkind == RELKIND_RELATION &&
+				partition->rd_rel->relam == HEAP_TABLE_AM_OID;
+		result &= zdm_mirror_is_alone(mirror, partition) &&
+			zdm_mirror_constraint_triggers(partition, &triggers);
+		table_close(partition, NoLock);
+	}
+	return result;
+}
+
+static Target *
+add_target(ZdmMirrorCopy *copy, ResultRelInfo *info)
+{
+	MemoryContext old = MemoryContextSwitchTo(copy->estate->es_query_cxt);
+	Target	   *target = palloc0_object(Target);
+
+	target->info = info;
+	target->attnums = zdm_mirror_attnums(copy->mirror, info->ri_RelationDesc);
+	copy->targets = lappend(copy->targets, target);
+	MemoryContextSwitchTo(old);
+	return target;
 }
 
 /*
@@ -186,23 +288,29 @@ zdm_mirror_copy_end(ZdmMirrorCopy *copy)
 {
 	uint64		inserted = copy->inserted;
 
+	if (copy->routing != NULL)
+	{
+		ExecDropSingleTupleTableSlot(copy->row);
+		ExecResetTupleTable(copy->estate->es_tupleTable, false);
+		copy->estate->es_tupleTable = NIL;
+		ExecCleanupTupleRouting(copy->modify, copy->routing);
+	}
 	zdm_mirror_end_write(copy->estate);
 	table_close(copy->there, NoLock);
 	return inserted;
 }
 
 /*
- * Take what the second table gets for a row, which the caller has locked.
+ * Take what the second table gets for a row, which the caller has locked, and
+ * for which it is to have one (zdm_mirror_is_copied).
  */
 void
 zdm_mirror_copy_row(ZdmMirrorCopy *copy, TupleTableSlot *slot)
 {
-	const ZdmMirror *mirror = copy->mirror;
 	ZdmMirrorRow row;
 
-	zdm_mirror_take(mirror, slot, &row);
-	if (!zdm_mirror_has_null(&row, 0, mirror->keys + mirror->optional) &&
-		add(copy, &row))
+	zdm_mirror_take(copy->mirror, slot, &row);
+	if (add(copy, &row))
 		zdm_mirror_copy_flush(copy);
 }
 
@@ -212,22 +320,65 @@ zdm_mirror_copy_row(ZdmMirrorCopy *copy, TupleTableSlot *slot)
 static bool
 add(ZdmMirrorCopy *copy, const ZdmMirrorRow *row)
 {
-	TupleTableSlot *slot = copy->slots[copy->count];
+	Target	   *target = copy->routing != NULL ? route(copy, row) : copy->last;
+	TupleTableSlot *slot = next_slot(copy, target);
 	HeapTuple	tuple;
 	bool		free;
 
-	if (slot == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(copy->estate->es_query_cxt);
-
-		slot = copy->slots[copy->count] = table_slot_create(copy->there, &copy->estate->es_tupleTable);
-		MemoryContextSwitchTo(old);
-	}
-	fill_slot(copy->mirror, copy->attnums, row, copy->estate, copy->info, slot);
+	fill_slot(copy->mirror, target->attnums, row, copy->estate, target->info, slot);
 	ExecMaterializeSlot(slot);
 	tuple = ExecFetchSlotHeapTuple(slot, false, &free);
+	target->count++;
+	copy->order[copy->count++] = target;
 	copy->bytes += tuple->t_len;
-	return ++copy->count == MAX_ROWS || copy->bytes > MAX_BYTES;
+	return copy->count == MAX_ROWS || copy->bytes > MAX_BYTES;
+}
+
+static TupleTableSlot *
+next_slot(ZdmMirrorCopy *copy, Target *target)
+{
+	MemoryContext old = MemoryContextSwitchTo(copy->estate->es_query_cxt);
+
+	if (target->slots[target->count] == NULL)
+		target->slots[target->count] = table_slot_create(target->info->ri_RelationDesc,
+														 &copy->estate->es_tupleTable);
+	MemoryContextSwitchTo(old);
+	return target->slots[target->count];
+}
+
+/*
+ * The partition that the row belongs to.
+ */
+static Target *
+route(ZdmMirrorCopy *copy, const ZdmMirrorRow *row)
+{
+	ResultRelInfo *info;
+
+	fill_slot(copy->mirror, copy->attnums, row, copy->estate, NULL, copy->row);
+	info = ExecFindPartition(copy->modify, copy->info, copy->routing, copy->row, copy->estate);
+	ResetPerTupleExprContext(copy->estate);
+	if (copy->last == NULL || copy->last->info != info)
+		copy->last = partition_target(copy, info);
+	return copy->last;
+}
+
+static Target *
+partition_target(ZdmMirrorCopy *copy, ResultRelInfo *info)
+{
+	ListCell   *lc;
+	MemoryContext old;
+
+	foreach(lc, copy->targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		if (target->info == info)
+			return target;
+	}
+	old = MemoryContextSwitchTo(copy->estate->es_query_cxt);
+	(void) zdm_mirror_constraint_triggers(info->ri_RelationDesc, &info->ri_TrigDesc);
+	MemoryContextSwitchTo(old);
+	return add_target(copy, info);
 }
 
 /*
@@ -237,96 +388,136 @@ void
 zdm_mirror_copy_flush(ZdmMirrorCopy *copy)
 {
 	int			count;
+	ListCell   *lc;
 
 	if (copy->count == 0)
 		return;
 	PushActiveSnapshot(GetLatestSnapshot());
 	count = leave_out_existing(copy);
 	if (count > 0)
-		insert(copy, count);
+		insert(copy);
 	PopActiveSnapshot();
-	for (int i = 0; i < copy->count; i++)
-		ExecClearTuple(copy->slots[i]);
+	foreach(lc, copy->targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		for (int i = 0; i < target->count; i++)
+			ExecClearTuple(target->slots[i]);
+		target->count = 0;
+	}
 	copy->inserted += count;
 	copy->count = 0;
 	copy->bytes = 0;
 }
 
 /*
- * Move the rows that the second table lacks to the front, and return how many
- * they are.
+ * Keep those that the second table lacks, and return how many they are.  They
+ * are looked for as they came, which mostly is the order of their keys.
  */
 static int
 leave_out_existing(ZdmMirrorCopy *copy)
 {
-	ZdmMirror  *mirror = copy->mirror;
-	ZdmMirrorLook *look = zdm_mirror_look_begin(mirror, GetActiveSnapshot());
+	const ZdmMirror *mirror = copy->mirror;
+	ZdmMirrorLook *look = zdm_mirror_look_begin(copy->mirror, GetActiveSnapshot());
 	ZdmMirrorRow row = {
 		.values = palloc_array(Datum, mirror->count),
 		.nulls = palloc_array(char, mirror->count),
 	};
 	int			missing = 0;
+	ListCell   *lc;
 
 	if (look == NULL)
 		elog(ERROR, "table \"%s\" has lost its key", RelationGetRelationName(copy->there));
 	for (int i = 0; i < copy->count; i++)
 	{
-		TupleTableSlot *slot = copy->slots[i];
+		Target	   *target = copy->order[i];
+		TupleTableSlot *slot = target->slots[target->looked_for];
 
-		for (int j = 0; j < mirror->keys; j++)
+		if (!is_there(look, mirror, target, slot, &row))
 		{
-			bool		isnull;
-
-			row.values[j] = slot_getattr(slot, copy->attnums[j], &isnull);
-			row.nulls[j] = ' ';
+			target->slots[target->looked_for] = target->slots[target->missing];
+			target->slots[target->missing++] = slot;
+			missing++;
 		}
-		if (zdm_mirror_look(look, &row))
-			continue;
-		copy->slots[i] = copy->slots[missing];
-		copy->slots[missing++] = slot;
+		target->looked_for++;
 	}
 	zdm_mirror_look_end(look);
+	foreach(lc, copy->targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		for (int i = target->missing; i < target->count; i++)
+			ExecClearTuple(target->slots[i]);
+		target->count = target->missing;
+		target->looked_for = target->missing = 0;
+	}
 	return missing;
 }
 
-/*
- * The first so many of the rows.
- */
+static bool
+is_there(ZdmMirrorLook *look, const ZdmMirror *mirror, Target *target,
+		 TupleTableSlot *slot, ZdmMirrorRow *row)
+{
+	for (int i = 0; i < mirror->keys; i++)
+	{
+		bool		isnull;
+
+		row->values[i] = slot_getattr(slot, target->attnums[i], &isnull);
+		row->nulls[i] = ' ';
+	}
+	return zdm_mirror_look(look, row);
+}
+
 static void
-insert(ZdmMirrorCopy *copy, int count)
+insert(ZdmMirrorCopy *copy)
 {
 	EState	   *estate = copy->estate;
+	ListCell   *lc;
 
 	estate->es_snapshot = GetActiveSnapshot();
 	estate->es_output_cid = GetCurrentCommandId(true);
-	if (RelationGetDescr(copy->there)->constr != NULL)
-		for (int i = 0; i < count; i++)
-		{
-			ExecConstraints(copy->info, copy->slots[i], estate);
-			ResetPerTupleExprContext(estate);
-		}
-	table_multi_insert(copy->there, copy->slots, count, estate->es_output_cid, 0, NULL);
-	if (copy->info->ri_TrigDesc != NULL)
-		AfterTriggerBeginQuery();
-	for (int i = 0; i < count; i++)
-		insert_index_entries(copy, copy->slots[i]);
-	if (copy->info->ri_TrigDesc != NULL)
-		AfterTriggerEndQuery(estate);
+	foreach(lc, copy->targets)
+		check_rows(lfirst(lc), estate);
+	AfterTriggerBeginQuery();
+	foreach(lc, copy->targets)
+	{
+		Target	   *target = lfirst(lc);
+
+		if (target->count == 0)
+			continue;
+		table_multi_insert(target->info->ri_RelationDesc, target->slots, target->count,
+						   estate->es_output_cid, 0, NULL);
+		for (int i = 0; i < target->count; i++)
+			insert_index_entries(target, target->slots[i], estate);
+	}
+	AfterTriggerEndQuery(estate);
 	CommandCounterIncrement();
+}
+
+static void
+check_rows(Target *target, EState *estate)
+{
+	if (RelationGetDescr(target->info->ri_RelationDesc)->constr == NULL)
+		return;
+	for (int i = 0; i < target->count; i++)
+	{
+		ExecConstraints(target->info, target->slots[i], estate);
+		ResetPerTupleExprContext(estate);
+	}
 }
 
 /*
  * And what is to be checked of the row behind that.
  */
 static void
-insert_index_entries(ZdmMirrorCopy *copy, TupleTableSlot *row)
+insert_index_entries(Target *target, TupleTableSlot *row, EState *estate)
 {
 	List	   *recheck = NIL;
 
-	if (copy->info->ri_NumIndices > 0)
-		recheck = zdm_insert_new_index_tuples(copy->info, row, copy->estate);
-	if (copy->info->ri_TrigDesc != NULL)
-		ExecARInsertTriggers(copy->estate, copy->info, row, recheck, NULL);
+	if (target->info->ri_NumIndices > 0)
+		recheck = zdm_insert_new_index_tuples(target->info, row, estate);
+	if (target->info->ri_TrigDesc != NULL)
+		ExecARInsertTriggers(estate, target->info, row, recheck, NULL);
 	list_free(recheck);
-	ResetPerTupleExprContext(copy->estate);
+	ResetPerTupleExprContext(estate);
 }

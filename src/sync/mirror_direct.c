@@ -54,10 +54,12 @@ struct ZdmMirrorDirect
 	bool		can_lock;
 	bool		can_set;
 	bool		can_insert;
+	bool		can_copy;		/* many rows, also where it is partitioned */
 	bool		same_keys;		/* in type */
 	bool		identity;		/* a column that no UPDATE sets */
 	AttrNumber *attnums;		/* of the rule's columns */
 	TriggerDesc *triggers;		/* those that fire; NULL: none */
+	uint32	   *guarded;		/* which of these need not, by which guards */
 	LockTupleMode mode;			/* that an update of the columns takes */
 };
 
@@ -66,8 +68,7 @@ static ZdmMirrorDirect *begin_anew(ZdmMirror *mirror);
 static bool know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there);
 static bool are_all_columns(const ZdmMirror *mirror, Relation there);
 static bool has_generated(Relation rel);
-static bool is_alone(const ZdmMirror *mirror, Relation there);
-static bool know_triggers(ZdmMirrorDirect *direct, Relation there);
+static bool know_triggers(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there);
 static bool can_do(const ZdmMirrorDirect *direct, ZdmMirrorAction action);
 static bool find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid);
@@ -81,7 +82,7 @@ static uint64 lock_first(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation th
 static uint64 set_columns(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
 						  const ZdmMirrorRow *row);
 static uint64 insert_row(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there,
-						 const ZdmMirrorRow *row, bool may_exist);
+						 const ZdmMirrorRow *row, ZdmMirrorAction action);
 static void make_new_row(const ZdmMirror *mirror, const ZdmMirrorDirect *direct,
 						 const ZdmMirrorRow *row, TupleTableSlot *old, TupleTableSlot *new);
 static List *add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
@@ -109,7 +110,7 @@ zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
 	PushActiveSnapshot(GetTransactionSnapshot());
 	*processed = action == ZDM_MIRROR_LOCK ? lock_first(mirror, direct, there, row)
 		: action == ZDM_MIRROR_SET ? set_columns(mirror, direct, there, row)
-		: insert_row(mirror, direct, there, row, action != ZDM_MIRROR_INSERT);
+		: insert_row(mirror, direct, there, row, action);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	return true;
@@ -163,16 +164,17 @@ zdm_mirror_direct_read(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row, boo
 }
 
 /*
- * Whether rows can be inserted without a statement; triggers is set to those
- * that fire for them, or NULL.
+ * Whether many rows can be inserted without a statement; triggers is set to
+ * those that fire for them, or NULL.  Of a partitioned table each partition has
+ * to be asked, too.
  */
 bool
-zdm_mirror_can_insert(ZdmMirror *mirror, Relation there, TriggerDesc **triggers)
+zdm_mirror_can_copy(ZdmMirror *mirror, Relation there, TriggerDesc **triggers)
 {
 	ZdmMirrorDirect *direct = know(mirror, there);
 
-	*triggers = direct->can_insert ? direct->triggers : NULL;
-	return direct->can_insert;
+	*triggers = direct->can_copy ? direct->triggers : NULL;
+	return direct->can_copy;
 }
 
 /*
@@ -189,16 +191,21 @@ static ZdmMirrorDirect *
 know(ZdmMirror *mirror, Relation there)
 {
 	ZdmMirrorDirect *direct = mirror->direct;
-	bool		plain;
+	bool		partitioned,
+				plain;
 
 	if (direct != NULL && direct->complete && !direct->outdated)
 		return direct;
 	direct = begin_anew(mirror);
 	direct->can_lock = zdm_mirror_can_scan(mirror, there);
-	plain = direct->can_lock && know_columns(mirror, direct, there) &&
-		!there->rd_rel->relispartition && there->rd_rules == NULL && know_triggers(direct, there) && is_alone(mirror, there);
-	direct->can_insert = plain && direct->same_keys && are_all_columns(mirror, there);
-	direct->can_set = plain && !direct->identity && mirror->count > mirror->keys && !has_generated(there);
+	partitioned = there->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	plain = (direct->can_lock || partitioned) && know_columns(mirror, direct, there) &&
+		!there->rd_rel->relispartition && there->rd_rules == NULL &&
+		know_triggers(mirror, direct, there) && zdm_mirror_is_alone(mirror, there);
+	direct->can_copy = plain && direct->same_keys && are_all_columns(mirror, there);
+	direct->can_insert = direct->can_copy && !partitioned;
+	direct->can_set = plain && !partitioned && !direct->identity &&
+		mirror->count > mirror->keys && !has_generated(there);
 	direct->complete = true;
 	return direct;
 }
@@ -247,7 +254,7 @@ are_all_columns(const ZdmMirror *mirror, Relation there)
 }
 
 /*
- * Returns false where a value would have to be made to fit.
+ * Returns false where there is none, or a value would have to be made to fit.
  */
 static bool
 know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there)
@@ -263,10 +270,14 @@ know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there)
 	{
 		const ZdmMirrorColumn *column = &mirror->columns[i];
 		AttrNumber	attnum = get_attnum(RelationGetRelid(there), column->there);
-		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(there), attnum - 1);
-		bool		same = attr->atttypid == column->type &&
-			(attr->atttypmod < 0 || attr->atttypmod == column->typmod);
+		Form_pg_attribute attr;
+		bool		same;
 
+		if (attnum <= 0)
+			return false;
+		attr = TupleDescAttr(RelationGetDescr(there), attnum - 1);
+		same = attr->atttypid == column->type &&
+			(attr->atttypmod < 0 || attr->atttypmod == column->typmod);
 		direct->attnums[i] = attnum;
 		if (i < mirror->keys)
 		{
@@ -282,10 +293,11 @@ know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there)
 }
 
 /*
- * Whether nobody else has to learn of a write of the other table.
+ * Whether nobody else has to learn of a write of the other table, or a
+ * partition of it.
  */
-static bool
-is_alone(const ZdmMirror *mirror, Relation there)
+bool
+zdm_mirror_is_alone(const ZdmMirror *mirror, Relation there)
 {
 	ZdmMirrorSet *set = zdm_mirrors_get(there);
 
@@ -293,22 +305,32 @@ is_alone(const ZdmMirror *mirror, Relation there)
 		set->mirrors[0].number == mirror->number;
 }
 
-/*
- * Copy those triggers that the server has made for constraints.
- */
 static bool
-know_triggers(ZdmMirrorDirect *direct, Relation there)
+know_triggers(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there)
+{
+	MemoryContext old = MemoryContextSwitchTo(direct->cxt);
+	bool		result = zdm_mirror_constraint_triggers(there, &direct->triggers);
+
+	direct->guarded = zdm_mirror_guarded(mirror, there, direct->attnums, direct->triggers);
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+/*
+ * Copy those triggers that the server has made for constraints, NULL where
+ * there are none.  Returns whether they are all that fire, but for ours.
+ */
+bool
+zdm_mirror_constraint_triggers(Relation rel, TriggerDesc **triggers)
 {
 	static const char *const ours[] = {
 		ZDM_MIRROR_TRIGGER, ZDM_MIRROR_TRUNCATE_TRIGGER, ZDM_MIRROR_LOCK_TRIGGER,
 		ZDM_MIRROR_ORDER_TRIGGER
 	};
-	MemoryContext old = MemoryContextSwitchTo(direct->cxt);
-	TriggerDesc *copy = CopyTriggerDesc(there->trigdesc);
+	TriggerDesc *copy = CopyTriggerDesc(rel->trigdesc);
 	int			kept = 0;
 	bool		result = true;
 
-	MemoryContextSwitchTo(old);
 	for (int i = 0; copy != NULL && i < copy->numtriggers; i++)
 	{
 		bool		is_ours = false;
@@ -322,7 +344,7 @@ know_triggers(ZdmMirrorDirect *direct, Relation there)
 	}
 	if (kept > 0)
 		copy->numtriggers = kept;
-	direct->triggers = kept > 0 ? copy : NULL;
+	*triggers = kept > 0 ? copy : NULL;
 	return result;
 }
 
@@ -430,7 +452,8 @@ set_columns(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
 	CheckCmdReplicaIdentity(there, CMD_UPDATE);
 	estate = CreateExecutorState();
 	old_cxt = MemoryContextSwitchTo(estate->es_query_cxt);
-	info = zdm_mirror_begin_write(estate, direct->triggers, there);
+	info = zdm_mirror_begin_write(estate, zdm_mirror_unguarded(direct->triggers, direct->guarded, row->checked),
+								  there);
 	old = table_slot_create(there, &estate->es_tupleTable);
 	new = table_slot_create(there, &estate->es_tupleTable);
 
@@ -470,11 +493,13 @@ set_columns(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
 
 static uint64
 insert_row(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there,
-		   const ZdmMirrorRow *row, bool may_exist)
+		   const ZdmMirrorRow *row, ZdmMirrorAction action)
 {
 	ItemPointerData tid;
 
-	if (!zdm_mirror_insert_row(mirror, there, direct->triggers, direct->attnums, row, may_exist, &tid))
+	if (!zdm_mirror_insert_row(mirror, there,
+							   zdm_mirror_unguarded(direct->triggers, direct->guarded, row->checked),
+							   direct->attnums, row, action, &tid))
 		return 0;
 	remember(direct, &tid);
 	return 1;

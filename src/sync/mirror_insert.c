@@ -117,15 +117,17 @@ zdm_mirror_is_put(ZdmMirror *mirror, const ZdmMirrorRow *row)
 }
 
 /*
- * Put the row there, or lock the one that is there.  Mostly there is none; but
- * the application's triggers are not to fire for a row that is not inserted.
+ * Put the row there, or lock the one that is there.  Mostly there is none, and
+ * it is not looked for; but where the statement expects one, an attempt would
+ * leave a dead row behind, and the application's triggers are not to fire for a
+ * row that is not inserted.
  */
 static HeapTuple
 put(ZdmMirror *mirror, TupleTableSlot *slot, Relation rel, HeapTuple tuple)
 {
 	Relation	there = table_open(mirror->there, RowExclusiveLock);
-	bool		possible = has_immediate_keys(there) &&
-		(!may_skip_rows() || has_keys_of(there, rel));
+	bool		skips = may_skip_rows();
+	bool		possible = has_immediate_keys(there) && (!skips || has_keys_of(there, rel));
 	bool		observed = has_triggers(there);
 	bool		is_put = false;
 	ZdmMirrorRow row;
@@ -135,7 +137,7 @@ put(ZdmMirror *mirror, TupleTableSlot *slot, Relation rel, HeapTuple tuple)
 	zdm_mirror_take(mirror, slot, &row);
 	for (int attempt = 0; attempt < ATTEMPTS && !is_put; attempt++)
 	{
-		is_put = possible && (attempt > 0 || !observed) &&
+		is_put = possible && (attempt > 0 || (!observed && !skips)) &&
 			zdm_mirror_do(mirror, ZDM_MIRROR_PUT, &row, NULL) > 0;
 		if (!is_put && (lock_met(mirror, &row) || !possible))
 			return tuple;

@@ -22,6 +22,22 @@
  * clauses it is, which is when it makes the row.  So for a MERGE the
  * expression that makes it calls us.
  *
+ * The server offers nothing for that.  A BEFORE ROW trigger would have every
+ * update of the table lock its row by itself before, also those that leave the
+ * key alone; to evaluate the clauses ahead would call volatile functions twice,
+ * and would have to leave out a MERGE that has any.  What we rely on instead is
+ * looked at here, for each clause (can_watch) and each row (is_made), and where
+ * it does not hold the row comes without us, as it does for a statement that
+ * is not known: the trigger behind it locks what it needs, too late but
+ * rightly.
+ *	 - An expression is evaluated by the function that is in it, whichever is:
+ *	   the server puts another one there itself, when it has looked at it the
+ *	   first time or has compiled it.
+ *	 - That of a clause leaves the row's columns in its result slot, all of
+ *	   them, and finds the old row in the context's scan slot.
+ *	 - It goes no later than the statement's memory, where the callback is that
+ *	   forgets it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -49,7 +65,10 @@ typedef struct Maker
 
 static Maker *makers = NULL;
 
+static bool can_watch(const MergeActionState *clause, const ResultRelInfo *info);
 static void forget(void *arg);
+static bool is_made(const Maker *maker, const ExprContext *context);
+static bool is_row_of(Relation rel, const TupleTableSlot *slot);
 static Datum make_row(ExprState *expression, ExprContext *context, bool *isnull);
 static bool will_follow(ZdmMirror *mirror, ResultRelInfo *info, EState *estate,
 						TupleTableSlot *before, TupleTableSlot *after);
@@ -73,7 +92,7 @@ zdm_mirror_watch_merge(ModifyTableState *modify)
 			MergeActionState *clause = lfirst_node(MergeActionState, lc);
 			Maker	   *maker;
 
-			if (clause->mas_action->commandType != CMD_UPDATE)
+			if (!can_watch(clause, &modify->resultRelInfo[i]))
 				continue;
 			maker = palloc0_object(Maker);
 			maker->expression = &clause->mas_proj->pi_state;
@@ -88,6 +107,28 @@ zdm_mirror_watch_merge(ModifyTableState *modify)
 			maker->expression->evalfunc = make_row;
 		}
 	}
+}
+
+/*
+ * Whether the clause updates the row, by an expression that is as we know them.
+ */
+static bool
+can_watch(const MergeActionState *clause, const ResultRelInfo *info)
+{
+	return clause->mas_action->commandType == CMD_UPDATE && clause->mas_proj != NULL &&
+		clause->mas_proj->pi_state.evalfunc != NULL &&
+		clause->mas_proj->pi_state.evalfunc != make_row &&
+		is_row_of(info->ri_RelationDesc, clause->mas_proj->pi_state.resultslot);
+}
+
+/*
+ * Whether a slot is for the table's rows.
+ */
+static bool
+is_row_of(Relation rel, const TupleTableSlot *slot)
+{
+	return slot != NULL && slot->tts_tupleDescriptor != NULL &&
+		slot->tts_tupleDescriptor->natts == RelationGetDescr(rel)->natts;
 }
 
 static void
@@ -118,11 +159,30 @@ make_row(ExprState *expression, ExprContext *context, bool *isnull)
 		maker->make = expression->evalfunc;
 		expression->evalfunc = make_row;
 	}
-	ExecStoreVirtualTuple(expression->resultslot);
 	zdm_mirror_row_updated(maker->estate);
-	zdm_mirror_before_key(maker->info, maker->estate, context->ecxt_scantuple,
-						  expression->resultslot);
+	if (is_made(maker, context))
+		zdm_mirror_before_key(maker->info, maker->estate, context->ecxt_scantuple,
+							  expression->resultslot);
 	return result;
+}
+
+/*
+ * Whether the new row is in the expression's slot, where it is left to the
+ * caller to say so, and the old one in the context's.
+ */
+static bool
+is_made(const Maker *maker, const ExprContext *context)
+{
+	Relation	rel = maker->info->ri_RelationDesc;
+	TupleTableSlot *old = context->ecxt_scantuple;
+	TupleTableSlot *new = maker->expression->resultslot;
+
+	if (!is_row_of(rel, old) || TTS_EMPTY(old) || !ItemPointerIsValid(&old->tts_tid) ||
+		old->tts_tableOid != RelationGetRelid(rel) || !is_row_of(rel, new))
+		return false;
+	if (TTS_EMPTY(new))
+		ExecStoreVirtualTuple(new);
+	return true;
 }
 
 /*

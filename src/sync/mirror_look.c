@@ -12,6 +12,13 @@
  * A walk is worth it only while most of what it passes is asked for.  Where it
  * is not, it takes longer and longer until the next one is tried.
  *
+ * Of a partitioned table each partition is looked at, as the columns that say
+ * which one it is need not be in the key.  Its unique indexes have these
+ * columns besides the key's, and a key may be there twice, which is an error as
+ * for a look by a statement.  A walk along all of them at once costs little
+ * more than one: where a partition's next entry is further on, the key is not
+ * in it.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -22,7 +29,9 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -38,37 +47,51 @@
 #define WALK_STEPS		8
 #define MAX_RELUCTANCE	4096
 
-struct ZdmMirrorLook
+/* The table, or one of its partitions. */
+typedef struct Part
 {
-	ZdmMirror  *mirror;
+	const ZdmMirror *mirror;
 	Relation	there;
 	Relation	index;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
+	TupleTableSlot *found;		/* the same, unless a key may be there twice */
 	AttrNumber *attnums;		/* of the rule's columns there */
 	ScanKeyData equal[INDEX_MAX_KEYS];
-	MemoryContext cxt;			/* a scan keeps there what it needs later */
 
 	/* where there is an order to walk in: */
 	bool		has_order;
 	FmgrInfo	compare;
 	ScanKeyData from;
-	Datum		asked;			/* the last key */
 	int			in_order;		/* so many keys were; below 0: reluctance */
 	int			reluctance;
 	bool		walking;
 	bool		at_end;			/* no entry is left, else the next one is in
 								 * the slot */
 	int			answered;		/* since the walk's last descent */
+} Part;
+
+struct ZdmMirrorLook
+{
+	ZdmMirror  *mirror;
+	Relation	there;
+	List	   *parts;
+	Part	   *ordered;		/* one with an order, or NULL */
+	Datum		asked;			/* the last key, where there is one */
+	MemoryContext cxt;			/* a scan keeps there what it needs later */
 };
 
-static void find_order(ZdmMirrorLook *look);
-static bool descend(ZdmMirrorLook *look, const ZdmMirrorRow *row);
-static bool is_further(ZdmMirrorLook *look, Datum key);
-static bool walk(ZdmMirrorLook *look, Datum key);
-static bool walk_from(ZdmMirrorLook *look, Datum key);
-static bool next_entry(ZdmMirrorLook *look);
-static int	compare_entry(ZdmMirrorLook *look, Datum key);
+static bool add_part(ZdmMirrorLook *look, ZdmMirror *mirror, Relation there, Snapshot snapshot);
+static bool add_partitions(ZdmMirrorLook *look, Snapshot snapshot);
+static void find_order(Part *part);
+static bool look_at(Part *part, const ZdmMirrorRow *row, bool further);
+static bool is_twice(Part *part, Datum key);
+static bool descend(Part *part, const ZdmMirrorRow *row);
+static bool is_further(const ZdmMirrorLook *look, Datum key);
+static bool walk(Part *part, Datum key);
+static bool walk_from(Part *part, Datum key);
+static bool next_entry(Part *part);
+static int	compare_entry(Part *part, Datum key);
 
 /*
  * Get ready to look by the snapshot, which stays what it is.  Returns NULL
@@ -78,40 +101,99 @@ static int	compare_entry(ZdmMirrorLook *look, Datum key);
 ZdmMirrorLook *
 zdm_mirror_look_begin(ZdmMirror *mirror, Snapshot snapshot)
 {
-	Relation	there = table_open(mirror->there, AccessShareLock);
-	ZdmMirrorLook *look;
+	ZdmMirrorLook *look = palloc0_object(ZdmMirrorLook);
 
-	if (!zdm_mirror_can_scan(mirror, there))
-	{
-		table_close(there, NoLock);
-		return NULL;
-	}
-	look = palloc0_object(ZdmMirrorLook);
 	look->cxt = CurrentMemoryContext;
 	look->mirror = mirror;
-	look->there = there;
-	look->index = index_open(mirror->lookup_index, AccessShareLock);
-	look->slot = table_slot_create(there, NULL);
-	look->attnums = palloc_array(AttrNumber, mirror->count);
-	for (int i = 0; i < mirror->count; i++)
-		look->attnums[i] = get_attnum(RelationGetRelid(there), mirror->columns[i].there);
+	look->there = table_open(mirror->there, AccessShareLock);
+	if (look->there->rd_rel->relkind == RELKIND_PARTITIONED_TABLE
+		? add_partitions(look, snapshot)
+		: add_part(look, mirror, look->there, snapshot))
+		return look;
+	zdm_mirror_look_end(look);
+	return NULL;
+}
+
+/*
+ * Returns false where one of them cannot be looked at.
+ */
+static bool
+add_partitions(ZdmMirrorLook *look, Snapshot snapshot)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(look->mirror->there, AccessShareLock, NULL))
+	{
+		ZdmMirror  *mirror;
+		Relation	there;
+
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_PARTITIONED_TABLE)
+			continue;
+		mirror = palloc_object(ZdmMirror);
+		*mirror = *look->mirror;
+		mirror->there = lfirst_oid(lc);
+		mirror->of_partition = true;
+		mirror->lookup_index = InvalidOid;
+		mirror->cxt = look->cxt;
+		there = table_open(mirror->there, NoLock);
+		if (!add_part(look, mirror, there, snapshot))
+		{
+			table_close(there, NoLock);
+			return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * Returns false, with nothing done, where it cannot be looked at.
+ */
+static bool
+add_part(ZdmMirrorLook *look, ZdmMirror *mirror, Relation there, Snapshot snapshot)
+{
+	Part	   *part;
+
+	if (!zdm_mirror_can_scan(mirror, there))
+		return false;
+	part = palloc0_object(Part);
+	part->mirror = mirror;
+	part->there = there;
+	part->index = index_open(mirror->lookup_index, AccessShareLock);
+	part->slot = part->found = table_slot_create(there, NULL);
+	if (part->index->rd_index->indnkeyatts > mirror->keys)
+		part->found = table_slot_create(there, NULL);
+	part->attnums = zdm_mirror_attnums(mirror, there);
 	for (int i = 0; i < mirror->keys; i++)
 	{
-		look->equal[i] = mirror->lookup_keys[i];
+		part->equal[i] = mirror->lookup_keys[i];
 		/* A scan of an index counts the index's columns. */
-		look->equal[i].sk_attno = i + 1;
+		part->equal[i].sk_attno = i + 1;
 	}
-	find_order(look);
-	look->scan = zdm_index_beginscan(there, look->index, snapshot, mirror->keys);
-	return look;
+	find_order(part);
+	part->scan = zdm_index_beginscan(there, part->index, snapshot, mirror->keys);
+	look->parts = lappend(look->parts, part);
+	if (part->has_order)
+		look->ordered = part;
+	return true;
 }
 
 void
 zdm_mirror_look_end(ZdmMirrorLook *look)
 {
-	index_endscan(look->scan);
-	ExecDropSingleTupleTableSlot(look->slot);
-	index_close(look->index, NoLock);
+	ListCell   *lc;
+
+	foreach(lc, look->parts)
+	{
+		Part	   *part = lfirst(lc);
+
+		index_endscan(part->scan);
+		if (part->found != part->slot)
+			ExecDropSingleTupleTableSlot(part->found);
+		ExecDropSingleTupleTableSlot(part->slot);
+		index_close(part->index, NoLock);
+		if (part->there != look->there)
+			table_close(part->there, NoLock);
+	}
 	table_close(look->there, NoLock);
 	pfree(look);
 }
@@ -120,23 +202,23 @@ zdm_mirror_look_end(ZdmMirrorLook *look)
  * A key of one column that is passed by value and not turned round.
  */
 static void
-find_order(ZdmMirrorLook *look)
+find_order(Part *part)
 {
-	const ZdmMirror *mirror = look->mirror;
-	Oid			type = look->index->rd_opcintype[0];
-	Oid			family = look->index->rd_opfamily[0];
+	const ZdmMirror *mirror = part->mirror;
+	Oid			type = part->index->rd_opcintype[0];
+	Oid			family = part->index->rd_opfamily[0];
 	Oid			not_less = get_opfamily_member(family, type, type, BTGreaterEqualStrategyNumber);
 	Oid			order = get_opfamily_proc(family, type, type, BTORDER_PROC);
 
 	if (mirror->keys != 1 || !mirror->columns[0].typbyval ||
-		look->equal[0].sk_subtype != type || !OidIsValid(not_less) || !OidIsValid(order) ||
-		(look->index->rd_indoption[0] & INDOPTION_DESC) != 0)
+		part->equal[0].sk_subtype != type || !OidIsValid(not_less) || !OidIsValid(order) ||
+		(part->index->rd_indoption[0] & INDOPTION_DESC) != 0)
 		return;
-	ScanKeyEntryInitialize(&look->from, 0, 1, BTGreaterEqualStrategyNumber, type,
-						   look->index->rd_indcollation[0], get_opcode(not_less), (Datum) 0);
-	fmgr_info(order, &look->compare);
-	look->reluctance = WALK_AFTER;
-	look->has_order = true;
+	ScanKeyEntryInitialize(&part->from, 0, 1, BTGreaterEqualStrategyNumber, type,
+						   part->index->rd_indcollation[0], get_opcode(not_less), (Datum) 0);
+	fmgr_info(order, &part->compare);
+	part->reluctance = WALK_AFTER;
+	part->has_order = true;
 }
 
 /*
@@ -149,53 +231,78 @@ zdm_mirror_look(ZdmMirrorLook *look, ZdmMirrorRow *row)
 {
 	const ZdmMirror *mirror = look->mirror;
 	MemoryContext old = MemoryContextSwitchTo(look->cxt);
-	bool		found;
+	Part	   *found = NULL;
+	bool		further = look->ordered != NULL && is_further(look, row->values[0]);
+	ListCell   *lc;
 
-	if (!look->has_order)
-		found = descend(look, row);
-	else
+	foreach(lc, look->parts)
 	{
-		Datum		key = row->values[0];
-		bool		further = is_further(look, key);
+		Part	   *part = lfirst(lc);
 
-		look->in_order = further ? look->in_order + 1 : Min(look->in_order, 0);
-		if (!look->walking && look->in_order >= WALK_AFTER)
-			found = walk_from(look, key);
-		else if (!look->walking)
-			found = descend(look, row);
-		else if (further)
-			found = walk(look, key);
-		else
-			found = walk_from(look, key);
-		look->asked = key;
+		if (!look_at(part, row, further))
+			continue;
+		if (found != NULL || (part->found != part->slot && is_twice(part, row->values[0])))
+			zdm_mirror_found_several(mirror);
+		found = part;
 	}
+	look->asked = row->values[0];
 	MemoryContextSwitchTo(old);
-	for (int i = mirror->keys; found && i < mirror->count; i++)
+	for (int i = mirror->keys; found != NULL && i < mirror->count; i++)
 	{
 		bool		isnull;
 
-		row->values[i] = slot_getattr(look->slot, look->attnums[i], &isnull);
+		row->values[i] = slot_getattr(found->found, found->attnums[i], &isnull);
 		row->nulls[i] = isnull ? 'n' : ' ';
 	}
-	return found;
+	return found != NULL;
 }
 
 static bool
-descend(ZdmMirrorLook *look, const ZdmMirrorRow *row)
+look_at(Part *part, const ZdmMirrorRow *row, bool further)
 {
-	for (int i = 0; i < look->mirror->keys; i++)
-		look->equal[i].sk_argument = row->values[look->mirror->lookup_values[i]];
-	index_rescan(look->scan, look->equal, look->mirror->keys, NULL, 0);
-	return index_getnext_slot(look->scan, ForwardScanDirection, look->slot);
+	Datum		key = row->values[0];
+
+	if (!part->has_order)
+		return descend(part, row);
+	part->in_order = further ? part->in_order + 1 : Min(part->in_order, 0);
+	if (!part->walking && part->in_order >= WALK_AFTER)
+		return walk_from(part, key);
+	if (!part->walking)
+		return descend(part, row);
+	return further ? walk(part, key) : walk_from(part, key);
+}
+
+/*
+ * Whether the entry behind the one that was found has the key, too.
+ */
+static bool
+is_twice(Part *part, Datum key)
+{
+	TupleTableSlot *found = part->slot;
+
+	part->slot = part->found;
+	part->found = found;
+	part->at_end = !next_entry(part);
+	return !part->at_end && (!part->walking || compare_entry(part, key) == 0);
+}
+
+static bool
+descend(Part *part, const ZdmMirrorRow *row)
+{
+	for (int i = 0; i < part->mirror->keys; i++)
+		part->equal[i].sk_argument = row->values[part->mirror->lookup_values[i]];
+	index_rescan(part->scan, part->equal, part->mirror->keys, NULL, 0);
+	return index_getnext_slot(part->scan, ForwardScanDirection, part->slot);
 }
 
 /*
  * Whether a key comes behind the one that was asked for last.
  */
 static bool
-is_further(ZdmMirrorLook *look, Datum key)
+is_further(const ZdmMirrorLook *look, Datum key)
 {
-	return DatumGetInt32(FunctionCall2Coll(&look->compare, look->from.sk_collation,
+	return DatumGetInt32(FunctionCall2Coll(&look->ordered->compare,
+										   look->ordered->from.sk_collation,
 										   look->asked, key)) < 0;
 }
 
@@ -204,65 +311,65 @@ is_further(ZdmMirrorLook *look, Datum key)
  * between the one asked for before and that entry has one.
  */
 static bool
-walk(ZdmMirrorLook *look, Datum key)
+walk(Part *part, Datum key)
 {
 	for (int i = 0; i < WALK_STEPS; i++)
 	{
-		int			order = compare_entry(look, key);
+		int			order = compare_entry(part, key);
 
 		if (order >= 0)
 		{
-			look->answered++;
+			part->answered++;
 			return order == 0;
 		}
-		look->at_end = !next_entry(look);
+		part->at_end = !next_entry(part);
 	}
-	return walk_from(look, key);
+	return walk_from(part, key);
 }
 
 /*
  * Begin a walk at a key, unless the one before was not worth it.
  */
 static bool
-walk_from(ZdmMirrorLook *look, Datum key)
+walk_from(Part *part, Datum key)
 {
-	if (look->walking && look->answered < WALK_WORTH)
+	if (part->walking && part->answered < WALK_WORTH)
 	{
-		look->walking = false;
-		look->in_order = -look->reluctance;
-		look->reluctance = Min(look->reluctance * 2, MAX_RELUCTANCE);
-		look->equal[0].sk_argument = key;
-		index_rescan(look->scan, look->equal, 1, NULL, 0);
-		return next_entry(look);
+		part->walking = false;
+		part->in_order = -part->reluctance;
+		part->reluctance = Min(part->reluctance * 2, MAX_RELUCTANCE);
+		part->equal[0].sk_argument = key;
+		index_rescan(part->scan, part->equal, 1, NULL, 0);
+		return next_entry(part);
 	}
-	look->walking = true;
-	look->answered = 0;
-	look->from.sk_argument = key;
-	index_rescan(look->scan, &look->from, 1, NULL, 0);
-	look->at_end = !next_entry(look);
-	return compare_entry(look, key) == 0;
+	part->walking = true;
+	part->answered = 0;
+	part->from.sk_argument = key;
+	index_rescan(part->scan, &part->from, 1, NULL, 0);
+	part->at_end = !next_entry(part);
+	return compare_entry(part, key) == 0;
 }
 
 static bool
-next_entry(ZdmMirrorLook *look)
+next_entry(Part *part)
 {
-	return index_getnext_slot(look->scan, ForwardScanDirection, look->slot);
+	return index_getnext_slot(part->scan, ForwardScanDirection, part->slot);
 }
 
 /*
  * How the next entry compares with a key: below 0 where it comes before.
  */
 static int
-compare_entry(ZdmMirrorLook *look, Datum key)
+compare_entry(Part *part, Datum key)
 {
 	bool		isnull;
 	Datum		entry;
 
-	if (look->at_end)
+	if (part->at_end)
 		return 1;
-	entry = slot_getattr(look->slot, look->attnums[0], &isnull);
+	entry = slot_getattr(part->slot, part->attnums[0], &isnull);
 	if (isnull)
 		return 1;				/* they come last, or are not found */
-	return DatumGetInt32(FunctionCall2Coll(&look->compare, look->from.sk_collation,
+	return DatumGetInt32(FunctionCall2Coll(&part->compare, part->from.sk_collation,
 										   entry, key));
 }

@@ -72,7 +72,8 @@ same_types(const ZdmMirror *mirror, Relation there)
 }
 
 /*
- * Make the scan keys for an index, if it is one on just the key.
+ * Make the scan keys for an index, if it is one on just the key; of a
+ * partition, one that begins with it.
  */
 static bool
 use_index(ZdmMirror *mirror, Relation there, Oid relid)
@@ -82,7 +83,9 @@ use_index(ZdmMirror *mirror, Relation there, Oid relid)
 	ScanKey		keys = NULL;
 	int		   *values = NULL;
 	bool		fits = form->indisunique && form->indisvalid && form->indimmediate &&
-		index->rd_rel->relam == BTREE_AM_OID && form->indnkeyatts == mirror->keys &&
+		index->rd_rel->relam == BTREE_AM_OID &&
+		(form->indnkeyatts == mirror->keys ||
+		 (mirror->of_partition && form->indnkeyatts > mirror->keys)) &&
 		RelationGetIndexPredicate(index) == NIL;
 
 	if (fits)

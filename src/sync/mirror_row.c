@@ -20,6 +20,7 @@
 #include "sync/mirror.h"
 
 static ZdmMirror *mirror_of(ZdmMirrorSet *set, int number, const char *migration);
+static bool has_counterpart(const ZdmMirror *mirror, TupleTableSlot *slot);
 static bool look(ZdmMirror *mirror, ZdmMirrorLook *look, ZdmMirrorRow *row);
 
 /*
@@ -139,12 +140,8 @@ zdm_mirror_is_copied(ZdmMirrorSet *set, const char *migration, TupleTableSlot *s
 	for (int i = 0; i < set->count; i++)
 	{
 		ZdmMirror  *mirror = mirror_of(set, i, migration);
-		ZdmMirrorRow row;
 
-		if (mirror == NULL || !mirror->fills_second)
-			continue;
-		zdm_mirror_take(mirror, slot, &row);
-		if (!zdm_mirror_has_null(&row, 0, mirror->keys + mirror->optional))
+		if (mirror != NULL && mirror->fills_second && has_counterpart(mirror, slot))
 			return true;
 	}
 	return false;
@@ -164,11 +161,10 @@ zdm_mirror_copied(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot
 		ZdmMirror  *mirror = mirror_of(set, i, migration);
 		ZdmMirrorRow row;
 
-		if (mirror == NULL || !mirror->fills_second)
+		if (mirror == NULL || !mirror->fills_second || !has_counterpart(mirror, slot))
 			continue;
 		zdm_mirror_take(mirror, slot, &row);
-		if (!zdm_mirror_has_null(&row, 0, mirror->keys + mirror->optional))
-			copied |= zdm_mirror_do(mirror, ZDM_MIRROR_ADD, &row, NULL) > 0;
+		copied |= zdm_mirror_do(mirror, ZDM_MIRROR_ADD, &row, NULL) > 0;
 	}
 	return copied;
 }
@@ -228,4 +224,19 @@ mirror_of(ZdmMirrorSet *set, int number, const char *migration)
 	ZdmMirror  *mirror = &set->mirrors[number];
 
 	return mirror->is_first && strcmp(mirror->migration, migration) == 0 ? mirror : NULL;
+}
+
+/*
+ * Whether the second table is to have a row for this one: it has a key, and
+ * the optional columns are not NULL.
+ */
+static bool
+has_counterpart(const ZdmMirror *mirror, TupleTableSlot *slot)
+{
+	for (int i = 0; i < mirror->keys + mirror->optional; i++)
+	{
+		if (slot_attisnull(slot, mirror->columns[i].attnum))
+			return false;
+	}
+	return true;
 }

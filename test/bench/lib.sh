@@ -20,6 +20,10 @@ BENCH_SETTINGS=(
 	"min_wal_size = 2GB"
 )
 
+# Writes of one call, where they are measured inside the server.
+# shellcheck disable=SC2034 # used by mirror.sh and clone.sh
+BENCH_INSIDE=1000
+
 # One figure: measurement, side, value.
 bench_record()
 {

@@ -9,8 +9,9 @@
 #
 # As in dual_write.sh: one connection picks a side at random for each
 # transaction, and a figure is the mean of the middle half.  Once with a round
-# trip for each statement, as an application sends it, and once twenty writes
-# in a pipeline, which leaves what the server spends on them.
+# trip for each statement, as an application sends it, once twenty writes in a
+# pipeline, and once a thousand writes in a loop of a PL/pgSQL function: prepared
+# statements in one transaction, which leaves what the server spends on them.
 
 MIRROR_SIDES=(hand mirrored plpgsql alone)
 
@@ -60,20 +61,53 @@ mirror_fill_step()
 		ORDER BY migration_id DESC LIMIT 1"
 }
 
-# A write of one version as a pgbench script; by hand, of both tables.
-#   mirror_script old|new single|pipeline SIDE
+# The statements of a write of one version; by hand, of both tables.
+#   mirror_statements old|new SIDE USER VOUCHER
+mirror_statements()
+{
+	local version=$1 side=$2 u=$3 v=$4
+	local old="UPDATE $side.used SET user_id = $u WHERE voucher_id = $v;"
+	local new="UPDATE $side.voucher SET user_id = $u WHERE id = $v;"
+
+	case $side.$version in
+		hand.*) printf '%s\n' "$old" "$new" ;;
+		*.old) printf '%s\n' "$old" ;;
+		*.new) printf '%s\n' "$new" ;;
+	esac
+}
+
+# The same many times in one call.
+mirror_prepare_inside()
+{
+	local version=$1 side=$2
+
+	bench_psql "$side" -c "
+		CREATE FUNCTION write_$version(n int) RETURNS void LANGUAGE plpgsql AS \$\$
+		DECLARE
+			u int;
+			v int;
+		BEGIN
+			FOR i IN 1..n LOOP
+				u := 1 + (random() * 999)::int;
+				v := 1 + (random() * ($MIRROR_ROWS - 1))::int;
+				$(mirror_statements "$version" "$side" u v)
+			END LOOP;
+		END
+		\$\$"
+}
+
+# A write of one version as a pgbench script.
+#   mirror_script old|new single|pipeline|inside SIDE
 mirror_script()
 {
 	local version=$1 form=$2 side=$3 i
-	local old="UPDATE $side.used SET user_id = :u WHERE voucher_id = :v;"
-	local new="UPDATE $side.voucher SET user_id = :u WHERE id = :v;"
 	local statements
 
-	case $side.$version in
-		hand.*) statements="$old"$'\n'"$new" ;;
-		*.old) statements=$old ;;
-		*.new) statements=$new ;;
-	esac
+	if [ "$form" = inside ]; then
+		printf '%s\n' "SELECT $side.write_$version($BENCH_INSIDE);"
+		return
+	fi
+	statements=$(mirror_statements "$version" "$side" :u :v)
 	printf '%s\n' "\\set u random(1, 1000)" "\\set v random(1, $MIRROR_ROWS)"
 	if [ "$form" = single ] && [ "$side" = hand ]; then
 		printf '%s\n' 'BEGIN;' "$statements" 'COMMIT;'
@@ -90,7 +124,7 @@ mirror_script()
 
 mirror_run()
 {
-	local version=$1 form=$2 statements=$3 log=$BENCH_TEMP/mirror scripts=() side i
+	local version=$1 form=$2 statements=$3 log=$BENCH_TEMP/mirror scripts=() side
 
 	for side in "${MIRROR_SIDES[@]}"; do
 		mirror_script "$version" "$form" "$side" > "$log.$version.$form.$side"
@@ -103,12 +137,7 @@ mirror_run()
 		cat "$log.out" >&2
 		return 1
 	}
-	for ((i = 0; i < ${#MIRROR_SIDES[@]}; i++)); do
-		bench_record "mirror_${version}_$form" "${MIRROR_SIDES[i]}" "$(
-			awk -v script="$i" '$4 == script { print $3 }' "$log".log.[0-9]* | stats_middle_mean |
-				awk -v n="$statements" '{ printf "%.3f\n", $1 / n }'
-		)"
-	done
+	bench_record_scripts "mirror_${version}_$form" "$statements" "$log.log" "${MIRROR_SIDES[@]}"
 }
 
 bench_mirror()
@@ -135,6 +164,10 @@ bench_mirror()
 		for version in old new; do
 			mirror_run "$version" single 1
 			mirror_run "$version" pipeline 20
+			for side in "${MIRROR_SIDES[@]}"; do
+				mirror_prepare_inside "$version" "$side"
+			done
+			mirror_run "$version" inside "$BENCH_INSIDE"
 		done
 		bench_psql mirrored -o /dev/null -c "SELECT zdm.rollback('mirror')"
 		bench_psql public -c "DROP SCHEMA hand, mirrored, plpgsql, alone CASCADE"

@@ -313,15 +313,17 @@ report_mirror()
 
 		A join table and a column of $(report_count "$MIRROR_ROWS") rows in sync. Microseconds of one write of the old version (a row of the
 		join table) and of the new one (the column); by hand, of both statements in one transaction; alone, of the one
-		write, with nothing that writes the other table. Once with a round trip for each statement, once twenty writes
-		in a pipeline. The floor is what a mirror that costs nothing would take of the time of the PL/pgSQL triggers;
-		the last column compares what either adds to the write.
+		write, with nothing that writes the other table. Once with a round trip and a commit for each statement, once
+		twenty writes in a pipeline, once inside the server: a call of a PL/pgSQL function that runs the write
+		$(report_count "$BENCH_INSIDE") times in a loop, prepared and in one transaction, the loop and its random numbers included.
+		The floor is what a mirror that costs nothing would take of the time of the PL/pgSQL triggers; the last column
+		compares what either adds to the write: (zdm − alone) / (PL/pgSQL − alone).
 
 		| write | by hand | alone | zdm | PL/pgSQL triggers | zdm to by hand | zdm to PL/pgSQL | floor | added by zdm to added by PL/pgSQL |
 		| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 	END
 	for version in old new; do
-		for form in single pipeline; do
+		for form in single pipeline inside; do
 			what=mirror_${version}_$form
 			echo "| $version version, $form | $(report_median "$what" hand) | $(report_median "$what" alone) | $(report_median "$what" mirrored)" \
 				"| $(report_median "$what" plpgsql) | $(report_ratio "$(bench_median "$what" mirrored)" "$(bench_median "$what" hand)")" \
@@ -346,15 +348,15 @@ report_clone()
 		## A second table that holds every row
 
 		A table of $(report_count "$CLONE_ROWS") rows with two indexes and its second one in sync. Microseconds of one write, of the old version's
-		table and of the new one's; by hand, of both statements in one transaction; alone, of the one write. Once with a
-		round trip for each statement, once twenty writes in a pipeline. The floor and the last column are as above.
+		table and of the new one's; by hand, of both statements in one transaction; alone, of the one write. The three
+		ways to measure, the floor and the last column are as above.
 
 		| write | by hand | alone | zdm | PL/pgSQL triggers | zdm to by hand | zdm to PL/pgSQL | floor | added by zdm to added by PL/pgSQL |
 		| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 	END
 	for version in old new; do
 		for kind in update insert; do
-			for form in single pipeline; do
+			for form in single pipeline inside; do
 				what=clone_${version}_${kind}_$form
 				echo "| $version version, $kind, $form | $(report_median "$what" hand) | $(report_median "$what" alone) | $(report_median "$what" cloned)" \
 					"| $(report_median "$what" plpgsql) | $(report_ratio "$(bench_median "$what" cloned)" "$(bench_median "$what" hand)")" \
@@ -369,6 +371,9 @@ report_clone()
 		Copying the rows: one \`INSERT … SELECT\` takes $(report_median clone_backfill hand 0) ms, the same step of \`CALL zdm.backfill\`
 		$(report_median clone_copy_step cloned 0) ms: $(report_ratio "$(bench_median clone_backfill hand)" "$(bench_median clone_copy_step cloned)") of its rows a second. With the comparison of both tables the call takes
 		$(report_median clone_backfill cloned 0) ms: $(report_ratio "$(bench_median clone_backfill hand)" "$(bench_median clone_backfill cloned)").
+
+		Into twelve partitions: the statement takes $(report_median clone_parted_backfill hand 0) ms, the step $(report_median clone_parted_copy_step cloned 0) ms: $(report_ratio "$(bench_median clone_parted_backfill hand)" "$(bench_median clone_parted_copy_step cloned)"), and the whole
+		call $(report_median clone_parted_backfill cloned 0) ms: $(report_ratio "$(bench_median clone_parted_backfill hand)" "$(bench_median clone_parted_backfill cloned)").
 	END
 }
 
