@@ -42,8 +42,10 @@ typedef enum ZdmMirrorAction
 	ZDM_MIRROR_MOVE_HERE,		/* its key and columns */
 	ZDM_MIRROR_INSERT_HERE,		/* unless there is one with that key */
 	ZDM_MIRROR_DELETE_HERE,
-	ZDM_MIRROR_MEMBER,			/* look for the row with that key and columns */
-	ZDM_MIRROR_LOOKUP			/* the columns of the row with that key */
+	ZDM_MIRROR_MEMBER,			/* look for the row with that key and columns
+								 * ... */
+	ZDM_MIRROR_EXISTS,			/* ... with that key ... */
+	ZDM_MIRROR_LOOKUP			/* ... and read its columns */
 } ZdmMirrorAction;
 
 #define ZDM_MIRROR_ACTIONS (ZDM_MIRROR_LOOKUP + 1)
@@ -98,7 +100,9 @@ typedef struct ZdmMirror
 	int			count;
 	ZdmMirrorColumn *columns;
 	struct ZdmMirror *own;		/* here instead of there, for a look; NULL
-								 * where no row moves between partitions */
+								 * where no row moves between partitions ... */
+	struct ZdmMirror *self;		/* ... and for any other look, or NULL: see
+								 * zdm_mirror_self() */
 	CachedPlanSource *plans[ZDM_MIRROR_ACTIONS];
 	List	   *retired;		/* plans that may be in use under us */
 	int			serials;		/* what an INSERT gives besides */
@@ -131,6 +135,7 @@ typedef struct ZdmMirrorRow
 extern void zdm_mirrors_init(void);
 extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
+extern ZdmMirror *zdm_mirror_self(ZdmMirror *mirror);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);
 extern ZdmMirrorRow zdm_mirror_row_copy(const ZdmMirror *mirror, const ZdmMirrorRow *row);
@@ -144,6 +149,8 @@ extern uint64 zdm_mirror_do(ZdmMirror *mirror, ZdmMirrorAction action,
 extern bool zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row,
 							  Snapshot snapshot);
 extern bool zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row,
+							  Snapshot snapshot);
+extern bool zdm_mirror_exists(ZdmMirror *mirror, const ZdmMirrorRow *row,
 							  Snapshot snapshot);
 extern Oid	zdm_mirror_target(const ZdmMirror *mirror, ZdmMirrorAction action);
 extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);

@@ -104,6 +104,10 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			append_key(&sql, mirror, 0);
 			append_same(&sql, mirror);
 			break;
+		case ZDM_MIRROR_EXISTS:
+			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			break;
 		case ZDM_MIRROR_SHOW:
 			append_show(&sql, mirror);
 			break;

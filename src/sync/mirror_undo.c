@@ -11,9 +11,12 @@
  * same, and its RETURNING shows it.
  *
  * An undoing has nothing undone in turn, or two tables of which each has such
- * a trigger would never come to an end.  Where a constraint is in its way (the
- * row refers to one that has gone meanwhile) the two tables stay different,
- * with a warning: the application's statement does not fail for it.
+ * a trigger would never come to an end.  Where that leaves the two tables
+ * different, because a trigger here skips it as well, or because a constraint is
+ * in its way (the row refers to one that has gone meanwhile), there is a
+ * warning: the application's statement does not fail for it.  Since either
+ * table may be dropped some day for what the other one has, the row is
+ * remembered (mirror_difference.c) until somebody has compared them.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +27,9 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/mirror_difference.h"
 #include "sync/mirror.h"
+#include "util/ident.h"
 #include "util/spi.h"
 
 typedef struct Undoing
@@ -41,6 +46,9 @@ static bool is_still(ZdmMirror *mirror, const ZdmMirrorRow *before);
 static void undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 				 const ZdmMirrorRow *before);
 static void attempt_action(void *arg);
+static bool agree(ZdmMirror *mirror, const ZdmMirrorRow *key);
+static void leave_different(ZdmMirror *mirror, const ZdmMirrorRow *key, const char *reason);
+static char *key_text(const ZdmMirror *mirror, const ZdmMirrorRow *key);
 
 /*
  * Insert the row there.  Where it has become something else, the row here
@@ -170,37 +178,43 @@ is_still(ZdmMirror *mirror, const ZdmMirrorRow *before)
 		zdm_mirror_same(mirror, &theirs, before, mirror->keys, mirror->keys + mirror->optional);
 }
 
+/*
+ * Undo it, and see that the tables agree in the row by then, under either key.
+ */
 static void
 undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 	 const ZdmMirrorRow *before)
 {
 	Undoing		arg = {.mirror = mirror,.action = action,.row = row,.before = before};
-	ErrorData  *error;
-	bool		done;
+	ErrorData  *error = NULL;
+	const char *skipped = psprintf("A trigger of table \"%s\" skips that, too.", get_rel_name(mirror->here));
 
 	if (undoing)
+	{
+		if (!agree(mirror, row))
+			leave_different(mirror, row, "It was written to take another row back.");
 		return;
+	}
 	undoing = true;
 	PG_TRY();
 	{
-		done = zdm_attempt(attempt_action, &arg, &error);
+		(void) zdm_attempt(attempt_action, &arg, &error);
 	}
 	PG_FINALLY();
 	{
 		undoing = false;
 	}
 	PG_END_TRY();
-	if (done)
-		return;
-	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		ReThrowError(error);
-	ereport(WARNING,
-			errmsg("a trigger of table \"%s\" has skipped a row that table \"%s\" has written",
-				   get_rel_name(mirror->there), get_rel_name(mirror->here)),
-			errdetail("It could not be taken back: %s", error->message),
-			errhint("SELECT * FROM zdm.verify(%s) shows the row; write it so that both tables agree.",
-					quote_literal_cstr(mirror->migration)));
-	FreeErrorData(error);
+	if (error != NULL)
+		leave_different(mirror, row, psprintf("It could not be taken back: %s", error->message));
+	else if (!agree(mirror, row))
+		leave_different(mirror, row, skipped);
+	else if (before != NULL && !agree(mirror, before))
+		leave_different(mirror, before, skipped);
+	if (error != NULL)
+		FreeErrorData(error);
 }
 
 static void
@@ -209,4 +223,65 @@ attempt_action(void *arg)
 	Undoing    *this = arg;
 
 	zdm_mirror_do(this->mirror, this->action, this->row, this->before);
+}
+
+/*
+ * Whether the two tables have the same for a key.
+ */
+static bool
+agree(ZdmMirror *mirror, const ZdmMirrorRow *key)
+{
+	ZdmMirror  *self = zdm_mirror_self(mirror);
+	ZdmMirror  *to_first = mirror->is_first ? self : mirror;
+	ZdmMirror  *to_second = mirror->is_first ? mirror : self;
+	ZdmMirrorRow first = zdm_mirror_row_copy(mirror, key);
+	ZdmMirrorRow second = zdm_mirror_row_copy(mirror, key);
+	bool		has_first,
+				has_second;
+
+	if (zdm_mirror_has_null(key, 0, mirror->keys))
+		return true;
+	has_first = zdm_mirror_lookup(to_first, &first, InvalidSnapshot) &&
+		!zdm_mirror_has_null(&first, mirror->keys, mirror->keys + mirror->optional);
+	has_second = zdm_mirror_lookup(to_second, &second, InvalidSnapshot);
+	if (has_first != has_second)
+		return false;
+	if (has_first && mirror->several)
+		return zdm_mirror_member(to_second, &first, GetLatestSnapshot());
+	return !has_first || zdm_mirror_same(mirror, &first, &second, mirror->keys, mirror->count);
+}
+
+static void
+leave_different(ZdmMirror *mirror, const ZdmMirrorRow *key, const char *reason)
+{
+	char	   *row = key_text(mirror, key);
+
+	zdm_mirror_difference_insert(mirror->migration_id, mirror->here, row);
+	ereport(WARNING,
+			errmsg("a trigger of table \"%s\" has skipped a row that table \"%s\" has written, and the two differ: %s",
+				   get_rel_name(mirror->there), get_rel_name(mirror->here), row),
+			errdetail("%s", reason),
+			errhint("SELECT * FROM zdm.verify(%s) shows the row; write it so that both tables agree.",
+					quote_literal_cstr(mirror->migration)));
+}
+
+/*
+ * The row's key, for people, as zdm_row_key() has that of a primary key.
+ */
+static char *
+key_text(const ZdmMirror *mirror, const ZdmMirrorRow *key)
+{
+	List	   *texts = NIL;
+
+	for (int i = 0; i < mirror->keys; i++)
+	{
+		Oid			output;
+		bool		varlena;
+
+		getTypeOutputInfo(mirror->columns[i].type, &output, &varlena);
+		texts = lappend(texts, psprintf("%s=%s", quote_identifier(mirror->columns[i].name),
+										key->nulls[i] == 'n' ? "null"
+										: OidOutputFunctionCall(output, key->values[i])));
+	}
+	return zdm_join(texts, ", ");
 }
