@@ -97,6 +97,7 @@ static void several_changed(Change *change, bool was, bool is, bool same_key);
 static void put(Change *change, bool may_exist);
 static void fetch(Change *change);
 static void second_changed(Change *change);
+static void show_first(Change *change, bool same_key);
 static void set_first(Change *change);
 static bool names_columns(const Change *change);
 static void truncated(TriggerData *trigdata);
@@ -485,12 +486,7 @@ second_changed(Change *change)
 		zdm_mirror_same(mirror, before, after, mirror->keys, mirror->count))
 		return;
 	if (mirror->several)
-	{
-		if (before != NULL && !same_key)
-			zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, before, NULL);
-		if (after != NULL && zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, after, NULL) == 0)
-			early = GetTopTransactionId();
-	}
+		show_first(change, same_key);
 	else if (mirror->optional > 0)
 	{
 		if (before == NULL || same_key ||
@@ -514,6 +510,25 @@ second_changed(Change *change)
 			 zdm_mirror_do(mirror, ZDM_MIRROR_MOVE, after, before) == 0 &&
 			 !zdm_mirror_undo_update(mirror, before, after))
 		fetch(change);			/* it was moved, and is another row by now */
+}
+
+/*
+ * Have the first table show one of those that there are now.
+ */
+static void
+show_first(Change *change, bool same_key)
+{
+	ZdmMirror  *mirror = change->mirror;
+	bool		shown = true;
+
+	if (change->before != NULL && !same_key)
+		shown = zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, change->before, NULL) > 0;
+	if (change->after != NULL && zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, change->after, NULL) == 0)
+	{
+		shown = false;
+		early = GetTopTransactionId();
+	}
+	zdm_mirror_undo_show(mirror, change->before, change->after, shown);
 }
 
 static void

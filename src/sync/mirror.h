@@ -213,6 +213,8 @@ extern void zdm_mirror_add_there(ZdmMirror *mirror, const ZdmMirrorRow *removed,
 extern void zdm_mirror_undo_optional(ZdmMirror *mirror, const ZdmMirrorRow *after);
 extern bool zdm_mirror_undo_clear(ZdmMirror *mirror, const ZdmMirrorRow *before,
 								  const ZdmMirrorRow *after);
+extern void zdm_mirror_undo_show(ZdmMirror *mirror, const ZdmMirrorRow *before,
+								 const ZdmMirrorRow *after, bool shown);
 extern bool zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
 								const ZdmMirrorRow *after);
 

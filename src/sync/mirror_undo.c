@@ -22,9 +22,11 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "catalog/mirror_difference.h"
@@ -38,6 +40,7 @@ typedef struct Undoing
 	ZdmMirrorAction action;
 	const ZdmMirrorRow *row;
 	const ZdmMirrorRow *before;
+	const ZdmMirrorRow *gone;	/* a row here that goes before, or NULL */
 } Undoing;
 
 static bool undoing = false;
@@ -45,6 +48,9 @@ static bool undoing = false;
 static bool is_still(ZdmMirror *mirror, const ZdmMirrorRow *before);
 static void undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 				 const ZdmMirrorRow *before);
+static bool is_changed_there(const ZdmMirror *mirror);
+static bool is_shown(ZdmMirror *mirror, const ZdmMirrorRow *row);
+static void take_back(Undoing *arg);
 static void attempt_action(void *arg);
 static bool agree(ZdmMirror *mirror, const ZdmMirrorRow *key);
 static void leave_different(ZdmMirror *mirror, const ZdmMirrorRow *key, const char *reason);
@@ -166,6 +172,50 @@ zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
 }
 
 /*
+ * The second table has several rows for a key, and the first was to show one
+ * of them.  shown: the statement for it has written all that it was to write;
+ * a BEFORE trigger may have made something else of that.
+ */
+void
+zdm_mirror_undo_show(ZdmMirror *mirror, const ZdmMirrorRow *before,
+					 const ZdmMirrorRow *after, bool shown)
+{
+	Undoing		arg = {.mirror = mirror};
+
+	if ((shown && !is_changed_there(mirror)) ||
+		(is_shown(mirror, before) && is_shown(mirror, after)))
+		return;
+	arg.action = before != NULL ? ZDM_MIRROR_INSERT_HERE : ZDM_MIRROR_DELETE_HERE;
+	arg.row = before != NULL ? before : after;
+	arg.gone = before != NULL ? after : NULL;
+	take_back(&arg);
+}
+
+/*
+ * Whether a trigger might make something else of what is written there.
+ */
+static bool
+is_changed_there(const ZdmMirror *mirror)
+{
+	Relation	there = table_open(mirror->there, AccessShareLock);
+	bool		result = there->trigdesc != NULL && there->trigdesc->trig_update_before_row;
+
+	table_close(there, NoLock);
+	return result;
+}
+
+/*
+ * Whether the first table shows one of the rows for a key, unless it has not
+ * come yet, or has gone.
+ */
+static bool
+is_shown(ZdmMirror *mirror, const ZdmMirrorRow *row)
+{
+	CommandCounterIncrement();
+	return row == NULL || !zdm_mirror_exists(mirror, row, GetLatestSnapshot()) || agree(mirror, row);
+}
+
+/*
  * Whether the other table has the row, with the optional columns as it was.
  */
 static bool
@@ -178,27 +228,36 @@ is_still(ZdmMirror *mirror, const ZdmMirrorRow *before)
 		zdm_mirror_same(mirror, &theirs, before, mirror->keys, mirror->keys + mirror->optional);
 }
 
-/*
- * Undo it, and see that the tables agree in the row by then, under either key.
- */
 static void
 undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 	 const ZdmMirrorRow *before)
 {
 	Undoing		arg = {.mirror = mirror,.action = action,.row = row,.before = before};
+
+	take_back(&arg);
+}
+
+/*
+ * Undo it, and see that the tables agree in the row by then, under either key.
+ */
+static void
+take_back(Undoing *arg)
+{
+	ZdmMirror  *mirror = arg->mirror;
+	const ZdmMirrorRow *other = arg->before != NULL ? arg->before : arg->gone;
 	ErrorData  *error = NULL;
-	const char *skipped = psprintf("A trigger of table \"%s\" skips that, too.", get_rel_name(mirror->here));
+	const char *skipped = "What was to take it back has not made them equal: triggers have skipped or changed that, too.";
 
 	if (undoing)
 	{
-		if (!agree(mirror, row))
-			leave_different(mirror, row, "It was written to take another row back.");
+		if (!agree(mirror, arg->row))
+			leave_different(mirror, arg->row, "It was written to take another row back.");
 		return;
 	}
 	undoing = true;
 	PG_TRY();
 	{
-		(void) zdm_attempt(attempt_action, &arg, &error);
+		(void) zdm_attempt(attempt_action, arg, &error);
 	}
 	PG_FINALLY();
 	{
@@ -208,11 +267,11 @@ undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		ReThrowError(error);
 	if (error != NULL)
-		leave_different(mirror, row, psprintf("It could not be taken back: %s", error->message));
-	else if (!agree(mirror, row))
-		leave_different(mirror, row, skipped);
-	else if (before != NULL && !agree(mirror, before))
-		leave_different(mirror, before, skipped);
+		leave_different(mirror, arg->row, psprintf("It could not be taken back: %s", error->message));
+	else if (!agree(mirror, arg->row))
+		leave_different(mirror, arg->row, skipped);
+	else if (other != NULL && !agree(mirror, other))
+		leave_different(mirror, other, skipped);
 	if (error != NULL)
 		FreeErrorData(error);
 }
@@ -222,6 +281,8 @@ attempt_action(void *arg)
 {
 	Undoing    *this = arg;
 
+	if (this->gone != NULL)
+		zdm_mirror_do(this->mirror, ZDM_MIRROR_DELETE_HERE, this->gone, NULL);
 	zdm_mirror_do(this->mirror, this->action, this->row, this->before);
 }
 
