@@ -63,6 +63,7 @@ typedef struct Change
 	ZdmMirrorRow *before;
 	ZdmMirrorRow *after;
 	bool		rewritten;		/* our trigger has fired for after already */
+	bool		both;			/* the statement writes the other table, too */
 } Change;
 
 /* A row of a first table that is on its way to another partition. */
@@ -97,7 +98,6 @@ static void several_changed(Change *change, bool was, bool is, bool same_key);
 static void put(Change *change, bool may_exist);
 static void fetch(Change *change);
 static void second_changed(Change *change);
-static void show_first(Change *change, bool same_key);
 static void set_first(Change *change);
 static bool names_columns(const Change *change);
 static void truncated(TriggerData *trigdata);
@@ -153,7 +153,8 @@ fire_after_row(TriggerData *trigdata)
 		}
 		if (zdm_mirror_is_echo(mirror, change.before, change.after))
 			continue;
-		if (mirror->own != NULL && moved(&change))
+		change.both = zdm_mirror_writes_both(mirror);
+		if ((mirror->own != NULL || (change.both && mirror->optional == 0)) && moved(&change))
 			continue;
 		if (mirror->is_first && mirror->optional > 0 && mirror->referencing && referred_moved(&change))
 			continue;
@@ -186,7 +187,7 @@ moved(Change *change)
 	if (change->before == NULL)
 		return zdm_mirror_lookup(mirror, &now, InvalidSnapshot) &&
 			zdm_mirror_same(mirror, &now, change->after, mirror->keys, mirror->count);
-	if (!zdm_mirror_lookup(mirror->own, &now, InvalidSnapshot))
+	if (!zdm_mirror_lookup(zdm_mirror_self(mirror), &now, InvalidSnapshot))
 		return false;
 	if (!zdm_mirror_is_echo(mirror, change->before, &now) &&
 		zdm_mirror_do(mirror, ZDM_MIRROR_SET, &now, NULL) == 0 &&
@@ -368,10 +369,10 @@ first_changed(Change *change)
 	{
 		bool		same_key = zdm_mirror_same(mirror, before, after, 0, mirror->keys);
 
-		if (!same_key && change->rewritten && zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, NULL) > 0)
+		if (!same_key && (change->rewritten || change->both) && zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, NULL) > 0)
 			zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
 		else if (zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before) == 0 &&
-				 !zdm_mirror_undo_update(mirror, before, after))
+				 !zdm_mirror_undo_update(mirror, before, after) && !(same_key && change->both))
 			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
 	}
 }
@@ -451,7 +452,7 @@ several_changed(Change *change, bool was, bool is, bool same_key)
 static void
 put(Change *change, bool may_exist)
 {
-	if ((may_exist || change->rewritten || zdm_mirror_is_nested(change->mirror)) &&
+	if ((may_exist || change->rewritten || change->both || zdm_mirror_is_nested(change->mirror)) &&
 		(zdm_mirror_do(change->mirror, ZDM_MIRROR_SET, change->after, NULL) > 0 ||
 		 zdm_mirror_undo_update(change->mirror, change->after, change->after)))
 		return;
@@ -486,7 +487,10 @@ second_changed(Change *change)
 		zdm_mirror_same(mirror, before, after, mirror->keys, mirror->count))
 		return;
 	if (mirror->several)
-		show_first(change, same_key);
+	{
+		if (!zdm_mirror_show_there(mirror, before, after, change->both))
+			early = GetTopTransactionId();
+	}
 	else if (mirror->optional > 0)
 	{
 		if (before == NULL || same_key ||
@@ -510,25 +514,6 @@ second_changed(Change *change)
 			 zdm_mirror_do(mirror, ZDM_MIRROR_MOVE, after, before) == 0 &&
 			 !zdm_mirror_undo_update(mirror, before, after))
 		fetch(change);			/* it was moved, and is another row by now */
-}
-
-/*
- * Have the first table show one of those that there are now.
- */
-static void
-show_first(Change *change, bool same_key)
-{
-	ZdmMirror  *mirror = change->mirror;
-	bool		shown = true;
-
-	if (change->before != NULL && !same_key)
-		shown = zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, change->before, NULL) > 0;
-	if (change->after != NULL && zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, change->after, NULL) == 0)
-	{
-		shown = false;
-		early = GetTopTransactionId();
-	}
-	zdm_mirror_undo_show(mirror, change->before, change->after, shown);
 }
 
 static void

@@ -12,6 +12,7 @@
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "nodes/lockoptions.h"
+#include "nodes/plannodes.h"
 #include "tcop/dest.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -203,6 +204,12 @@ extern void zdm_mirror_copy_flush(ZdmMirrorCopy *copy);
 /* mirror.c */
 extern HeapTuple zdm_mirror_fire(TriggerData *trigdata);
 
+/* mirror_both.c */
+extern bool zdm_mirror_writes_both(const ZdmMirror *mirror);
+extern bool zdm_mirror_plan_writes(const ZdmMirror *mirror, const PlannedStmt *plan);
+extern bool zdm_mirror_is_newer(ZdmMirror *mirror, const ZdmMirrorRow *row,
+								const ZdmMirrorRow *gone);
+
 /* mirror_undo.c */
 extern void zdm_mirror_insert_there(ZdmMirror *mirror, const ZdmMirrorRow *after);
 extern void zdm_mirror_delete_there(ZdmMirror *mirror, const ZdmMirrorRow *before);
@@ -213,8 +220,8 @@ extern void zdm_mirror_add_there(ZdmMirror *mirror, const ZdmMirrorRow *removed,
 extern void zdm_mirror_undo_optional(ZdmMirror *mirror, const ZdmMirrorRow *after);
 extern bool zdm_mirror_undo_clear(ZdmMirror *mirror, const ZdmMirrorRow *before,
 								  const ZdmMirrorRow *after);
-extern void zdm_mirror_undo_show(ZdmMirror *mirror, const ZdmMirrorRow *before,
-								 const ZdmMirrorRow *after, bool shown);
+extern bool zdm_mirror_show_there(ZdmMirror *mirror, const ZdmMirrorRow *before,
+								  const ZdmMirrorRow *after, bool both);
 extern bool zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
 								const ZdmMirrorRow *after);
 

@@ -172,23 +172,37 @@ zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
 }
 
 /*
- * The second table has several rows for a key, and the first was to show one
- * of them.  shown: the statement for it has written all that it was to write;
- * a BEFORE trigger may have made something else of that.
+ * The second table has several rows for a key: have the first show one of
+ * those that there are now, unless the statement has written that as well
+ * (both), and it is mirrored in turn.  Where the first shows none of them
+ * then, the write here is taken back.  Returns false where the first has no
+ * row for after.
  */
-void
-zdm_mirror_undo_show(ZdmMirror *mirror, const ZdmMirrorRow *before,
-					 const ZdmMirrorRow *after, bool shown)
+bool
+zdm_mirror_show_there(ZdmMirror *mirror, const ZdmMirrorRow *before,
+					  const ZdmMirrorRow *after, bool both)
 {
+	bool		same_key = before != NULL && after != NULL &&
+		zdm_mirror_same(mirror, before, after, 0, mirror->keys);
+	bool		shown = true;
+	bool		is_there = true;
 	Undoing		arg = {.mirror = mirror};
 
-	if ((shown && !is_changed_there(mirror)) ||
+	if (both && ((before != NULL && zdm_mirror_is_newer(mirror, before, before)) ||
+				 (after != NULL && !same_key && zdm_mirror_is_newer(mirror, after, NULL))))
+		return true;
+	if (before != NULL && !same_key)
+		shown = zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, before, NULL) > 0;
+	if (after != NULL)
+		is_there = zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, after, NULL) > 0;
+	if ((shown && is_there && !is_changed_there(mirror)) ||
 		(is_shown(mirror, before) && is_shown(mirror, after)))
-		return;
+		return is_there;
 	arg.action = before != NULL ? ZDM_MIRROR_INSERT_HERE : ZDM_MIRROR_DELETE_HERE;
 	arg.row = before != NULL ? before : after;
 	arg.gone = before != NULL ? after : NULL;
 	take_back(&arg);
+	return is_there;
 }
 
 /*
