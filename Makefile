@@ -101,7 +101,7 @@ test-all:
 test-core:
 	test/tools/core
 soak:
-	SUITES=tap TESTS="008_kill 019_swaps 025_column_kill" ZDM_KILLS=$${ZDM_KILLS:-200} \
+	SUITES=tap TESTS="008_kill 019_swaps 025_column_kill 036_key_kill" ZDM_KILLS=$${ZDM_KILLS:-200} \
 		ZDM_SWAPS=$${ZDM_SWAPS:-1000} \
 		SUITE_TIMEOUT=$${SUITE_TIMEOUT:-7200} test/tools/run
 demo:

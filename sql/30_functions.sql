@@ -114,6 +114,12 @@ AS 'MODULE_PATHNAME', 'zdm__sync_row';
 COMMENT ON FUNCTION zdm._sync_row() IS
 'internal: the trigger ~zdm_sync, which applies the sync rules of a table to the row that is written';
 
+CREATE FUNCTION zdm._skip_applied() RETURNS trigger LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'zdm__skip_applied';
+COMMENT ON FUNCTION zdm._skip_applied() IS
+'internal: the trigger skip_applied of zdm''s own tables, which leaves out the rows that a subscription brings';
+
 CREATE FUNCTION zdm._guard() RETURNS event_trigger LANGUAGE c
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm__guard';

@@ -10,10 +10,10 @@ CREATE EVENT TRIGGER zdm_guard_alter ON ddl_command_end
 COMMENT ON EVENT TRIGGER zdm_guard_alter IS
 'refuses DDL that takes away what a migration in flight needs, and repeats on a compatibility view, a second table or a second column what the first one is given';
 CREATE EVENT TRIGGER zdm_guard_alter_start ON ddl_command_start
-    WHEN TAG IN ('ALTER TABLE', 'GRANT', 'REVOKE')
+    WHEN TAG IN ('ALTER TABLE', 'GRANT', 'REVOKE', 'DROP OWNED')
     EXECUTE FUNCTION zdm._guard_start();
 COMMENT ON EVENT TRIGGER zdm_guard_alter_start IS
-'locks a compatibility view before its table, where the command changes both';
+'locks a compatibility view before its table, where the command changes both, and notes whose privileges change';
 CREATE EVENT TRIGGER zdm_guard_drop ON sql_drop
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_drop IS
@@ -23,3 +23,26 @@ CREATE EVENT TRIGGER zdm_guard_extension ON ddl_command_start
     EXECUTE FUNCTION zdm._guard();
 COMMENT ON EVENT TRIGGER zdm_guard_extension IS
 'refuses to drop the extension while a migration is in flight';
+
+/*
+ * A publication FOR ALL TABLES has zdm's own, too.  The migrations of another
+ * database are none of this one's.
+ */
+CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.migration
+    FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
+ALTER TABLE zdm.migration ENABLE REPLICA TRIGGER skip_applied;
+CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.step
+    FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
+ALTER TABLE zdm.step ENABLE REPLICA TRIGGER skip_applied;
+CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.sync_rule
+    FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
+ALTER TABLE zdm.sync_rule ENABLE REPLICA TRIGGER skip_applied;
+CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.mirror_rule
+    FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
+ALTER TABLE zdm.mirror_rule ENABLE REPLICA TRIGGER skip_applied;
+CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.backfill_range
+    FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
+ALTER TABLE zdm.backfill_range ENABLE REPLICA TRIGGER skip_applied;
+CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.event
+    FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
+ALTER TABLE zdm.event ENABLE REPLICA TRIGGER skip_applied;

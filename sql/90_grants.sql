@@ -4,5 +4,6 @@
  */
 
 REVOKE ALL ON FUNCTION zdm._sync_columns(regclass, name[], name[], text[], text[], text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION zdm._skip_applied() FROM PUBLIC;
 REVOKE ALL ON FUNCTION zdm._guard() FROM PUBLIC;
 REVOKE ALL ON FUNCTION zdm._guard_start() FROM PUBLIC;

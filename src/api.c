@@ -12,7 +12,9 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -40,6 +42,7 @@ PG_FUNCTION_INFO_V1(zdm_rollback);
 PG_FUNCTION_INFO_V1(zdm_explain);
 PG_FUNCTION_INFO_V1(zdm__sync_row);
 PG_FUNCTION_INFO_V1(zdm__mirror);
+PG_FUNCTION_INFO_V1(zdm__skip_applied);
 PG_FUNCTION_INFO_V1(zdm__guard);
 PG_FUNCTION_INFO_V1(zdm__guard_start);
 PG_FUNCTION_INFO_V1(zdm__next_identity);
@@ -179,6 +182,25 @@ zdm__mirror(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function \"%s\" was not called by trigger manager", "zdm._mirror"));
 	return PointerGetDatum(zdm_mirror_fire((TriggerData *) fcinfo->context));
+}
+
+/*
+ * A migration is one of this database.  What a subscription brings is another
+ * one's, which publishes all of its tables: it is left out.  What a trigger of
+ * ours has to say in the same worker is written in another's name.
+ */
+Datum
+zdm__skip_applied(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				errmsg("function \"%s\" was not called by trigger manager", "zdm._skip_applied"));
+	if (IsLogicalWorker() && !InLocalUserIdChange())
+		return PointerGetDatum(NULL);
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }
 
 Datum

@@ -282,6 +282,8 @@ zdm_worker_begin(void)
 	SetConfigOption("default_transaction_deferrable", "off", PGC_SUSET, PGC_S_SESSION);
 	SetConfigOption("session_replication_role", "origin", PGC_SUSET, PGC_S_SESSION);
 	SetConfigOption("row_security", "on", PGC_SUSET, PGC_S_SESSION);
+	/* An index is where the one is that it is made like. */
+	SetConfigOption("default_tablespace", "", PGC_SUSET, PGC_S_SESSION);
 	return task;
 }
 

@@ -357,14 +357,17 @@ take_names(RangeTblEntry *view, const ZdmDirectView *known, Relation rel)
 static List *
 column_names(List *view_names, const ZdmDirectView *known, int natts)
 {
-	Node	   *none = (Node *) makeString(pstrdup(""));
+	void	  **names = palloc(natts * sizeof(void *));
+	void	   *none = makeString(pstrdup(""));
 	List	   *result = NIL;
 	ListCell   *lc;
 
 	for (int i = 0; i < natts; i++)
-		result = lappend(result, none);
+		names[i] = none;
 	foreach(lc, view_names)
-		lfirst(list_nth_cell(result, known->attnums[foreach_current_index(lc)] - 1)) = lfirst(lc);
+		names[known->attnums[foreach_current_index(lc)] - 1] = lfirst(lc);
+	for (int i = 0; i < natts; i++)
+		result = lappend(result, names[i]);
 	return result;
 }
 

@@ -225,7 +225,7 @@ zdm_explain_migration(const ZdmPattern *pattern, ZdmMigration *migration)
 	if (quarantine)
 		zdm_explain_steps(migration, ZDM_FINISH, pattern->finish(&later));
 	zdm_explain_steps(migration, ZDM_ROLLBACK, pattern->rollback(migration));
-	foreach(lc, pattern->notes(migration, rel))
+	foreach(lc, zdm_notes(pattern, migration, rel))
 		zdm_explain_note(((ZdmNote *) lfirst(lc))->text);
 	relation_close(rel, AccessShareLock);
 }

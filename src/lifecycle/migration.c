@@ -242,7 +242,7 @@ warn_of(const ZdmPattern *pattern, ZdmMigration *migration)
 	Relation	rel = relation_open(migration->relation, AccessShareLock);
 	ListCell   *lc;
 
-	foreach(lc, pattern->notes(migration, rel))
+	foreach(lc, zdm_notes(pattern, migration, rel))
 	{
 		ZdmNote    *note = lfirst(lc);
 

@@ -28,6 +28,7 @@
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/registry.h"
 #include "lifecycle/repeat.h"
+#include "schema/privilege.h"
 #include "schema/relation.h"
 #include "schema/twin_follow.h"
 #include "util/compat.h"
@@ -42,6 +43,9 @@ static void repeat_as_owner(ZdmMigration *migration, const GrantStmt *revoke);
 static void start_alter(AlterTableStmt *stmt);
 static void start_privileges(GrantStmt *stmt);
 static bool changes_other(AlterTableStmt *stmt);
+
+/* What the command that changes privileges is about, from its start on. */
+static ZdmDdl privileges_named;
 
 /*
  * Bring a migration's compatibility view, or its second table, in line with
@@ -79,8 +83,11 @@ zdm_repeat_alter(ZdmMigration *migration, Relation rel)
 void
 zdm_repeat_on_twins(List *tables, Node *command)
 {
-	ZdmDdl		ddl = {.command = command};
+	ZdmDdl		ddl = {0};
 
+	if (IsA(command, GrantStmt) || IsA(command, DropOwnedStmt))
+		ddl = privileges_named;
+	ddl.command = command;
 	follow(tables, &ddl);
 }
 
@@ -115,13 +122,19 @@ follow(List *tables, const ZdmDdl *ddl)
 
 /*
  * What was dropped by others, as by DROP ... CASCADE of what a constraint uses,
- * was not theirs.
+ * was not theirs.  A superuser may do what the owner may not, for whom the
+ * schema can be closed, and so may the same for the twin.
  */
 static void
 run_as_owner(ZdmStep *step)
 {
 	ZdmIdentity saved;
 
+	if (superuser())
+	{
+		zdm_run_own_ddl(list_make1(step->sql));
+		return;
+	}
 	zdm_become(zdm_table_owner(step->relation), &saved);
 	zdm_run_own_ddl(list_make1(step->sql));
 	zdm_unbecome(&saved);
@@ -266,7 +279,9 @@ zdm_guard_start(EventTriggerData *data)
 		return;
 	if (IsA(data->parsetree, AlterTableStmt))
 		start_alter((AlterTableStmt *) data->parsetree);
-	else if (IsA(data->parsetree, GrantStmt))
+	else
+		zdm_privileges_named(data->parsetree, &privileges_named);
+	if (IsA(data->parsetree, GrantStmt))
 		start_privileges((GrantStmt *) data->parsetree);
 }
 
@@ -277,22 +292,19 @@ zdm_guard_start(EventTriggerData *data)
 static void
 start_privileges(GrantStmt *stmt)
 {
-	List	   *relids = NIL;
 	ListCell   *lc;
 
 	if (stmt->objtype != OBJECT_TABLE)
 		return;
-	if (stmt->targtype == ACL_TARGET_OBJECT)
-		foreach(lc, stmt->objects)
-			relids = lappend_oid(relids, RangeVarGetRelid(lfirst_node(RangeVar, lc), NoLock, true));
 	foreach(lc, zdm_migrations_in_flight())
 	{
 		ZdmMigration *migration = lfirst(lc);
-		List	   *names = lcons_oid(migration->relation, list_copy(migration->others));
+		const ZdmPattern *pattern = zdm_pattern(migration);
+		List	   *names = zdm_migration_tables(migration);
 
-		if (zdm_pattern(migration)->privileges != NULL &&
+		if ((pattern->privileges != NULL || pattern->follow != NULL) &&
 			(stmt->targtype != ACL_TARGET_OBJECT ||
-			 list_length(list_difference_oid(names, relids)) < list_length(names)))
+			 list_length(list_difference_oid(names, privileges_named.tables)) < list_length(names)))
 			zdm_lock_migration(migration->id, migration->name, ExclusiveLock);
 	}
 }

@@ -123,6 +123,7 @@ pairs(ZdmMigration *migration)
 		pair->convert = linitial(contracted ? rule->down : rule->up);
 		pair->back = linitial(contracted ? rule->up : rule->down);
 		pair->type = contracted ? NULL : type;
+		pair->contracted = contracted;
 		result = lappend(result, pair);
 	}
 	return result;

@@ -161,10 +161,19 @@ zdm_change_type_notes(ZdmMigration *migration, ZdmType *type, const char *views)
 			result = lappend(result, zdm_note(true, "%s", sample));
 	}
 	result = list_concat(result, notes_of_settings(migration, type));
-	if (zdm_is_published(migration->relation))
-		result = lappend(result,
-						 zdm_note(true, "the table is published: add column %s to it on every subscriber first, and change the type there before contract, or replication stops there",
-								  quote_identifier(linitial(migration->new_columns))));
+	foreach(lc, migration->rules)
+	{
+		ZdmSyncRule *rule = lfirst(lc);
+
+		if (zdm_is_published(rule->relation))
+			result = lappend(result,
+							 zdm_note(true, "%s is published: add column %s to it on every subscriber first, and change the type there before contract, or replication stops there",
+									  rule->relation == migration->relation ? "the table" : psprintf("table %s", zdm_quote_relation(rule->relation)),
+									  quote_identifier(linitial(rule->new_columns))));
+		result = list_concat(result, zdm_notes_of_results(rule->relation, linitial(rule->old_columns)));
+	}
+	foreach(lc, zdm_rules_tables(migration->rules))
+		result = list_concat(result, zdm_notes_of_rows(lfirst_oid(lc)));
 	result = lappend(result,
 					 zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"));
 	result = lappend(result,

@@ -27,7 +27,6 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -37,6 +36,7 @@
 #include "patterns/pattern.h"
 #include "schema/column.h"
 #include "schema/depend.h"
+#include "schema/join_grants.h"
 #include "schema/join_table.h"
 #include "schema/relation.h"
 #include "schema/table.h"
@@ -198,34 +198,6 @@ create_sql(ZdmMirrorRule *rule, Relation rel)
 	return sql.data;
 }
 
-/*
- * Whoever may read the table may read the join table, and whoever may update
- * its rows may write the join table's.  Who may only insert new rows could
- * change those that are there, and is left out.
- */
-static List *
-grant_steps(ZdmMirrorRule *rule)
-{
-	List	   *steps = NIL;
-	ListCell   *lc;
-
-	foreach(lc, zdm_query_strings("SELECT pg_catalog.format('GRANT %s ON TABLE %s TO %s%s',"
-								  " pg_catalog.string_agg(p.privileges, ', ' ORDER BY p.privileges DESC), $2,"
-								  " CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
-								  " ELSE a.grantee::pg_catalog.regrole::pg_catalog.text END,"
-								  " CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
-								  " FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a"
-								  " JOIN (VALUES ('SELECT', 'SELECT'), ('UPDATE', 'INSERT, UPDATE, DELETE')) p(privilege, privileges)"
-								  " ON p.privilege OPERATOR(pg_catalog.=) a.privilege_type"
-								  " WHERE c.oid OPERATOR(pg_catalog.=) $1 AND a.grantee OPERATOR(pg_catalog.<>) c.relowner"
-								  " GROUP BY a.grantee, a.is_grantable ORDER BY a.grantee, a.is_grantable",
-								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(rule->first)),
-										   zdm_arg_text(zdm_mirror_second_name(rule)))))
-		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
-										"give it the table's grants", lfirst(lc)));
-	return steps;
-}
-
 static List *
 expand(ZdmMigration *migration, Relation rel)
 {
@@ -242,7 +214,7 @@ expand(ZdmMigration *migration, Relation rel)
 										psprintf("ALTER TABLE %s OWNER TO %s",
 												 zdm_mirror_second_name(rule),
 												 quote_identifier(GetUserNameFromId(rel->rd_rel->relowner, false)))));
-	steps = list_concat(steps, grant_steps(rule));
+	steps = list_concat(steps, zdm_join_grant_steps(rule));
 	return list_concat(steps, zdm_mirror_install_steps(migration));
 }
 
@@ -361,7 +333,31 @@ attached(ZdmMigration *migration, ZdmPhase phase)
 static void
 guard(ZdmMigration *migration, Relation rel)
 {
+	Oid			join_table = mirror(migration)->second;
+
 	zdm_guard_mirror(migration);
+	if (rel->rd_rel->relrowsecurity && !zdm_has_row_security(join_table))
+		ereport(WARNING,
+				errmsg("table \"%s\" shows what the policies of table \"%s\" hide",
+					   get_rel_name(join_table), RelationGetRelationName(rel)),
+				errhint("ALTER TABLE %s ENABLE ROW LEVEL SECURITY; with policies of its own, or SELECT zdm.rollback(%s);",
+						zdm_quote_relation(join_table), quote_literal_cstr(migration->name)));
+}
+
+static List *
+mend(ZdmMigration *migration, Relation rel)
+{
+	return zdm_mirror_owner_steps(mirror(migration));
+}
+
+/*
+ * From contract on the join table is what stays, and has rights of its own.
+ */
+static List *
+privileges(ZdmMigration *migration, const GrantStmt *stmt)
+{
+	return migration->state == ZDM_CONTRACTED ? NIL
+		: zdm_join_grants_again(mirror(migration), stmt);
 }
 
 static List *
@@ -403,5 +399,7 @@ const ZdmPattern zdm_column_to_join_table_pattern = {
 	.rollback = rollback,
 	.attached = attached,
 	.guard = guard,
+	.mend = mend,
+	.privileges = privileges,
 	.notes = notes,
 };

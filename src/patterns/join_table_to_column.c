@@ -35,6 +35,7 @@
 #include "patterns/pattern.h"
 #include "schema/column.h"
 #include "schema/depend.h"
+#include "schema/join_grants.h"
 #include "schema/join_table.h"
 #include "schema/moved_index.h"
 #include "schema/table.h"
@@ -485,6 +486,7 @@ notes(ZdmMigration *migration, Relation target)
 	char	   *columns = list_sql("", value_columns(migration, true), ", ");
 	List	   *not_moved = zdm_not_moved(rule);
 	List	   *functions = zdm_functions_mentioning(rule->second, linitial(rule->second_keys));
+	char	   *roles = zdm_gaining_roles(rule->first, rule->second);
 	List	   *result = NIL;
 
 	if (functions != NIL)
@@ -495,6 +497,14 @@ notes(ZdmMigration *migration, Relation target)
 		result = lappend(result,
 						 zdm_note(true, "what these demand of table %s holds until contract, and nothing demands it of the column: %s; add to table %s what is to hold",
 								  zdm_quote_relation(rule->second), zdm_column_list(not_moved), table));
+	if (roles != NULL)
+		result = lappend(result,
+						 zdm_note(true, "%s may do with table %s what they may not with table %s, and so may with %s",
+								  roles, table, zdm_quote_relation(rule->second), columns));
+	if (zdm_has_row_security(rule->second))
+		result = lappend(result,
+						 zdm_note(true, "table %s shows in %s what the policies of table %s hide",
+								  table, columns, zdm_quote_relation(rule->second)));
 	result = list_concat(result, zdm_mirror_notes(rule));
 	if (rule->referencing)
 		result = lappend(result,

@@ -152,5 +152,6 @@ const ZdmPattern zdm_merge_columns_pattern = {
 	.attached = attached,
 	.twins = zdm_reshape_twins,
 	.guard = zdm_reshape_guard,
+	.follow = zdm_reshape_follow,
 	.notes = notes,
 };

@@ -27,6 +27,7 @@
 #define MOST_FUNCTIONS	10
 
 static List *trigger_notes(ZdmMigration *migration, Relation rel);
+static char *some_names(List *functions);
 
 ZdmNote *
 zdm_note(bool warn, const char *format,...)
@@ -161,11 +162,46 @@ zdm_notes_of_functions(Oid relid, const char *column)
 
 	if (functions == NIL)
 		return NIL;
-	if (list_length(functions) > MOST_FUNCTIONS)
-		functions = lappend(list_truncate(functions, MOST_FUNCTIONS), pstrdup("..."));
 	return list_make1(zdm_note(true, "after contract the name %s is gone; these functions mention it: %s",
 							   quote_identifier(column ? column : get_rel_name(relid)),
-							   zdm_names_text(functions)));
+							   some_names(functions)));
+}
+
+static char *
+some_names(List *functions)
+{
+	if (list_length(functions) > MOST_FUNCTIONS)
+		functions = lappend(list_truncate(functions, MOST_FUNCTIONS), pstrdup("..."));
+	return zdm_names_text(functions);
+}
+
+/*
+ * Functions of triggers that take a row apart fail where they put it into
+ * something that has no place for an added column.
+ */
+List *
+zdm_notes_of_rows(Oid relid)
+{
+	List	   *functions = zdm_functions_with_stars(relid);
+
+	if (functions == NIL)
+		return NIL;
+	return list_make1(zdm_note(true, "NEW.* and OLD.* of triggers on table %s have what is added from expand on, so that INSERT ... SELECT NEW.* into a table without it fails; name the columns in: %s",
+							   zdm_quote_relation(relid), some_names(functions)));
+}
+
+/*
+ * Functions that return a column under a type which it is not going to have.
+ */
+List *
+zdm_notes_of_results(Oid relid, const char *column)
+{
+	List	   *functions = zdm_functions_returning(relid, column);
+
+	if (functions == NIL)
+		return NIL;
+	return list_make1(zdm_note(true, "after contract RETURN QUERY fails where it returns column %s of table %s under its old type, as after any change of a type; cast it in the query, which suits both, in: %s",
+							   quote_identifier(column), zdm_quote_relation(relid), some_names(functions)));
 }
 
 /*
@@ -176,12 +212,12 @@ zdm_notes_of_stars(ZdmMigration *migration)
 {
 	bool		one = list_length(migration->new_columns) == 1;
 
-	return list_make2(one
+	return list_concat(zdm_notes_of_rows(migration->relation), list_make2(one
 					  ? zdm_note(false, "SELECT * and RETURNING * gain a column at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again")
 					  : zdm_note(false, "SELECT * and RETURNING * gain columns at expand: a statement that was prepared with a star fails with \"cached plan must not change result type\" until it is prepared again"),
 					  one
 					  ? zdm_note(false, "COPY without a column list reads and writes the added column, too: name the columns")
-					  : zdm_note(false, "COPY without a column list reads and writes the added columns, too: name the columns"));
+					  : zdm_note(false, "COPY without a column list reads and writes the added columns, too: name the columns")));
 }
 
 /*

@@ -159,9 +159,13 @@ typedef struct ZdmNote
 
 extern ZdmNote *zdm_note(bool warn, const char *format,...) pg_attribute_printf(2, 3);
 
+extern List *zdm_notes(const ZdmPattern *pattern, ZdmMigration *migration,
+					   Relation rel);
 extern List *zdm_notes_of_others(ZdmMigration *migration, Relation rel);
 extern List *zdm_notes_of_functions(Oid relid, const char *column);
 extern List *zdm_notes_of_stars(ZdmMigration *migration);
+extern List *zdm_notes_of_rows(Oid relid);
+extern List *zdm_notes_of_results(Oid relid, const char *column);
 extern List *zdm_notes_of_settings(TupleDesc desc, const char *argument, List *texts);
 extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);

@@ -26,6 +26,7 @@
 #include "patterns/pattern.h"
 #include "schema/column.h"
 #include "schema/table.h"
+#include "schema/privilege.h"
 #include "schema/twin.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
@@ -231,14 +232,19 @@ guard(ZdmMigration *migration, Relation rel)
 }
 
 /*
- * The second column has indexes like the first one's, under its own names.
+ * The second column has indexes like the first one's, under its own names, and
+ * its default and privileges.
  */
 static List *
 follow(ZdmMigration *migration, const ZdmDdl *ddl)
 {
-	return zdm_twin_follow_index_steps(migration->id,
-									   list_make1(zdm_pair(migration->relation, original_name(migration), copy_name(migration))),
-									   ddl);
+	List	   *steps = zdm_twin_follow_name_steps(migration->id,
+												   list_make1(zdm_pair(migration->relation, original_name(migration), copy_name(migration))),
+												   ddl);
+
+	return list_concat(steps, zdm_privilege_follow_steps(ddl, migration->relation,
+														 list_make1(original_name(migration)),
+														 list_make1(copy_name(migration))));
 }
 
 /*

@@ -393,21 +393,10 @@ added(ZdmMigration *migration, ZdmPhase phase)
 	return zdm_clone_added(rule->first, rule->second, found);
 }
 
-/*
- * Both tables keep one owner, or neither could be written as the other's.
- */
 static List *
 mend(ZdmMigration *migration, Relation rel)
 {
-	ZdmMirrorRule *rule = mirror(migration);
-	Oid			owner = zdm_table_owner(rule->first);
-
-	if (zdm_table_owner(rule->second) == owner)
-		return NIL;
-	return list_make1(zdm_step_on(rule->second, ZDM_STEP_DDL, AccessExclusiveLock,
-								  "it belongs to the owner of the first table",
-								  psprintf("ALTER TABLE %s OWNER TO %s", zdm_quote_relation(rule->second),
-										   quote_identifier(GetUserNameFromId(owner, false)))));
+	return zdm_mirror_owner_steps(mirror(migration));
 }
 
 /*

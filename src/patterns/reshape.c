@@ -334,6 +334,18 @@ add_lines(List *lines, List *more)
 	return lines;
 }
 
+/*
+ * Nobody reads by a new column what he may not read by the old one.  In the
+ * quarantine the new side leads.
+ */
+List *
+zdm_reshape_follow(ZdmMigration *migration, const ZdmDdl *ddl)
+{
+	return migration->state == ZDM_CONTRACTED ? NIL
+		: zdm_privilege_follow_steps(ddl, migration->relation, migration->old_columns,
+									 migration->new_columns);
+}
+
 List *
 zdm_reshape_twins(ZdmMigration *migration)
 {

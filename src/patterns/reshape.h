@@ -40,6 +40,7 @@ extern List *zdm_reshape_attached(ZdmMigration *migration, ZdmPhase phase,
 								  ZdmReshape *reshape);
 extern List *zdm_reshape_statements(ZdmMigration *migration);
 extern List *zdm_reshape_take_back(ZdmMigration *migration);
+extern List *zdm_reshape_follow(ZdmMigration *migration, const ZdmDdl *ddl);
 extern List *zdm_reshape_twins(ZdmMigration *migration);
 extern void zdm_reshape_guard(ZdmMigration *migration, Relation rel);
 

@@ -167,5 +167,6 @@ const ZdmPattern zdm_split_column_pattern = {
 	.attached = attached,
 	.twins = zdm_reshape_twins,
 	.guard = zdm_reshape_guard,
+	.follow = zdm_reshape_follow,
 	.notes = notes,
 };

@@ -15,7 +15,7 @@
  * - The rows of PL/pgSQL functions that name the column are written again as
  *	 they are, which makes every session compile them anew.  A session that has
  *	 run one before would go on with what it knows of the column's type, and
- *	 fail, until it ends.
+ *	 fail, until it ends.  One that is in the middle of such a call plans anew.
  *
  * The rights were checked: whoever may contract owns the table.
  *
@@ -32,6 +32,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "storage/bufmgr.h"
@@ -57,6 +58,7 @@ static Datum acl_of_text(const char *text);
 static void copy_acl(ZdmStep *step);
 static void recompile(ZdmStep *step);
 static bool lock_function(Relation functions, HeapTuple tuple);
+static void plan_anew(void);
 static void move_sequence(Oid sequence, Oid relid, AttrNumber to);
 
 ZdmStep *
@@ -289,6 +291,28 @@ recompile(ZdmStep *step)
 			CatalogTupleUpdate(functions, &tuple->t_self, tuple);
 	}
 	table_close(functions, RowExclusiveLock);
+	plan_anew();
+}
+
+/*
+ * A call that has begun before waits for the table in the middle of its
+ * function, which is not compiled anew for it: the next expression that takes
+ * the column from a row would be prepared for the old type, and belongs to no
+ * table whose change would tell.  All prepared plans of a database are made
+ * anew when something about a schema may have changed, so it is said that it
+ * has.
+ */
+static void
+plan_anew(void)
+{
+	Relation	schemas = table_open(NamespaceRelationId, AccessShareLock);
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(PG_CATALOG_NAMESPACE));
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for schema %u", PG_CATALOG_NAMESPACE);
+	CacheInvalidateHeapTuple(schemas, tuple, NULL);
+	ReleaseSysCache(tuple);
+	table_close(schemas, AccessShareLock);
 }
 
 /*

@@ -30,7 +30,6 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/tablespace.h"
-#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "parser/parser.h"
@@ -40,6 +39,7 @@
 
 #include "catalog/step.h"
 #include "schema/clone.h"
+#include "schema/privilege.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -264,14 +264,7 @@ withheld_steps(const ZdmClone *clone)
 	List	   *steps = NIL;
 	ListCell   *lc;
 
-	foreach(lc, zdm_query_strings("SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s', $1,"
-								  " CASE WHEN e.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
-								  " ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END)"
-								  " FROM pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) e"
-								  " WHERE d.defaclobjtype OPERATOR(pg_catalog.=) 'r' AND d.defaclrole OPERATOR(pg_catalog.=) $2"
-								  " AND e.grantee OPERATOR(pg_catalog.<>) $2 ORDER BY 1",
-								  ZDM_ARGS(zdm_arg_text(zdm_clone_name(clone)),
-										   ZDM_ARG(OIDOID, ObjectIdGetDatum(GetUserId())))))
+	foreach(lc, zdm_withhold_texts(zdm_clone_name(clone)))
 		steps = lappend(steps, zdm_step(ZDM_STEP_DDL, NoLock, "withhold what new tables are granted", lfirst(lc)));
 	return steps;
 }

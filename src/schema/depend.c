@@ -270,6 +270,56 @@ zdm_functions_using(Oid relid, const char *column)
 }
 
 /*
+ * Functions in PL/pgSQL that seem to return the column by RETURN QUERY, under
+ * a declared type, which has to be the same.
+ */
+List *
+zdm_functions_returning(Oid relid, const char *column)
+{
+	static const char *const sql =
+		"SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc p"
+		" JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
+		" WHERE p.oid OPERATOR(pg_catalog.=) $1::pg_catalog.regprocedure AND l.lanname OPERATOR(pg_catalog.=) 'plpgsql'"
+		" AND p.prosrc OPERATOR(pg_catalog.~*) '\\mreturn\\s+query\\M'"
+		" AND $2 OPERATOR(pg_catalog.=) ANY (p.prorettype OPERATOR(pg_catalog.||) p.proallargtypes)";
+	Oid			type = get_atttype(relid, get_attnum(relid, column));
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_functions_mentioning(relid, column))
+		result = list_concat(result,
+							 zdm_query_strings(sql, ZDM_ARGS(zdm_arg_text(lfirst(lc)), ZDM_ARG(OIDOID, ObjectIdGetDatum(type)))));
+	return result;
+}
+
+/*
+ * Functions of the table's triggers with NEW.* or OLD.*, but to compare them.
+ */
+List *
+zdm_functions_with_stars(Oid relid)
+{
+	static const char *const sql =
+		"SELECT DISTINCT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_trigger t"
+		" JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid"
+		" JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
+		" WHERE t.tgrelid OPERATOR(pg_catalog.=) $1 AND NOT t.tgisinternal"
+		" AND l.lanname NOT IN ('c', 'internal')"
+		" AND pg_catalog.regexp_replace(p.prosrc,"
+		" '(new|old)\\s*\\.\\s*\\*[\\s)]*\\mis\\s+(not\\s+)?distinct\\s+from\\M[\\s(]*(row[\\s(]*)?(new|old)\\s*\\.\\s*\\*', '', 'gi')"
+		" OPERATOR(pg_catalog.~*) '\\m(new|old)\\s*\\.\\s*\\*' ORDER BY 1";
+	List	   *result = NIL;
+	ListCell   *lc,
+			   *line;
+
+	foreach(lc, zdm_table_and_partitions(relid))
+	{
+		foreach(line, zdm_query_strings(sql, ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(lfirst_oid(lc))))))
+			result = zdm_add_line(result, lfirst(line));
+	}
+	return result;
+}
+
+/*
  * For a list of what is in the way.
  */
 List *

@@ -18,6 +18,8 @@ extern List *zdm_add_line(List *lines, char *line);
 extern char *zdm_describe_dependent(ObjectAddress object);
 extern List *zdm_functions_mentioning(Oid relid, const char *column);
 extern List *zdm_functions_using(Oid relid, const char *column);
+extern List *zdm_functions_returning(Oid relid, const char *column);
+extern List *zdm_functions_with_stars(Oid relid);
 extern List *zdm_mention_lines(List *functions);
 extern bool zdm_is_published(Oid relid);
 

@@ -1,15 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * privilege.h
- *	  Column privileges of one column for another.
+ *	  Privileges of what a migration makes.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef ZDM_SCHEMA_PRIVILEGE_H
 #define ZDM_SCHEMA_PRIVILEGE_H
 
-#include "nodes/pg_list.h"
+#include "schema/twin_follow.h"
 
 extern List *zdm_grant_steps(Oid relid, List *columns, const char *target);
+extern List *zdm_withhold_texts(const char *relation);
+extern void zdm_privileges_named(Node *command, ZdmDdl *ddl);
+extern List *zdm_privilege_follow_steps(const ZdmDdl *ddl, Oid relid,
+										List *columns, List *targets);
 
 #endif							/* ZDM_SCHEMA_PRIVILEGE_H */

@@ -198,12 +198,41 @@ default_steps(Relation rel, const char *column, const char *twin)
 
 	if (initial == NULL)
 		return NIL;
-	return list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
-							   "give it the default",
-							   psprintf("ALTER TABLE %s%s ALTER COLUMN %s SET DEFAULT %s",
+	return list_make1(zdm_step_on(RelationGetRelid(rel), ZDM_STEP_DDL, AccessExclusiveLock,
+								  "give it the default",
+								  psprintf("ALTER TABLE %s%s ALTER COLUMN %s SET DEFAULT %s",
 										rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "ONLY " : "",
 										zdm_quote_relation(RelationGetRelid(rel)),
 										quote_identifier(twin), initial)));
+}
+
+/*
+ * The steps that give the twin the default that the column has by now, or take
+ * it away.
+ */
+List *
+zdm_twin_default_follow_steps(Oid relid, const char *column, const char *twin)
+{
+	List	   *steps = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(relid))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		char	   *wanted = twin_default(rel, column);
+		char	   *present = twin_default(rel, twin);
+
+		if (wanted != NULL && (present == NULL || strcmp(wanted, present) != 0))
+			steps = list_concat(steps, default_steps(rel, column, twin));
+		else if (wanted == NULL && column_attribute(rel, twin)->atthasdef)
+			steps = lappend(steps, zdm_step_on(lfirst_oid(lc), ZDM_STEP_DDL, AccessExclusiveLock,
+											   "take its default away",
+											   psprintf("ALTER TABLE %s%s ALTER COLUMN %s DROP DEFAULT",
+														rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "ONLY " : "",
+														zdm_quote_relation(lfirst_oid(lc)), quote_identifier(twin))));
+		table_close(rel, AccessShareLock);
+	}
+	return steps;
 }
 
 /*

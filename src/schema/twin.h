@@ -21,6 +21,8 @@ extern char *zdm_twin_type(Relation rel, const char *column);
 extern void zdm_twin_check(Relation rel, const char *column);
 extern List *zdm_twin_add_steps(Relation rel, const char *column,
 								const char *twin);
+extern List *zdm_twin_default_follow_steps(Oid relid, const char *column,
+										   const char *twin);
 extern List *zdm_twin_add_typed_steps(Relation rel, const char *column,
 									  const char *twin, const ZdmType *type);
 extern bool zdm_twin_fits(Relation rel, const char *column, const char *twin);

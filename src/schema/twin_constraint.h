@@ -28,6 +28,7 @@ typedef struct ZdmPair
 								 * of it; NULL: an assignment */
 	const char *back;			/* and the reverse */
 	const ZdmType *type;		/* of one that is not there yet, or NULL */
+	bool		contracted;		/* they have each other's names */
 } ZdmPair;
 
 extern ZdmPair *zdm_pair(Oid relation, const char *from, const char *to);

@@ -56,6 +56,7 @@ static char *made_default(Oid relid, const char *from, const char *to,
 static void make_default(void *arg);
 static Node *placed(Relation rel, TupleDesc desc, Made *made);
 static Node *place(Node *node, void *arg);
+static bool taken_away(Oid relid, const ZdmPair *pair);
 static bool stays(Oid relid, const ZdmPair *pair);
 
 /*
@@ -88,7 +89,10 @@ zdm_twin_default_steps(Oid relid, const ZdmPair *pair, bool keep)
 	List	   *steps = NIL;
 
 	if (default_text(relid, pair->from) == NULL)
-		return NIL;
+		return taken_away(relid, pair)
+			? list_make1(zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock, "drop the default",
+									 psprintf("%s %s DROP DEFAULT", table, quote_identifier(pair->to))))
+			: NIL;
 	/* In a dry run there is no second column, and the check has made it. */
 	if (!stays(relid, pair))
 		steps = lappend(steps, zdm_step_on(relid, ZDM_STEP_DDL, AccessExclusiveLock, "move the default",
@@ -112,6 +116,15 @@ stays(Oid relid, const ZdmPair *pair)
 	return own != NULL && pair->back != NULL &&
 		strcmp(made_default(relid, pair->to, pair->from, pair->back, NULL),
 			   default_text(relid, pair->from)) == 0;
+}
+
+/*
+ * Whether somebody has dropped in the quarantine what was made of the default.
+ */
+static bool
+taken_away(Oid relid, const ZdmPair *pair)
+{
+	return pair->contracted && default_text(relid, pair->to) != NULL;
 }
 
 /*

@@ -33,6 +33,7 @@
 #include "schema/key_change.h"
 #include "schema/not_null.h"
 #include "schema/relation.h"
+#include "schema/twin.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_follow.h"
 #include "schema/twin_index.h"
@@ -51,10 +52,11 @@ static List *tables_of(List *pairs);
 static void follow_objects(Follow *follow, const ZdmDdl *command);
 static void follow_drop(Follow *follow, const ZdmDropped *dropped, bool keys, bool warn);
 static void follow_rename(Follow *follow, const char *name, const char *new_name);
-static bool alters(Node *command, AlterTableType type);
+static bool alters(Node *command, AlterTableType type, const char *column);
 static void follow_not_null(Follow *follow);
 static void follow_keys(Follow *follow);
-static void follow_privileges(Follow *follow);
+static bool takes_privileges(Node *command);
+static void follow_privileges(Follow *follow, List *tables);
 static void ddl(Follow *follow, Oid relid, const char *description, char *sql);
 static List *constraints_of(Follow *follow, Oid relid);
 
@@ -72,25 +74,33 @@ zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 	};
 
 	follow_objects(&follow, command);
-	if (alters(command->command, AT_DropNotNull) || alters(command->command, AT_DropConstraint))
+	if (alters(command->command, AT_DropNotNull, NULL) || alters(command->command, AT_DropConstraint, NULL))
 		follow_not_null(&follow);
-	if (alters(command->command, AT_AlterConstraint))
+	if (alters(command->command, AT_AlterConstraint, NULL))
 		follow_keys(&follow);
-	if (IsA(command->command, GrantStmt) || IsA(command->command, DropOwnedStmt))
-		follow_privileges(&follow);
+	if (takes_privileges(command->command))
+		follow_privileges(&follow, command->tables);
 	return follow.steps;
 }
 
 /*
- * Those for what was dropped or renamed: all that there is to do for a twin
- * with indexes and no constraints.
+ * Those for a twin with indexes and a default, and no constraints.
  */
 List *
-zdm_twin_follow_index_steps(int64 migration, List *pairs, const ZdmDdl *command)
+zdm_twin_follow_name_steps(int64 migration, List *pairs, const ZdmDdl *command)
 {
 	Follow		follow = {.migration = migration,.pairs = pairs,.tables = tables_of(pairs)};
+	ListCell   *lc;
 
 	follow_objects(&follow, command);
+	foreach(lc, pairs)
+	{
+		ZdmPair    *pair = lfirst(lc);
+
+		if (alters(command->command, AT_ColumnDefault, pair->from))
+			follow.steps = list_concat(follow.steps,
+									   zdm_twin_default_follow_steps(pair->relation, pair->from, pair->to));
+	}
 	return follow.steps;
 }
 
@@ -211,8 +221,11 @@ follow_rename(Follow *follow, const char *name, const char *new_name)
 	}
 }
 
+/*
+ * Whether it is an ALTER TABLE that does so, to a column where one is named.
+ */
 static bool
-alters(Node *command, AlterTableType type)
+alters(Node *command, AlterTableType type, const char *column)
 {
 	ListCell   *lc;
 
@@ -220,7 +233,9 @@ alters(Node *command, AlterTableType type)
 		return false;
 	foreach(lc, castNode(AlterTableStmt, command)->cmds)
 	{
-		if (lfirst_node(AlterTableCmd, lc)->subtype == type)
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+
+		if (cmd->subtype == type && (column == NULL || strcmp(cmd->name, column) == 0))
 			return true;
 	}
 	return false;
@@ -276,8 +291,23 @@ follow_keys(Follow *follow)
 	}
 }
 
+/*
+ * What is granted comes to the twin with its promotion.  Until then nobody needs
+ * it there, and a restore with several jobs grants on both columns at once.
+ */
+static bool
+takes_privileges(Node *command)
+{
+	return IsA(command, DropOwnedStmt) ||
+		(IsA(command, GrantStmt) && !castNode(GrantStmt, command)->is_grant);
+}
+
+/*
+ * Of these tables (oids), where the command names any: what it is not about may
+ * be another's work at this moment.
+ */
 static void
-follow_privileges(Follow *follow)
+follow_privileges(Follow *follow, List *tables)
 {
 	ListCell   *lc,
 			   *part;
@@ -288,7 +318,8 @@ follow_privileges(Follow *follow)
 
 		foreach(part, zdm_table_and_partitions(pair->relation))
 		{
-			if (zdm_acl_differs(lfirst_oid(part), pair->from, pair->to))
+			if ((tables == NIL || list_member_oid(tables, lfirst_oid(part))) &&
+				zdm_acl_differs(lfirst_oid(part), pair->from, pair->to))
 				follow->steps = lappend(follow->steps,
 										zdm_acl_copy_step(lfirst_oid(part), pair->from, pair->to));
 		}

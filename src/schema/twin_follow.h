@@ -24,12 +24,14 @@ typedef struct ZdmDdl
 {
 	Node	   *command;
 	List	   *dropped;		/* of ZdmDropped * */
+	List	   *tables;			/* GRANT, REVOKE: those that it names (oids) */
+	List	   *roles;			/* who gets or loses privileges (oids) */
 } ZdmDdl;
 
 extern List *zdm_twin_follow_steps(int64 migration, List *pairs,
 								   const ZdmDdl *ddl);
-extern List *zdm_twin_follow_index_steps(int64 migration, List *pairs,
-										 const ZdmDdl *ddl);
+extern List *zdm_twin_follow_name_steps(int64 migration, List *pairs,
+										const ZdmDdl *ddl);
 extern List *zdm_twin_orphans(int64 migration, List *pairs);
 
 #endif							/* ZDM_SCHEMA_TWIN_FOLLOW_H */

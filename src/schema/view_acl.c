@@ -12,9 +12,9 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "schema/privilege.h"
 #include "schema/view_acl.h"
 #include "util/spi.h"
 
@@ -56,20 +56,13 @@ zdm_has_column_privileges(Oid relid)
 List *
 zdm_view_grants(Oid table, const ZdmView *view)
 {
-	static const char *const revoke_sql =
-		"SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s', $2, " GRANTEE ")"
-		" FROM pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) s"
-		" WHERE d.defaclobjtype OPERATOR(pg_catalog.=) 'r' AND d.defaclrole OPERATOR(pg_catalog.=) $1"
-		" AND s.grantee OPERATOR(pg_catalog.<>) $1 ORDER BY 1";
 	static const char *const grant_sql =
 		"SELECT pg_catalog.format('GRANT %s ON %s TO %s%s', "
 		"pg_catalog.string_agg(" PRIVILEGE("s.col") ", ', ' ORDER BY s.col, s.privilege), $2, " GRANTEE ","
 		" CASE WHEN s.grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
 		" FROM (" TABLE_ACL ") s GROUP BY s.grantee, s.grantable ORDER BY 1";
 
-	return list_concat(zdm_query_strings(revoke_sql,
-										 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(GetUserId())),
-												  zdm_arg_text(zdm_quote_place(view->place)))),
+	return list_concat(zdm_withhold_texts(zdm_quote_place(view->place)),
 					   zdm_query_strings(grant_sql,
 										 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(table)),
 												  zdm_arg_text(zdm_quote_place(view->place)),

@@ -190,6 +190,7 @@ extern bool zdm_mirror_direct_read(ZdmMirror *mirror, Relation there, ZdmMirrorR
 extern bool zdm_mirror_can_insert(ZdmMirror *mirror, Relation there, TriggerDesc **triggers);
 extern ResultRelInfo *zdm_mirror_begin_write(EState *estate, TriggerDesc *triggers,
 											 Relation there);
+extern void zdm_mirror_end_write(EState *estate);
 
 /* mirror_copy.c */
 extern bool zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there,

@@ -88,7 +88,6 @@ zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *trig
 		table_tuple_insert(there, slot, estate->es_output_cid, 0, NULL);
 		recheck = zdm_insert_new_index_tuples(info, slot, estate);
 	}
-	ExecCloseIndices(info);
 	*tid = slot->tts_tid;
 	if (inserted && info->ri_TrigDesc != NULL)
 	{
@@ -97,8 +96,7 @@ zdm_mirror_insert_row(const ZdmMirror *mirror, Relation there, TriggerDesc *trig
 		AfterTriggerEndQuery(estate);
 	}
 	MemoryContextSwitchTo(old_cxt);
-	ExecResetTupleTable(estate->es_tupleTable, false);
-	FreeExecutorState(estate);
+	zdm_mirror_end_write(estate);
 	return inserted;
 }
 
@@ -188,9 +186,7 @@ zdm_mirror_copy_end(ZdmMirrorCopy *copy)
 {
 	uint64		inserted = copy->inserted;
 
-	ExecResetTupleTable(copy->estate->es_tupleTable, false);
-	ExecCloseIndices(copy->info);
-	FreeExecutorState(copy->estate);
+	zdm_mirror_end_write(copy->estate);
 	table_close(copy->there, NoLock);
 	return inserted;
 }

@@ -37,11 +37,17 @@
 #include "util/compat.h"
 #include "util/ident.h"
 
-/* A table as far as we know it; see zdm_mirror_direct_forget(). */
+/*
+ * A table as far as we know it; see zdm_mirror_direct_forget().  Whoever writes
+ * by it goes on with the same one: what he runs for a row (checks, functions of
+ * an index, constraints' triggers) may lead to us again, when the table has
+ * changed, and the triggers that he has queued are in here.
+ */
 struct ZdmMirrorDirect
 {
 	MemoryContext cxt;
-	bool		known;
+	bool		outdated;
+	bool		complete;
 	TransactionId locker;		/* the (sub)transaction that has locked, or
 								 * inserted, a row last ... */
 	ItemPointerData locked;		/* ... and where that is */
@@ -56,7 +62,8 @@ struct ZdmMirrorDirect
 };
 
 static ZdmMirrorDirect *know(ZdmMirror *mirror, Relation there);
-static bool know_columns(ZdmMirror *mirror, Relation there);
+static ZdmMirrorDirect *begin_anew(ZdmMirror *mirror);
+static bool know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there);
 static bool are_all_columns(const ZdmMirror *mirror, Relation there);
 static bool has_generated(Relation rel);
 static bool is_alone(const ZdmMirror *mirror, Relation there);
@@ -64,17 +71,19 @@ static bool know_triggers(ZdmMirrorDirect *direct, Relation there);
 static bool can_do(const ZdmMirrorDirect *direct, ZdmMirrorAction action);
 static bool find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid);
-static bool read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
-					 TupleTableSlot *slot);
-static void remember(ZdmMirror *mirror, ItemPointer tid);
+static bool read_row(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
+					 const ZdmMirrorRow *row, TupleTableSlot *slot);
+static void remember(ZdmMirrorDirect *direct, ItemPointer tid);
 static bool lock_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 					 ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot);
-static uint64 lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
-static uint64 set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row);
-static uint64 insert_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
-						 bool may_exist);
-static void make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row,
-						 TupleTableSlot *old, TupleTableSlot *new);
+static uint64 lock_first(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there,
+						 const ZdmMirrorRow *row);
+static uint64 set_columns(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
+						  const ZdmMirrorRow *row);
+static uint64 insert_row(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there,
+						 const ZdmMirrorRow *row, bool may_exist);
+static void make_new_row(const ZdmMirror *mirror, const ZdmMirrorDirect *direct,
+						 const ZdmMirrorRow *row, TupleTableSlot *old, TupleTableSlot *new);
 static List *add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
 							   TU_UpdateIndexes which);
 
@@ -98,9 +107,9 @@ zdm_mirror_direct(ZdmMirror *mirror, Relation there, ZdmMirrorAction action,
 		return action == ZDM_MIRROR_LOCK || action == ZDM_MIRROR_SET;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	*processed = action == ZDM_MIRROR_LOCK ? lock_first(mirror, there, row)
-		: action == ZDM_MIRROR_SET ? set_columns(mirror, there, row)
-		: insert_row(mirror, there, row, action != ZDM_MIRROR_INSERT);
+	*processed = action == ZDM_MIRROR_LOCK ? lock_first(mirror, direct, there, row)
+		: action == ZDM_MIRROR_SET ? set_columns(mirror, direct, there, row)
+		: insert_row(mirror, direct, there, row, action != ZDM_MIRROR_INSERT);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	return true;
@@ -138,7 +147,7 @@ zdm_mirror_direct_read(ZdmMirror *mirror, Relation there, ZdmMirrorRow *row, boo
 	if (!direct->can_lock)
 		return false;
 	slot = table_slot_create(there, NULL);
-	*found = read_row(mirror, there, row, slot);
+	*found = read_row(mirror, direct, there, row, slot);
 	for (int i = mirror->keys; *found && i < mirror->count; i++)
 	{
 		const ZdmMirrorColumn *column = &mirror->columns[i];
@@ -173,7 +182,7 @@ void
 zdm_mirror_direct_forget(ZdmMirror *mirror)
 {
 	if (mirror->direct != NULL)
-		mirror->direct->known = false;
+		mirror->direct->outdated = true;
 }
 
 static ZdmMirrorDirect *
@@ -182,26 +191,36 @@ know(ZdmMirror *mirror, Relation there)
 	ZdmMirrorDirect *direct = mirror->direct;
 	bool		plain;
 
-	if (direct != NULL && direct->known)
+	if (direct != NULL && direct->complete && !direct->outdated)
 		return direct;
-	if (direct == NULL)
-	{
-		direct = MemoryContextAllocZero(mirror->cxt, sizeof(ZdmMirrorDirect));
-		direct->cxt = AllocSetContextCreate(mirror->cxt, "zdm mirrored table",
-											ALLOCSET_SMALL_SIZES);
-		mirror->direct = direct;
-	}
-	MemoryContextReset(direct->cxt);
-
-	/* An invalidation from here on means that it is stale at once. */
-	direct->known = true;
-	direct->locker = InvalidTransactionId;
+	direct = begin_anew(mirror);
 	direct->can_lock = zdm_mirror_can_scan(mirror, there);
-	plain = direct->can_lock && know_columns(mirror, there) &&
+	plain = direct->can_lock && know_columns(mirror, direct, there) &&
 		!there->rd_rel->relispartition && there->rd_rules == NULL && know_triggers(direct, there) && is_alone(mirror, there);
 	direct->can_insert = plain && direct->same_keys && are_all_columns(mirror, there);
 	direct->can_set = plain && !direct->identity && mirror->count > mirror->keys && !has_generated(there);
+	direct->complete = true;
 	return direct;
+}
+
+/*
+ * An invalidation from here on means that it is outdated at once.
+ */
+static ZdmMirrorDirect *
+begin_anew(ZdmMirror *mirror)
+{
+	ZdmMirrorDirect *last = mirror->direct;
+	MemoryContext cxt;
+
+	mirror->direct = NULL;
+	if (last != NULL && zdm_rules_nested())
+		MemoryContextSetParent(last->cxt, TopTransactionContext);
+	else if (last != NULL)
+		MemoryContextDelete(last->cxt);
+	cxt = AllocSetContextCreate(mirror->cxt, "zdm mirrored table", ALLOCSET_SMALL_SIZES);
+	mirror->direct = MemoryContextAllocZero(cxt, sizeof(ZdmMirrorDirect));
+	mirror->direct->cxt = cxt;
+	return mirror->direct;
 }
 
 static bool
@@ -231,9 +250,8 @@ are_all_columns(const ZdmMirror *mirror, Relation there)
  * Returns false where a value would have to be made to fit.
  */
 static bool
-know_columns(ZdmMirror *mirror, Relation there)
+know_columns(const ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there)
 {
-	ZdmMirrorDirect *direct = mirror->direct;
 	Bitmapset  *keys = RelationGetIndexAttrBitmap(there, INDEX_ATTR_BITMAP_KEY);
 	bool		fit = true;
 
@@ -325,9 +343,9 @@ find_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, ItemPointer
  * transaction has had last, it need not be looked for.
  */
 static bool
-read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, TupleTableSlot *slot)
+read_row(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
+		 const ZdmMirrorRow *row, TupleTableSlot *slot)
 {
-	ZdmMirrorDirect *direct = mirror->direct;
 	ItemPointerData tid = direct->locked;
 
 	if (TransactionIdIsValid(direct->locker) && direct->locker == GetCurrentTransactionIdIfAny() &&
@@ -342,12 +360,10 @@ read_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, TupleTableS
  * The row is ours until the end of the (sub)transaction.
  */
 static void
-remember(ZdmMirror *mirror, ItemPointer tid)
+remember(ZdmMirrorDirect *direct, ItemPointer tid)
 {
-	if (!mirror->direct->known)
-		return;
-	mirror->direct->locker = GetCurrentTransactionId();
-	mirror->direct->locked = *tid;
+	direct->locker = GetCurrentTransactionId();
+	direct->locked = *tid;
 }
 
 /*
@@ -379,7 +395,7 @@ lock_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row,
 }
 
 static uint64
-lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
+lock_first(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there, const ZdmMirrorRow *row)
 {
 	ItemPointerData tid;
 	TupleTableSlot *slot;
@@ -390,15 +406,15 @@ lock_first(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	slot = table_slot_create(there, NULL);
 	locked = lock_row(mirror, there, row, &tid, LockTupleNoKeyExclusive, slot);
 	if (locked)
-		remember(mirror, &slot->tts_tid);
+		remember(direct, &slot->tts_tid);
 	ExecDropSingleTupleTableSlot(slot);
 	return locked ? 1 : 0;
 }
 
 static uint64
-set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
+set_columns(ZdmMirror *mirror, const ZdmMirrorDirect *direct, Relation there,
+			const ZdmMirrorRow *row)
 {
-	ZdmMirrorDirect *direct = mirror->direct;
 	ItemPointerData tid;
 	EState	   *estate;
 	MemoryContext old_cxt;
@@ -419,12 +435,12 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 	new = table_slot_create(there, &estate->es_tupleTable);
 
 	/* Mostly it is ours already, or nobody's: a lock of its own is for later. */
-	found = read_row(mirror, there, row, old);
+	found = read_row(mirror, direct, there, row, old);
 	while (found)
 	{
 		TM_Result	result;
 
-		make_new_row(mirror, row, old, new);
+		make_new_row(mirror, direct, row, old, new);
 		if (RelationGetDescr(there)->constr != NULL)
 			ExecConstraints(info, new, estate);
 		tid = old->tts_tid;
@@ -448,20 +464,19 @@ set_columns(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row)
 		}
 	}
 	MemoryContextSwitchTo(old_cxt);
-	ExecResetTupleTable(estate->es_tupleTable, false);
-	FreeExecutorState(estate);
+	zdm_mirror_end_write(estate);
 	return found ? 1 : 0;
 }
 
 static uint64
-insert_row(ZdmMirror *mirror, Relation there, const ZdmMirrorRow *row, bool may_exist)
+insert_row(ZdmMirror *mirror, ZdmMirrorDirect *direct, Relation there,
+		   const ZdmMirrorRow *row, bool may_exist)
 {
-	ZdmMirrorDirect *direct = mirror->direct;
 	ItemPointerData tid;
 
 	if (!zdm_mirror_insert_row(mirror, there, direct->triggers, direct->attnums, row, may_exist, &tid))
 		return 0;
-	remember(mirror, &tid);
+	remember(direct, &tid);
 	return 1;
 }
 
@@ -487,9 +502,21 @@ zdm_mirror_begin_write(EState *estate, TriggerDesc *triggers, Relation there)
 	return info;
 }
 
+/*
+ * The tables that were opened for it are closed: also those that a cascade of
+ * the server's has written, whose triggers have fired among ours.
+ */
+void
+zdm_mirror_end_write(EState *estate)
+{
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	ExecCloseResultRelations(estate);
+	FreeExecutorState(estate);
+}
+
 static void
-make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row, TupleTableSlot *old,
-			 TupleTableSlot *new)
+make_new_row(const ZdmMirror *mirror, const ZdmMirrorDirect *direct,
+			 const ZdmMirrorRow *row, TupleTableSlot *old, TupleTableSlot *new)
 {
 	int			natts = old->tts_tupleDescriptor->natts;
 
@@ -499,7 +526,7 @@ make_new_row(ZdmMirror *mirror, const ZdmMirrorRow *row, TupleTableSlot *old,
 	memcpy(new->tts_isnull, old->tts_isnull, sizeof(bool) * natts);
 	for (int i = mirror->keys; i < mirror->count; i++)
 	{
-		AttrNumber	attnum = mirror->direct->attnums[i];
+		AttrNumber	attnum = direct->attnums[i];
 
 		new->tts_values[attnum - 1] = row->values[i];
 		new->tts_isnull[attnum - 1] = row->nulls[i] == 'n';
@@ -522,6 +549,5 @@ add_index_entries(EState *estate, ResultRelInfo *info, TupleTableSlot *new,
 	ExecOpenIndices(info, false);
 	if (info->ri_NumIndices > 0)
 		recheck = zdm_insert_index_tuples(info, new, estate, which);
-	ExecCloseIndices(info);
 	return recheck;
 }

@@ -19,16 +19,20 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "catalog/mirror_rule.h"
 #include "catalog/step.h"
+#include "schema/relation.h"
 #include "sync/mirror_install.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -55,6 +59,9 @@ static const struct
 	"create the trigger that has it locked first"},
 };
 
+static ZdmStep *drop_statistics_step(ZdmMirrorRule *rule);
+static void drop_statistics(ZdmStep *step);
+static List *statistics_of(Oid relid, const char *expression);
 static char *statistics_name(ZdmMirrorRule *rule);
 static List *each_trigger(ZdmMigration *migration, bool create);
 static List *table_triggers(ZdmMigration *migration, Oid relid, bool second,
@@ -96,13 +103,49 @@ zdm_mirror_remove_steps(ZdmMigration *migration)
 		ZdmMirrorRule *rule = lfirst(lc);
 
 		if (!others_need(migration, rule->second, true))
-			steps = lappend(steps,
-							zdm_step_on(rule->second, ZDM_STEP_DDL, ShareUpdateExclusiveLock,
-										"drop the statistics object that loads the library",
-										psprintf("DROP STATISTICS IF EXISTS %s",
-												 statistics_name(rule))));
+			steps = lappend(steps, drop_statistics_step(rule));
 	}
 	return list_concat(steps, each_trigger(migration, false));
+}
+
+static ZdmStep *
+drop_statistics_step(ZdmMirrorRule *rule)
+{
+	ZdmStep    *step = zdm_step_on(rule->second, ZDM_STEP_CATALOG, ShareUpdateExclusiveLock,
+								   "drop the statistics object that loads the library",
+								   psprintf("DROP STATISTICS IF EXISTS %s", statistics_name(rule)));
+
+	step->change = drop_statistics;
+	return step;
+}
+
+/*
+ * As a part of the table, which may have another owner since.
+ */
+static void
+drop_statistics(ZdmStep *step)
+{
+	ListCell   *lc;
+
+	foreach(lc, statistics_of(step->relation, "s.oid::pg_catalog.text"))
+	{
+		ObjectAddress object;
+
+		ObjectAddressSet(object, StatisticExtRelationId, (Oid) strtoul(lfirst(lc), NULL, 10));
+		performDeletion(&object, DROP_RESTRICT, 0);
+	}
+}
+
+/*
+ * The statistics objects that load the library for a table: what the
+ * expression says of each of them, s.
+ */
+static List *
+statistics_of(Oid relid, const char *expression)
+{
+	return zdm_query_strings(psprintf("SELECT %s FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid OPERATOR(pg_catalog.=) $1"
+									  " AND s.stxname OPERATOR(pg_catalog.~) '^~zdm_.*load$'", expression),
+							 ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(relid))));
 }
 
 /*
@@ -116,10 +159,7 @@ statistics_name(ZdmMirrorRule *rule)
 	List	   *names = NIL;
 
 	if (exists)
-		names = zdm_query_strings("SELECT pg_catalog.format('%s.%I', s.stxnamespace::pg_catalog.regnamespace, s.stxname)"
-								  " FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid OPERATOR(pg_catalog.=) $1"
-								  " AND s.stxname OPERATOR(pg_catalog.~) '^~zdm_.*load$'",
-								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(rule->second))));
+		names = statistics_of(rule->second, "pg_catalog.format('%s.%I', s.stxnamespace::pg_catalog.regnamespace, s.stxname)");
 	if (names != NIL)
 		return linitial(names);
 
@@ -308,4 +348,21 @@ others_need(ZdmMigration *migration, Oid relid, bool second)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * A second table that the migration has made keeps the owner of the first, or
+ * neither could be written as the other's.
+ */
+List *
+zdm_mirror_owner_steps(const ZdmMirrorRule *rule)
+{
+	Oid			owner = zdm_table_owner(rule->first);
+
+	if (zdm_table_owner(rule->second) == owner)
+		return NIL;
+	return list_make1(zdm_step_on(rule->second, ZDM_STEP_DDL, AccessExclusiveLock,
+								  "it belongs to the owner of the first table",
+								  psprintf("ALTER TABLE %s OWNER TO %s", zdm_quote_relation(rule->second),
+										   quote_identifier(GetUserNameFromId(owner, false)))));
 }

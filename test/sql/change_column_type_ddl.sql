@@ -29,6 +29,7 @@ SELECT conname::text AS name, pg_get_constraintdef(oid) AS definition FROM pg_co
  WHERE conrelid = 't'::regclass AND contype <> 'n'
 UNION ALL SELECT trim('"' FROM indexrelid::regclass::text), pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 't'::regclass
 UNION ALL SELECT attname, 'NOT NULL' FROM pg_attribute WHERE attrelid = 't'::regclass AND attnotnull AND attnum > 0;
+GRANT SELECT (v) ON t TO regress_zdm_ddl_reader;
 SET client_min_messages = warning;
 SELECT zdm.change_column_type('t', 'v', 'bigint');
 CALL zdm.backfill('change_t_v_to_bigint');
@@ -78,11 +79,14 @@ ALTER TABLE t RENAME CONSTRAINT t_code TO t_of_code;
 ALTER TABLE t RENAME CONSTRAINT "t Größe" TO t_size;
 SELECT name FROM things WHERE name ~ '^~zdm' ORDER BY name COLLATE "C";
 
--- privileges: nobody reads by the other name what he may not read
-GRANT SELECT (v) ON t TO regress_zdm_ddl_reader;
-SET client_min_messages = warning;
+-- privileges: nobody reads by the other name what he may not read; what is
+-- granted comes later, as a restore grants on both columns at once
+GRANT UPDATE (v) ON t TO regress_zdm_ddl_reader;
 SELECT attname, attacl FROM pg_attribute WHERE attrelid = 't'::regclass AND attacl IS NOT NULL ORDER BY 1;
+REVOKE SELECT ON codes FROM regress_zdm_ddl_reader;
 REVOKE SELECT (v) ON t FROM regress_zdm_ddl_reader;
+SELECT attname, attacl FROM pg_attribute WHERE attrelid = 't'::regclass AND attacl IS NOT NULL ORDER BY 1;
+SET client_min_messages = warning;
 SET SESSION AUTHORIZATION regress_zdm_ddl_reader;
 SELECT "~zdm_v" FROM zdm_ddl.t;
 SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
@@ -167,7 +171,52 @@ ALTER INDEX p_first RESET (fillfactor);
 ALTER INDEX p_sum ALTER COLUMN 1 SET STATISTICS -1;
 SELECT zdm.rollback('change_p_v_to_bigint');
 SELECT * FROM parameters;
+
+-- another tablespace for what is to come is nothing for what is made like another
 RESET SESSION AUTHORIZATION;
+SELECT format('ALTER DATABASE %I SET default_tablespace = regress_zdm_ddl_space', current_database()) \gexec
+SET SESSION AUTHORIZATION regress_zdm_ddl_owner;
+SET default_tablespace = regress_zdm_ddl_space;
+CREATE TABLE made (id int, v int) TABLESPACE pg_default;
+CREATE INDEX made_default ON made (v) TABLESPACE pg_default;
+CREATE INDEX made_space ON made (v);
+CREATE TABLE cut (id int, v int) PARTITION BY RANGE (id);
+CREATE TABLE cut_1 PARTITION OF cut FOR VALUES FROM (0) TO (10) TABLESPACE pg_default;
+CREATE INDEX cut_v ON cut (v);
+SELECT zdm.change_column_type('made', 'v', 'bigint');
+SELECT zdm.change_column_type('cut', 'v', 'bigint');
+CALL zdm.backfill('change_made_v_to_bigint');
+CALL zdm.backfill('change_cut_v_to_bigint');
+SELECT zdm.contract('change_made_v_to_bigint');
+SELECT zdm.contract('change_cut_v_to_bigint');
+SELECT c.relname, coalesce(s.spcname, 'the default') AS space FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+  LEFT JOIN pg_tablespace s ON s.oid = c.reltablespace
+ WHERE x.indrelid IN ('made'::regclass, 'cut'::regclass, 'cut_1'::regclass) ORDER BY 1;
+RESET default_tablespace;
+
+-- a default that was set or dropped meanwhile is the one in the end
+CREATE TABLE d (id int, v int DEFAULT 1, w int DEFAULT 1, x int, y int DEFAULT 1);
+SELECT zdm.change_column_type('d', c, 'bigint') FROM unnest('{v,w,x,y}'::name[]) c;
+SELECT format('CALL zdm.backfill(%L)', migration) FROM zdm.status WHERE relation = 'd'::regclass ORDER BY migration COLLATE "C" \gexec
+ALTER TABLE d ALTER v SET DEFAULT 2, ALTER w DROP DEFAULT, ALTER x SET DEFAULT 2;
+CREATE VIEW set AS SELECT a.attname, a.atttypid::regtype, pg_get_expr(f.adbin, f.adrelid) AS "default"
+  FROM pg_attribute a LEFT JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+ WHERE a.attrelid = 'd'::regclass AND a.attname IN ('v', 'w', 'x', 'y');
+BEGIN;
+SELECT zdm.rollback(migration) FROM zdm.status WHERE relation = 'd'::regclass;
+SELECT * FROM set ORDER BY 1;
+ROLLBACK;
+SELECT zdm.contract(migration, '1 day') FROM zdm.status WHERE relation = 'd'::regclass;
+SELECT * FROM set ORDER BY 1;
+ALTER TABLE d ALTER v DROP DEFAULT, ALTER w SET DEFAULT 3, ALTER x SET DEFAULT 3;
+BEGIN;
+SELECT zdm.rollback(migration) FROM zdm.status WHERE relation = 'd'::regclass;
+SELECT * FROM set ORDER BY 1;
+ROLLBACK;
+SELECT zdm.contract(migration, '0') FROM zdm.status WHERE relation = 'd'::regclass;
+SELECT * FROM set ORDER BY 1;
+RESET SESSION AUTHORIZATION;
+SELECT format('ALTER DATABASE %I RESET default_tablespace', current_database()) \gexec
 
 DROP SCHEMA zdm_ddl CASCADE;
 DROP TABLESPACE regress_zdm_ddl_space;

@@ -246,5 +246,27 @@ SELECT zdm.rollback('moments');
 SELECT zdm.split_column('moments', 'at', '{"day": {"type": "date", "up": "at::date"}, "year": {"type": "int", "up": "extract(year FROM at AT TIME ZONE ''UTC'')"}}', $$day::timestamp AT TIME ZONE 'UTC'$$, migration => 'days');
 SELECT zdm.rollback('days');
 
+-- and who will not get along with an added column, or with the new type
+CREATE TABLE items (id int PRIMARY KEY, part_of int, note text);
+CREATE TABLE item_log (at timestamptz, id int, part_of int, note text);
+CREATE FUNCTION log_item() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO item_log SELECT now(), OLD.*; RETURN NULL; END$$;
+CREATE FUNCTION compare_item() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.* IS DISTINCT FROM NEW.* OR (NEW.*) IS NOT DISTINCT FROM ROW(OLD.*) OR row( new . * ) is distinct
+        from row (old.*) THEN NEW.note = 'changed';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER log AFTER UPDATE ON items FOR EACH ROW EXECUTE FUNCTION log_item();
+CREATE TRIGGER compare BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION compare_item();
+CREATE FUNCTION item_keys() RETURNS TABLE (key int) LANGUAGE plpgsql AS $$BEGIN RETURN QUERY SELECT id FROM items; END$$;
+CREATE FUNCTION item_parts() RETURNS SETOF int LANGUAGE plpgsql AS $$BEGIN RETURN  query SELECT i.part_of FROM items i; END$$;
+CREATE FUNCTION wide_keys() RETURNS SETOF bigint LANGUAGE plpgsql AS $$BEGIN RETURN QUERY SELECT id::bigint FROM items; END$$;
+CREATE FUNCTION one_key() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT min(id) FROM items); END$$;
+SELECT zdm.change_column_type('items', 'id', 'bigint', migration => 'items');
+SELECT zdm.rollback('items');
+SELECT zdm.rename_column('items', 'note', 'notes', migration => 'items');
+SELECT zdm.rollback('items');
+
 SET client_min_messages = error;
 DROP SCHEMA zdm_change_types CASCADE;

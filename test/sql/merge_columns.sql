@@ -132,6 +132,22 @@ SELECT zdm.contract('split_back_c');
 SELECT * FROM back;
 \d back
 
+-- what goes by a setting of the session is named, where the expression does not
+-- say what that decides; the same of a split
+CREATE TABLE moments (id integer PRIMARY KEY, day date, at time);
+BEGIN;
+SELECT zdm.merge_columns('moments', '{day,at}', 'moment', 'timestamptz', '(day + at)::timestamptz',
+    $${"day": "moment::date", "at": "(moment AT TIME ZONE 'UTC')::time"}$$);
+ROLLBACK;
+SELECT zdm.merge_columns('moments', '{day,at}', 'moment', 'timestamptz', $$(day + at) AT TIME ZONE 'UTC'$$,
+    $${"day": "(moment AT TIME ZONE 'UTC')::date", "at": "(moment AT TIME ZONE 'UTC')::time"}$$);
+CALL zdm.backfill('merge_moments_into_moment');
+SELECT zdm.contract('merge_moments_into_moment');
+BEGIN;
+SELECT zdm.split_column('moments', 'moment', $${"day": {"type": "date", "up": "moment::date"},
+    "at": {"type": "time", "up": "(moment AT TIME ZONE 'UTC')::time"}}$$, '(day + at)::timestamptz');
+ROLLBACK;
+
 RESET SESSION AUTHORIZATION;
 SET client_min_messages = warning;
 DROP SCHEMA zdm_merge_columns CASCADE;

@@ -55,7 +55,7 @@ SET SESSION AUTHORIZATION regress_zdm_writer;
 INSERT INTO zdm_privileges.blind (id, b) VALUES (1, 'new');
 UPDATE zdm_privileges.blind SET a = 'old';
 SELECT * FROM zdm_privileges.blind;
--- and one whose grant is of the first column alone, made while in flight
+-- and one whose grant on the first column, made while in flight, is of both
 SET SESSION AUTHORIZATION regress_zdm_other;
 INSERT INTO zdm_privileges.t (id, a) VALUES (5, 'old');
 INSERT INTO zdm_privileges.t (id, b) VALUES (6, 'new');

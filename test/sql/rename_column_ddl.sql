@@ -67,6 +67,37 @@ SELECT zdm.contract('ddl', '0');
 SELECT * FROM indexes;
 SELECT id, z FROM t WHERE id > 10 ORDER BY 1;
 
+-- a default is that of both
+CREATE TABLE d (id int, a int DEFAULT 1, b int) PARTITION BY LIST (id);
+CREATE TABLE d_1 PARTITION OF d FOR VALUES IN (1);
+SELECT zdm.rename_column('d', 'a', 'z', migration => 'ddl_default');
+CREATE VIEW defaults AS SELECT f.adrelid::regclass AS "table", a.attname, pg_get_expr(f.adbin, f.adrelid) AS "default"
+  FROM pg_attribute a JOIN pg_attrdef f ON f.adrelid = a.attrelid AND f.adnum = a.attnum
+ WHERE a.attrelid IN ('d'::regclass, 'd_1'::regclass) ORDER BY 1, 2;
+RESET client_min_messages;
+ALTER TABLE d ALTER b SET DEFAULT 5;
+ALTER TABLE d ALTER a SET DEFAULT 2;
+ALTER TABLE d_1 ALTER a SET DEFAULT length(random()::text);
+SELECT * FROM defaults;
+ALTER TABLE d_1 ALTER a DROP DEFAULT;
+INSERT INTO d (id) VALUES (1) RETURNING *;
+INSERT INTO d_1 (id) VALUES (1) RETURNING *;
+SET client_min_messages = warning;
+BEGIN;
+SELECT zdm.rollback('ddl_default');
+SELECT * FROM defaults;
+ROLLBACK;
+CALL zdm.backfill('ddl_default');
+SELECT zdm.contract('ddl_default', '1 day');
+ALTER TABLE d ALTER z DROP DEFAULT;
+SELECT * FROM defaults;
+BEGIN;
+SELECT zdm.rollback('ddl_default');
+SELECT * FROM defaults;
+ROLLBACK;
+SELECT zdm.contract('ddl_default', '0');
+SELECT * FROM defaults;
+
 RESET SESSION AUTHORIZATION;
 DROP SCHEMA zdm_rename_ddl CASCADE;
 DROP ROLE regress_zdm_rename_ddl;

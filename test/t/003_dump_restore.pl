@@ -120,7 +120,7 @@ my $everything = join ' UNION ALL ', map
   qq(SELECT '$_', md5(string_agg(t::text, ' ' ORDER BY id)) FROM $table{$_} t), sort keys %table;
 $everything .= ' ORDER BY 1';
 my $status_before = query($old_home, 'shop', $status);
-my $events_before = query($old_home, 'shop', 'SELECT count(*) FROM zdm.events');
+my $events_before = query($old_home, 'shop', 'SELECT count(*) FROM zdm.events WHERE event <> $$second column follows$$');
 my $before = query($old_home, 'shop', $everything);
 is(scalar(split /\n/, $status_before), 7, 'seven migrations are in flight') or diag($status_before);
 
@@ -143,7 +143,7 @@ for my $db ('plain', 'custom')
 {
 	is(query($new_home, $db, $everything), $before, "$db: every row is as it was");
 	is(query($new_home, $db, $status), $status_before, "$db: status shows the same");
-	is(query($new_home, $db, 'SELECT count(*) FROM zdm.events'), $events_before, "$db: the log came along");
+	is(query($new_home, $db, 'SELECT count(*) FROM zdm.events WHERE event <> $$second column follows$$'), $events_before, "$db: the log came along");
 
 	# Both versions go on before anything else happens.
 	for my $which (sort keys %table)
