@@ -112,6 +112,17 @@ CREATE INDEX mirror_rule_second ON zdm.mirror_rule (second_relation);
 COMMENT ON TABLE zdm.mirror_rule IS
 'what keeps rows of two tables equal while a migration is in flight';
 
+CREATE TABLE zdm.mirror_difference (
+    migration_id bigint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    relation regclass NOT NULL,
+    row_key text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (migration_id, id)
+);
+COMMENT ON TABLE zdm.mirror_difference IS
+'writes that have left two tables different, which are compared before one of them goes';
+
 CREATE TABLE zdm.backfill_range (
     migration_id bigint NOT NULL,
     relation regclass NOT NULL,
@@ -128,10 +139,11 @@ CREATE TABLE zdm.backfill_range (
     batch_blocks integer,
     busy interval NOT NULL DEFAULT '0',
     changed_at timestamptz,
+    compared_only boolean NOT NULL DEFAULT false,
     PRIMARY KEY (migration_id, relation, first_block)
 );
 COMMENT ON TABLE zdm.backfill_range IS
-'runs of heap blocks that a backfill visits, each with the place it has come to; end_block and next_block are the first block behind';
+'runs of heap blocks that a backfill visits, each with the place it has come to, or whose rows are only compared; end_block and next_block are the first block behind';
 
 CREATE TABLE zdm.event (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -153,6 +165,8 @@ SELECT pg_extension_config_dump('zdm.migration_id_seq', '');
 SELECT pg_extension_config_dump('zdm.step', '');
 SELECT pg_extension_config_dump('zdm.sync_rule', '');
 SELECT pg_extension_config_dump('zdm.mirror_rule', '');
+SELECT pg_extension_config_dump('zdm.mirror_difference', '');
+SELECT pg_extension_config_dump('zdm.mirror_difference_id_seq', '');
 SELECT pg_extension_config_dump('zdm.backfill_range', '');
 SELECT pg_extension_config_dump('zdm.event', '');
 SELECT pg_extension_config_dump('zdm.event_id_seq', '');

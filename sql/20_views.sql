@@ -36,12 +36,12 @@ SELECT m.name AS migration,
                sum(b.next_block - b.first_block) AS blocks_done,
                sum(b.end_block - b.first_block) AS blocks_total,
                (array_agg(b.batch_blocks ORDER BY b.changed_at DESC NULLS LAST))[1] AS batch_blocks
-          FROM zdm.backfill_range b WHERE b.migration_id = m.id) r ON true
+          FROM zdm.backfill_range b WHERE b.migration_id = m.id AND NOT b.compared_only) r ON true
   LEFT JOIN LATERAL (
         SELECT sum(greatest(p.reltuples, 0))::bigint AS rows_total
           FROM zdm.backfill_range b
           JOIN pg_class p ON p.oid = b.relation
-         WHERE b.migration_id = m.id AND b.first_block = 0) s ON true
+         WHERE b.migration_id = m.id AND b.first_block = 0 AND NOT b.compared_only) s ON true
   LEFT JOIN LATERAL (
         SELECT u.at, u.rows, u.blocks
           FROM unnest(m.sampled_at, m.sampled_rows, m.sampled_blocks) u(at, rows, blocks)

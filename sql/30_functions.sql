@@ -74,7 +74,7 @@ RETURNS SETOF record LANGUAGE c VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'zdm_verify';
 COMMENT ON FUNCTION zdm.verify(text) IS
-'compares the old and the new shape of every row: one result row a check and table, with the number of rows compared, of rows that differ, and the keys (primary key, else ctid) of the first ten of them';
+'compares the old and the new shape of every row: one result row a check and table, with the number of rows compared, of rows that differ, and the keys (primary key, else ctid) of the first ten of them. Of two tables in sync the rows of either are looked at';
 
 CREATE FUNCTION zdm.contract(migration text, quarantine interval DEFAULT NULL)
 RETURNS text LANGUAGE c VOLATILE PARALLEL UNSAFE

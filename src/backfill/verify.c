@@ -9,7 +9,8 @@
  * with the type's own equality, where it has one, else by their binary image.
  *
  * Each row is compared with itself, so the rows need not come from one
- * snapshot, and a large table can be verified in pieces.
+ * snapshot, and a large table can be verified in pieces.  Of two tables, rows
+ * of both are looked at (mirror_row.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -74,7 +75,7 @@ zdm_verify_tables(ZdmMigration *migration, Tuplestorestate *store,
 {
 	ListCell   *lc;
 
-	foreach(lc, zdm_synced_storage(migration))
+	foreach(lc, list_concat(zdm_synced_storage(migration), zdm_mirrored_storage(migration)))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
 		char	   *check = check_label(migration, rel);
@@ -128,6 +129,9 @@ check_label(ZdmMigration *migration, Relation rel)
 		if (rule->first == relid)
 			appendStringInfo(&label, "%s%s = table \"%s\"", label.len ? ", " : "",
 							 zdm_names_text(rule->first_columns), get_rel_name(rule->second));
+		else if (rule->second == relid)
+			appendStringInfo(&label, "%sis in table \"%s\"", label.len ? ", " : "",
+							 get_rel_name(rule->first));
 	}
 	return label.data;
 }

@@ -38,6 +38,7 @@ static const char *const work_conditions[] = {
 
 static ZdmArg tid_array(List *tids);
 static List *tids_from_array(Datum array);
+static void make(int64 migration, Relation rel, bool compared_only);
 static uint64 change(const char *sql, int expected, int nargs, ZdmArg *args);
 
 /*
@@ -46,20 +47,36 @@ static uint64 change(const char *sql, int expected, int nargs, ZdmArg *args);
 void
 zdm_ranges_make(int64 migration, Relation rel)
 {
+	make(migration, rel, false);
+}
+
+/*
+ * The same for a table that no backfill writes: its rows are only compared.
+ */
+void
+zdm_ranges_make_compared(int64 migration, Relation rel)
+{
+	make(migration, rel, true);
+}
+
+static void
+make(int64 migration, Relation rel, bool compared_only)
+{
 	int64		blocks = RelationGetNumberOfBlocks(rel);
 	int64		size = Max(MIN_RANGE_BLOCKS,
 						   Min(MAX_RANGE_BLOCKS, blocks / RANGES_PER_TABLE));
 
 	change("INSERT INTO zdm.backfill_range (migration_id, relation, first_block,"
-		   " end_block, next_block, verified_block, filenumber)"
-		   " SELECT $1, $2, f, least(f + $4, $3), f, f, $5"
+		   " end_block, next_block, verified_block, filenumber, compared_only)"
+		   " SELECT $1, $2, f, least(f + $4, $3), CASE WHEN $6 THEN least(f + $4, $3) ELSE f END, f, $5, $6"
 		   " FROM pg_catalog.generate_series(0::bigint, greatest($3 - 1, 0::bigint), $4) f",
 		   SPI_OK_INSERT,
 		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
 					ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(rel))),
 					ZDM_ARG(INT8OID, Int64GetDatum(blocks)),
 					ZDM_ARG(INT8OID, Int64GetDatum(size)),
-					ZDM_ARG(INT8OID, Int64GetDatum((int64) zdm_relation_filenumber(rel)))));
+					ZDM_ARG(INT8OID, Int64GetDatum((int64) zdm_relation_filenumber(rel))),
+					ZDM_ARG(BOOLOID, BoolGetDatum(compared_only))));
 }
 
 /*
@@ -69,11 +86,17 @@ zdm_ranges_make(int64 migration, Relation rel)
 void
 zdm_ranges_remake(int64 migration, Relation rel)
 {
+	uint64		compared_only;
+
+	compared_only = change("DELETE FROM zdm.backfill_range WHERE migration_id = $1 AND relation = $2 AND compared_only",
+						   SPI_OK_DELETE,
+						   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
+									ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(rel)))));
 	change("DELETE FROM zdm.backfill_range WHERE migration_id = $1 AND relation = $2",
 		   SPI_OK_DELETE,
 		   ZDM_ARGS(ZDM_ARG(INT8OID, Int64GetDatum(migration)),
 					ZDM_ARG(REGCLASSOID, ObjectIdGetDatum(RelationGetRelid(rel)))));
-	zdm_ranges_make(migration, rel);
+	make(migration, rel, compared_only > 0);
 }
 
 /*

@@ -41,6 +41,7 @@ typedef enum ZdmRangeWork
 } ZdmRangeWork;
 
 extern void zdm_ranges_make(int64 migration, Relation rel);
+extern void zdm_ranges_make_compared(int64 migration, Relation rel);
 extern void zdm_ranges_remake(int64 migration, Relation rel);
 extern bool zdm_ranges_stale(int64 migration, Relation rel);
 extern bool zdm_ranges_exist(int64 migration, Oid relid);

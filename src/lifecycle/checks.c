@@ -17,8 +17,10 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "backfill/verify.h"
+#include "catalog/mirror_difference.h"
 #include "catalog/mirror_rule.h"
 #include "catalog/range.h"
 #include "catalog/sync_rule.h"
@@ -30,7 +32,11 @@
 #include "util/spi.h"
 
 static Oid	first_without(List *tables, const char *trigger, const char *enabled);
-static pg_noreturn void differs(ZdmMigration *migration, Oid relid, int64 rows);
+static int	compare_known(ZdmMigration *migration, ZdmPhase phase);
+static List *compare_unseen(ZdmMigration *migration, List *compared);
+static void compare(ZdmMigration *migration, Oid relid);
+static char *difference_lines(List *differences);
+static pg_noreturn void differs(ZdmMigration *migration, Oid relid, ZdmVerification *found);
 
 /*
  * Refuse where somebody has attached something to what the phase drops.
@@ -93,34 +99,128 @@ zdm_caution(const ZdmPattern *pattern, ZdmMigration *migration, ZdmPhase phase)
 
 /*
  * Refuse to drop a side that may hold something alone: where the trigger is
- * not on, and where partitions that no backfill has seen (they were attached
- * since, or their trigger was off for a time) differ.  Those are compared
- * here; with compared, the list of what a first look has compared, there must
- * be no others.  Returns that list.
+ * not on, where partitions that no backfill has seen (they were attached
+ * since, or their trigger was off for a time) differ, and where writes are
+ * known that have left two tables different, and that are still so.
  */
-List *
-zdm_check_in_sync(ZdmMigration *migration, List *compared)
+void
+zdm_check_in_sync(ZdmMigration *migration, ZdmPhase phase, ZdmCompared *compared)
+{
+	zdm_check_synced(migration);
+	compared->differences = compare_known(migration, phase);
+	compared->tables = compare_unseen(migration, NIL);
+}
+
+/*
+ * The same once nobody can write any more: only what has come since the first
+ * look is looked at.
+ */
+void
+zdm_check_still_in_sync(ZdmMigration *migration, const ZdmCompared *compared)
+{
+	List	   *known = zdm_mirror_differences_of(migration->id);
+
+	zdm_check_synced(migration);
+	if (list_length(known) > compared->differences)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("a write has just left the tables of migration \"%s\" different",
+					   migration->name),
+				errdetail("%s", difference_lines(known)),
+				errhint("SELECT * FROM zdm.verify(%s); then run the same call again.",
+						quote_literal_cstr(migration->name)));
+	(void) compare_unseen(migration, compared->tables);
+}
+
+/*
+ * Where writes are known that have left two tables different, compare these:
+ * all rows of the first, and those of the second where that goes.  The writes
+ * were committed before the snapshot.  Returns how many there are.
+ */
+static int
+compare_known(ZdmMigration *migration, ZdmPhase phase)
+{
+	List	   *known = zdm_mirror_differences_of(migration->id);
+	ZdmMirrorRule *rule;
+	List	   *relids;
+	ListCell   *lc;
+
+	if (known == NIL)
+		return 0;
+	rule = linitial(migration->mirrors);
+	relids = zdm_synced_storage(migration);
+	if (rule->fills_second == (phase == ZDM_ROLLBACK))
+		relids = list_concat(relids, zdm_mirrored_storage(migration));
+	PushActiveSnapshot(GetLatestSnapshot());
+	foreach(lc, relids)
+		compare(migration, lfirst_oid(lc));
+	PopActiveSnapshot();
+	return list_length(known);
+}
+
+static List *
+compare_unseen(ZdmMigration *migration, List *compared)
 {
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	zdm_check_synced(migration);
-	foreach(lc, zdm_synced_storage(migration))
+	foreach(lc, zdm_compared_storage(migration))
 	{
-		ZdmVerification found = {0};
-		Relation	rel;
-
 		if (zdm_ranges_exist(migration->id, lfirst_oid(lc)) ||
 			list_member_oid(compared, lfirst_oid(lc)))
 			continue;
-		rel = table_open(lfirst_oid(lc), AccessShareLock);
-		zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
-		table_close(rel, AccessShareLock);
-		if (found.mismatches > 0)
-			differs(migration, lfirst_oid(lc), found.mismatches);
+		compare(migration, lfirst_oid(lc));
 		result = lappend_oid(result, lfirst_oid(lc));
 	}
 	return result;
+}
+
+static void
+compare(ZdmMigration *migration, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	ZdmVerification found = {0};
+
+	zdm_verify_blocks(migration, rel, 0, RelationGetNumberOfBlocks(rel), 0, &found);
+	table_close(rel, AccessShareLock);
+	if (found.mismatches > 0)
+		differs(migration, relid, &found);
+}
+
+/*
+ * What goes with the new shape, where no check is made: it is the way out.
+ */
+void
+zdm_warn_of_differences(ZdmMigration *migration)
+{
+	List	   *known = zdm_mirror_differences_of(migration->id);
+
+	if (known == NIL)
+		return;
+	if (zdm_explaining())
+		zdm_explain_note(psprintf("tables differ in rows, and what only the new shape holds of these goes: %s",
+								  difference_lines(known)));
+	else
+		ereport(WARNING,
+				errmsg("the tables of migration \"%s\" differ, and what only the new shape holds goes",
+					   migration->name),
+				errdetail("%s", difference_lines(known)));
+}
+
+static char *
+difference_lines(List *differences)
+{
+	List	   *lines = NIL;
+	ListCell   *lc;
+
+	foreach(lc, differences)
+	{
+		ZdmMirrorDifference *difference = lfirst(lc);
+
+		lines = lappend(lines, psprintf("row %s, written in table \"%s\"", difference->row,
+										zdm_relation_label(difference->relation)));
+	}
+	return zdm_some_lines(lines, ZDM_VERIFY_SAMPLE);
 }
 
 /*
@@ -192,20 +292,31 @@ zdm_check_synced(ZdmMigration *migration)
 }
 
 static void
-differs(ZdmMigration *migration, Oid relid, int64 rows)
+differs(ZdmMigration *migration, Oid relid, ZdmVerification *found)
 {
-	if (migration->state == ZDM_READY)
+	const char *what = found->mismatches == 1 ? "row" : "rows";
+
+	if (migration->state == ZDM_READY && !zdm_ranges_exist(migration->id, relid) &&
+		list_member_oid(zdm_synced_storage(migration), relid))
 		ereport(ERROR,
 				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("partition \"%s\" was attached after migration \"%s\" was ready",
 					   zdm_relation_label(relid), migration->name),
 				errdetail("Its rows are not backfilled."),
 				errhint("SELECT zdm.start(%s);", quote_literal_cstr(migration->name)));
+	if (migration->mirrors != NIL)
+		ereport(ERROR,
+				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("the tables of migration \"%s\" differ in " INT64_FORMAT " %s of table \"%s\"",
+					   migration->name, found->mismatches, what, zdm_relation_label(relid)),
+				errdetail("To drop either side would lose what only that side holds of these: %s.",
+						  zdm_join(found->sample, "; ")),
+				errhint("Write these rows so that both tables agree; SELECT * FROM zdm.verify(%s) shows them.",
+						quote_literal_cstr(migration->name)));
 	ereport(ERROR,
 			errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			errmsg("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s of table \"%s\"",
-				   migration->name, rows, rows == 1 ? "row" : "rows",
-				   zdm_relation_label(relid)),
+				   migration->name, found->mismatches, what, zdm_relation_label(relid)),
 			errdetail("It was attached, or its trigger was off, in the quarantine; dropping either side would lose what only that side holds."),
 			errhint("UPDATE these rows so that both sides agree; SELECT * FROM zdm.verify(%s) shows them.",
 					quote_literal_cstr(migration->name)));

@@ -32,6 +32,7 @@
 
 #include "catalog/event.h"
 #include "catalog/migration.h"
+#include "catalog/mirror_difference.h"
 #include "catalog/mirror_rule.h"
 #include "catalog/range.h"
 #include "catalog/sync_rule.h"
@@ -136,7 +137,7 @@ guard_alter(bool warn_disabled, Node *parsetree)
 			if (altered != relid && list_member_oid(zdm_rules_tables(((ZdmMigration *) lfirst(migration))->rules), relid))
 				check_partition(lfirst(migration), altered, warn_disabled);
 			zdm_ranges_keep_only(((ZdmMigration *) lfirst(migration))->id,
-								 zdm_synced_storage(lfirst(migration)));
+								 zdm_compared_storage(lfirst(migration)));
 		}
 	}
 	if (concerned != NIL)
@@ -552,6 +553,7 @@ table_dropped(ZdmMigration *migration)
 {
 	zdm_sync_rules_delete(migration->id);
 	zdm_mirror_rules_delete(migration->id);
+	zdm_mirror_differences_delete(migration->id);
 	zdm_ranges_delete(migration->id);
 	zdm_migration_set_state(migration, ZDM_ROLLED_BACK);
 	zdm_event(migration, "warning", "table dropped", NULL);

@@ -383,7 +383,7 @@ zdm_cover_partitions(ZdmMigration *migration)
 
 	foreach(lc, relids)
 		covered &= zdm_ranges_exist(migration->id, lfirst_oid(lc));
-	zdm_ranges_keep_only(migration->id, relids);
+	zdm_ranges_keep_only(migration->id, zdm_compared_storage(migration));
 	if (covered)
 		return false;
 	/* Two loops that begin together would do it twice. */
@@ -440,13 +440,15 @@ become_ready(ZdmMigrate *migrate)
 		zdm_range_left(migration->id, ZDM_RANGE_VERIFY))
 		return false;
 	mismatches = zdm_ranges_mismatches(migration->id);
-	if (mismatches > 0 && ((ZdmSyncRule *) linitial(migration->rules))->kind == ZDM_RULE_FILL)
+	if (mismatches > 0 && migration->rules != NIL &&
+		((ZdmSyncRule *) linitial(migration->rules))->kind == ZDM_RULE_FILL)
 		rows_lack_value(migrate, mismatches);
 	if (mismatches > 0)
 	{
 		zdm_ranges_verify_again(migration->id);
 		zdm_migrate_fail(migrate, ERRCODE_DATA_CORRUPTED,
-						 psprintf("old and new columns of migration \"%s\" differ in " INT64_FORMAT " %s",
+						 psprintf("old and new %s of migration \"%s\" differ in " INT64_FORMAT " %s",
+								  migration->mirrors != NIL ? "tables" : "columns",
 								  migration->name, mismatches, mismatches == 1 ? "row" : "rows"),
 						 why_they_differ(migration),
 						 psprintf("SELECT * FROM zdm.verify(%s); correct these rows, then SELECT zdm.start(%s) or CALL zdm.backfill again.",
@@ -468,6 +470,8 @@ why_they_differ(ZdmMigration *migration)
 {
 	List	   *mandatory = zdm_mandatory_columns(migration->rules);
 
+	if (migration->mirrors != NIL)
+		return pstrdup("The trigger that writes the other table was switched off for a time, or a trigger of the other table has skipped what it wrote, or a row came in by replication, or had none in the other table from the start.");
 	if (mandatory == NIL)
 		return pstrdup("The sync trigger was switched off for a time, or another trigger changes the row after it.");
 	return psprintf("They hold NULL where they are not to (%s), or the sync trigger was switched off for a time, or another trigger changes the row after it.",

@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/event.h"
+#include "catalog/mirror_difference.h"
 #include "catalog/mirror_rule.h"
 #include "catalog/range.h"
 #include "catalog/step.h"
@@ -402,13 +403,15 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 
 	/* Before contract the old shape has everything. */
 	bool		must_agree = phase != ZDM_ROLLBACK || migration->state == ZDM_CONTRACTED;
-	List	   *compared = NIL;
+	ZdmCompared compared = {0};
 	int64		waited;
 
 	zdm_check_attached(pattern, migration, phase);
 	zdm_check_added(pattern, migration, phase);
 	if (must_agree)
-		compared = zdm_check_in_sync(migration, NIL);
+		zdm_check_in_sync(migration, phase, &compared);
+	else
+		zdm_warn_of_differences(migration);
 	zdm_caution(pattern, migration, phase);
 	if (zdm_explaining())
 	{
@@ -421,7 +424,7 @@ change_tables(ZdmMigration *migration, ZdmPhase phase, bool quarantine)
 	zdm_check_attached(pattern, migration, phase);
 	zdm_check_added(pattern, migration, phase);
 	if (must_agree)
-		(void) zdm_check_in_sync(migration, compared);
+		zdm_check_still_in_sync(migration, &compared);
 	zdm_run_steps(migration, phase, phase_steps(pattern, migration, phase, quarantine), waited);
 	return true;
 }
@@ -524,6 +527,7 @@ static void
 end_migration(ZdmMigration *migration, ZdmState state)
 {
 	zdm_ranges_delete(migration->id);
+	zdm_mirror_differences_delete(migration->id);
 	zdm_migration_set_state(migration, state);
 	ereport(NOTICE,
 			errmsg("migration \"%s\" is %s", migration->name, zdm_state_name(state)));

@@ -250,15 +250,20 @@ start_again(ZdmMigrate *migrate)
 static void
 begin_verification(ZdmMigrate *migrate)
 {
+	int64		migration = migrate->migration->id;
 	ListCell   *lc;
 
 	(void) zdm_cover_partitions(migrate->migration);
-	foreach(lc, zdm_synced_storage(migrate->migration))
+	foreach(lc, zdm_compared_storage(migrate->migration))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
 
-		zdm_ranges_extend(migrate->migration->id, lfirst_oid(lc),
-						  RelationGetNumberOfBlocks(rel));
+		/* Two loops that begin together would make them twice. */
+		if (!zdm_ranges_exist(migration, lfirst_oid(lc)))
+			zdm_lock_migration_name(migrate->migration->name);
+		if (!zdm_ranges_exist(migration, lfirst_oid(lc)))
+			zdm_ranges_make_compared(migration, rel);
+		zdm_ranges_extend(migration, lfirst_oid(lc), RelationGetNumberOfBlocks(rel));
 		table_close(rel, AccessShareLock);
 	}
 }
@@ -277,7 +282,7 @@ work_on(ZdmMigrate *migrate, ZdmRange *range, ZdmRangeWork work)
 	rel = try_relation_open(range->relation, NoLock);
 	if (rel == NULL)
 	{
-		zdm_ranges_keep_only(migration->id, zdm_synced_storage(migration));
+		zdm_ranges_keep_only(migration->id, zdm_compared_storage(migration));
 		return ZDM_WORKED;
 	}
 	if ((int64) zdm_relation_filenumber(rel) != range->filenumber)

@@ -6,7 +6,8 @@
  * The other table's triggers fire for a mirrored write, with the rights of
  * whoever writes.  One who may write the one table only, and lacks what a
  * trigger of the other one needs, is the only one whose statement would fail:
- * he is named.  And since code of the other table's runs as the writer, the
+ * he is named.  A BEFORE trigger that changes or skips rows does so with what
+ * comes from the other table, too, where it has been written by then.  And since code of the other table's runs as the writer, the
  * writer has to trust that table's owner, too, as he has to with a table under
  * a view.
  *
@@ -14,8 +15,12 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "catalog/mirror_rule.h"
 #include "patterns/pattern.h"
@@ -24,6 +29,7 @@
 #include "util/spi.h"
 
 static List *note_triggers(List *notes, Oid written, Oid mirrored);
+static List *note_changes(List *notes, Oid mirrored, const char *written);
 
 /*
  * The notes (ZdmNote *) of a rule whose second table may not be there yet.
@@ -42,8 +48,55 @@ zdm_mirror_notes(ZdmMirrorRule *rule)
 		result = note_triggers(result, rule->first, rule->second);
 		result = note_triggers(result, rule->second, rule->first);
 	}
+	result = list_concat(result, zdm_mirror_trigger_notes(rule));
 	return lappend(result,
 				   zdm_note(false, "a write of either table locks the other's row, too, and fires its triggers, as whoever writes: he needs no rights on that table, but those that its triggers need; a write that one of these skips by returning NULL is taken back, but counts"));
+}
+
+/*
+ * Those about triggers that may change or skip what is mirrored.
+ */
+List *
+zdm_mirror_trigger_notes(ZdmMirrorRule *rule)
+{
+	List	   *result = note_changes(NIL, rule->first, zdm_mirror_second_name(rule));
+
+	return OidIsValid(rule->second)
+		? note_changes(result, rule->second, zdm_quote_relation(rule->first)) : result;
+}
+
+/*
+ * The application's row triggers that fire before what is mirrored is written.
+ */
+static List *
+note_changes(List *notes, Oid mirrored, const char *written)
+{
+	List	   *found = NIL;
+	ListCell   *lc;
+
+	foreach(lc, zdm_table_and_partitions(mirrored))
+	{
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
+		TriggerDesc *triggers = rel->trigdesc;
+
+		for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		{
+			Trigger    *trigger = &triggers->triggers[i];
+			char	   *name = pstrdup(quote_identifier(trigger->tgname));
+
+			if (TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype) &&
+				!trigger->tgisinternal && strncmp(trigger->tgname, "~zdm", 4) != 0 &&
+				trigger->tgenabled != TRIGGER_DISABLED && trigger->tgenabled != TRIGGER_FIRES_ON_REPLICA &&
+				!zdm_is_among(found, name))
+				found = lappend(found, name);
+		}
+		table_close(rel, AccessShareLock);
+	}
+	if (found == NIL)
+		return notes;
+	return lappend(notes,
+				   zdm_note(true, "triggers of table %s may change or skip what comes from table %s: %s; what they change is in both tables then, what they skip is taken back in that one, and where that cannot be, contract refuses",
+							zdm_quote_relation(mirrored), written, zdm_join(found, ", ")));
 }
 
 static List *

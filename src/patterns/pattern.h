@@ -170,6 +170,7 @@ extern List *zdm_notes_of_settings(TupleDesc desc, const char *argument, List *t
 extern ZdmNote *zdm_note_conflicts(void);
 extern List *zdm_notes_of_backfill(ZdmMigration *migration);
 extern List *zdm_mirror_notes(ZdmMirrorRule *rule);
+extern List *zdm_mirror_trigger_notes(ZdmMirrorRule *rule);
 
 extern List *zdm_drop_notes(ZdmDrop *drop, List *functions, const char *kind,
 							const char *name);

@@ -459,6 +459,7 @@ notes(ZdmMigration *migration, Relation rel)
 		result = lappend(result,
 						 zdm_note(true, "table %s is published by name: add table %s to the publications when the subscribers have it",
 								  old_name, new_name));
+	result = list_concat(result, zdm_mirror_trigger_notes(mirror(migration)));
 	result = lappend(result,
 					 zdm_note(false, "the new version may start once the state is ready: before, rows of table %s are missing",
 							  new_name));

@@ -24,6 +24,8 @@
 #include "schema/relation.h"
 #include "util/ident.h"
 
+static List *second_storage(List *mirrors, bool unproved);
+
 /*
  * The table, or the partitioned one that it is a part of.
  */
@@ -93,7 +95,7 @@ zdm_migration_tables(ZdmMigration *migration)
 
 /*
  * What holds the rows of the tables that it has sync rules on, and of the
- * first of two that mirror each other: what is backfilled and compared.
+ * first of two that mirror each other: what is backfilled, and compared.
  */
 List *
 zdm_synced_storage(ZdmMigration *migration)
@@ -108,6 +110,42 @@ zdm_synced_storage(ZdmMigration *migration)
 		ZdmMirrorRule *rule = lfirst(lc);
 
 		result = list_concat_unique_oid(result, zdm_storage_relations(rule->first));
+	}
+	return result;
+}
+
+/*
+ * The same of the second tables, whose rows must have one in the first.
+ */
+List *
+zdm_mirrored_storage(ZdmMigration *migration)
+{
+	return second_storage(migration->mirrors, false);
+}
+
+/*
+ * What is compared in the migrate phase, and has been when a side goes: of
+ * second tables those that go themselves, unless a foreign key says that
+ * their rows have one in the first.
+ */
+List *
+zdm_compared_storage(ZdmMigration *migration)
+{
+	return list_concat(zdm_synced_storage(migration), second_storage(migration->mirrors, true));
+}
+
+static List *
+second_storage(List *mirrors, bool unproved)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, mirrors)
+	{
+		ZdmMirrorRule *rule = lfirst(lc);
+
+		if (!unproved || !(rule->fills_second || rule->referencing))
+			result = list_concat_unique_oid(result, zdm_storage_relations(rule->second));
 	}
 	return result;
 }

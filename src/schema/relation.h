@@ -19,6 +19,8 @@ extern List *zdm_table_and_partitions(Oid relid);
 extern List *zdm_storage_relations(Oid relid);
 extern List *zdm_migration_tables(ZdmMigration *migration);
 extern List *zdm_synced_storage(ZdmMigration *migration);
+extern List *zdm_mirrored_storage(ZdmMigration *migration);
+extern List *zdm_compared_storage(ZdmMigration *migration);
 extern bool zdm_is_taken(Oid schema, const char *name);
 extern char *zdm_free_name(Oid schema, Oid other_schema, const char *name);
 extern Oid	zdm_table_owner(Oid relid);

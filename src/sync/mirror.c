@@ -63,6 +63,7 @@ typedef struct Change
 	ZdmMirrorRow *before;
 	ZdmMirrorRow *after;
 	bool		rewritten;		/* our trigger has fired for after already */
+	bool		both;			/* the statement writes the other table, too */
 } Change;
 
 /* A transaction that has written rows of a second table before the first's. */
@@ -139,7 +140,8 @@ fire_after_row(TriggerData *trigdata)
 		}
 		if (zdm_mirror_is_echo(mirror, change.before, change.after))
 			continue;
-		if (mirror->own != NULL && moved(&change, &old))
+		change.both = zdm_mirror_writes_both(mirror);
+		if ((mirror->own != NULL || (change.both && mirror->optional == 0)) && moved(&change, &old))
 			continue;
 		if (mirror->is_first && mirror->optional > 0 && mirror->referencing && referred_moved(&change))
 			continue;
@@ -174,12 +176,12 @@ moved(Change *change, ZdmMirrorRow *old)
 		if (zdm_mirror_lookup(mirror, &now, InvalidSnapshot) &&
 			zdm_mirror_same(mirror, &now, change->after, mirror->keys, mirror->count))
 			return true;
-		if (zdm_mirror_arrive(mirror, change->trigdata, old))
+		if (mirror->own != NULL && zdm_mirror_arrive(mirror, change->trigdata, old))
 			change->before = old;
 		return false;
 	}
-	if (!zdm_mirror_lookup(mirror->own, &now, InvalidSnapshot))
-		return zdm_mirror_depart(mirror, change->trigdata, change->before);
+	if (!zdm_mirror_lookup(zdm_mirror_self(mirror), &now, InvalidSnapshot))
+		return mirror->own != NULL && zdm_mirror_depart(mirror, change->trigdata, change->before);
 	if (!zdm_mirror_is_echo(mirror, change->before, &now) &&
 		zdm_mirror_do(mirror, ZDM_MIRROR_SET, &now, NULL) == 0 &&
 		!zdm_mirror_undo_update(mirror, &now, &now))
@@ -302,10 +304,10 @@ first_changed(Change *change)
 	{
 		bool		same_key = zdm_mirror_same(mirror, before, after, 0, mirror->keys);
 
-		if (!same_key && change->rewritten && zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, NULL) > 0)
+		if (!same_key && (change->rewritten || change->both) && zdm_mirror_do(mirror, ZDM_MIRROR_SET, after, NULL) > 0)
 			zdm_mirror_do(mirror, ZDM_MIRROR_DELETE, before, NULL);
 		else if (zdm_mirror_do(mirror, same_key ? ZDM_MIRROR_SET : ZDM_MIRROR_MOVE, after, before) == 0 &&
-				 !zdm_mirror_undo_update(mirror, before, after))
+				 !zdm_mirror_undo_update(mirror, before, after) && !(same_key && change->both))
 			zdm_mirror_do(mirror, ZDM_MIRROR_INSERT, after, NULL);
 	}
 }
@@ -385,7 +387,7 @@ several_changed(Change *change, bool was, bool is, bool same_key)
 static void
 put(Change *change, bool may_exist)
 {
-	if ((may_exist || change->rewritten || zdm_mirror_is_nested(change->mirror)) &&
+	if ((may_exist || change->rewritten || change->both || zdm_mirror_is_nested(change->mirror)) &&
 		(zdm_mirror_do(change->mirror, ZDM_MIRROR_SET, change->after, NULL) > 0 ||
 		 zdm_mirror_undo_update(change->mirror, change->after, change->after)))
 		return;
@@ -421,9 +423,7 @@ second_changed(Change *change)
 		return;
 	if (mirror->several)
 	{
-		if (before != NULL && !same_key)
-			zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, before, NULL);
-		if (after != NULL && zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, after, NULL) == 0)
+		if (!zdm_mirror_show_there(mirror, before, after, change->both))
 			early = GetTopTransactionId();
 	}
 	else if (mirror->optional > 0)

@@ -12,6 +12,7 @@
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "nodes/lockoptions.h"
+#include "nodes/plannodes.h"
 #include "tcop/dest.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -43,8 +44,10 @@ typedef enum ZdmMirrorAction
 	ZDM_MIRROR_MOVE_HERE,		/* its key and columns */
 	ZDM_MIRROR_INSERT_HERE,		/* unless there is one with that key */
 	ZDM_MIRROR_DELETE_HERE,
-	ZDM_MIRROR_MEMBER,			/* look for the row with that key and columns */
-	ZDM_MIRROR_LOOKUP			/* the columns of the row with that key */
+	ZDM_MIRROR_MEMBER,			/* look for the row with that key and columns
+								 * ... */
+	ZDM_MIRROR_EXISTS,			/* ... with that key ... */
+	ZDM_MIRROR_LOOKUP			/* ... and read its columns */
 } ZdmMirrorAction;
 
 #define ZDM_MIRROR_ACTIONS (ZDM_MIRROR_LOOKUP + 1)
@@ -113,7 +116,9 @@ typedef struct ZdmMirror
 	int			guard_count;
 	ZdmMirrorGuard guards[ZDM_MIRROR_GUARDS];
 	struct ZdmMirror *own;		/* here instead of there, for a look; NULL
-								 * where no row moves between partitions */
+								 * where no row moves between partitions ... */
+	struct ZdmMirror *self;		/* ... and for any other look, or NULL: see
+								 * zdm_mirror_self() */
 	CachedPlanSource *plans[ZDM_MIRROR_ACTIONS];
 	List	   *retired;		/* plans that may be in use under us */
 	int			serials;		/* what an INSERT gives besides */
@@ -148,6 +153,7 @@ extern void zdm_mirrors_init(void);
 extern ZdmMirrorSet *zdm_mirrors_get(Relation rel);
 extern ZdmMirrorSet *zdm_mirrors_of_migration(Relation rel, const char *migration);
 extern AttrNumber *zdm_mirror_attnums(const ZdmMirror *mirror, Relation there);
+extern ZdmMirror *zdm_mirror_self(ZdmMirror *mirror);
 extern void zdm_mirror_take(const ZdmMirror *mirror, TupleTableSlot *slot,
 							ZdmMirrorRow *row);
 extern ZdmMirrorRow zdm_mirror_row_copy(const ZdmMirror *mirror, const ZdmMirrorRow *row);
@@ -172,6 +178,8 @@ extern bool zdm_mirror_lookup(ZdmMirror *mirror, ZdmMirrorRow *row,
 extern bool zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row,
 							  Snapshot snapshot);
 extern pg_noreturn void zdm_mirror_found_several(const ZdmMirror *mirror);
+extern bool zdm_mirror_exists(ZdmMirror *mirror, const ZdmMirrorRow *row,
+							  Snapshot snapshot);
 extern Oid	zdm_mirror_target(const ZdmMirror *mirror, ZdmMirrorAction action);
 extern bool zdm_mirror_is_nested(const ZdmMirror *mirror);
 extern bool zdm_mirror_is_written(const ZdmMirror *mirror);
@@ -231,6 +239,11 @@ extern bool zdm_mirror_depart(const ZdmMirror *mirror, TriggerData *trigdata,
 							  const ZdmMirrorRow *row);
 extern bool zdm_mirror_arrive(const ZdmMirror *mirror, TriggerData *trigdata,
 							  ZdmMirrorRow *row);
+/* mirror_both.c */
+extern bool zdm_mirror_writes_both(const ZdmMirror *mirror);
+extern bool zdm_mirror_plan_writes(const ZdmMirror *mirror, const PlannedStmt *plan);
+extern bool zdm_mirror_is_newer(ZdmMirror *mirror, const ZdmMirrorRow *row,
+								const ZdmMirrorRow *gone);
 
 /* mirror_undo.c */
 extern void zdm_mirror_insert_there(ZdmMirror *mirror, const ZdmMirrorRow *after);
@@ -242,6 +255,8 @@ extern void zdm_mirror_add_there(ZdmMirror *mirror, const ZdmMirrorRow *removed,
 extern void zdm_mirror_undo_optional(ZdmMirror *mirror, const ZdmMirrorRow *after);
 extern bool zdm_mirror_undo_clear(ZdmMirror *mirror, const ZdmMirrorRow *before,
 								  const ZdmMirrorRow *after);
+extern bool zdm_mirror_show_there(ZdmMirror *mirror, const ZdmMirrorRow *before,
+								  const ZdmMirrorRow *after, bool both);
 extern bool zdm_mirror_undo_set(ZdmMirror *mirror, const ZdmMirrorRow *before,
 								const ZdmMirrorRow *after);
 

@@ -58,6 +58,8 @@ typedef struct Found
 
 static Action *running = NULL;
 
+static bool look_for(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
+					 Snapshot snapshot);
 static void take_found(Found *found);
 static bool receive_row(TupleTableSlot *slot, DestReceiver *self);
 static void receive_nothing(DestReceiver *self);
@@ -162,9 +164,23 @@ zdm_mirror_found_several(const ZdmMirror *mirror)
 bool
 zdm_mirror_member(ZdmMirror *mirror, const ZdmMirrorRow *row, Snapshot snapshot)
 {
+	return look_for(mirror, ZDM_MIRROR_MEMBER, row, snapshot);
+}
+
+/*
+ * Whether the other table has a row with the key, by the snapshot.
+ */
+bool
+zdm_mirror_exists(ZdmMirror *mirror, const ZdmMirrorRow *row, Snapshot snapshot)
+{
+	return look_for(mirror, ZDM_MIRROR_EXISTS, row, snapshot);
+}
+
+static bool
+look_for(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row, Snapshot snapshot)
+{
 	Relation	there = table_open(mirror->there, AccessShareLock);
-	uint64		count = zdm_mirror_run(mirror, ZDM_MIRROR_MEMBER, row, NULL, snapshot,
-									   None_Receiver, 1);
+	uint64		count = zdm_mirror_run(mirror, action, row, NULL, snapshot, None_Receiver, 1);
 
 	table_close(there, NoLock);
 	return count > 0;
@@ -290,6 +306,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 		case ZDM_MIRROR_LOCK_NOWAIT:
 		case ZDM_MIRROR_LOCK_SKIP:
 		case ZDM_MIRROR_MEMBER:
+		case ZDM_MIRROR_EXISTS:
 		case ZDM_MIRROR_LOOKUP:
 			return false;
 	}

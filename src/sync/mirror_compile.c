@@ -131,6 +131,8 @@ free_plans(void *arg)
 		zdm_mirror_drop_plans(&set->mirrors[i]);
 		if (set->mirrors[i].own != NULL)
 			zdm_mirror_drop_plans(set->mirrors[i].own);
+		if (set->mirrors[i].self != NULL)
+			zdm_mirror_drop_plans(set->mirrors[i].self);
 	}
 }
 
@@ -192,6 +194,10 @@ own_mirror(const ZdmMirror *mirror)
 	ZdmMirror  *own = palloc_object(ZdmMirror);
 
 	*own = *mirror;
+	memset(own->plans, 0, sizeof(own->plans));
+	own->retired = NIL;
+	own->lookup_index = InvalidOid;
+	own->direct = NULL;
 	own->there = own->here;
 	own->columns = palloc_array(ZdmMirrorColumn, own->count);
 	for (int i = 0; i < own->count; i++)
@@ -200,6 +206,25 @@ own_mirror(const ZdmMirror *mirror)
 		own->columns[i].there = own->columns[i].name;
 	}
 	return own;
+}
+
+/*
+ * The same of any rule, as long as the rule is kept.
+ */
+ZdmMirror *
+zdm_mirror_self(ZdmMirror *mirror)
+{
+	MemoryContext old;
+
+	if (mirror->own != NULL)
+		return mirror->own;
+	if (mirror->self == NULL)
+	{
+		old = MemoryContextSwitchTo(mirror->cxt);
+		mirror->self = own_mirror(mirror);
+		MemoryContextSwitchTo(old);
+	}
+	return mirror->self;
 }
 
 static bool

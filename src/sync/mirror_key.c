@@ -201,7 +201,8 @@ zdm_mirror_before_key(ResultRelInfo *info, EState *estate,
 		ZdmMirrorRow old,
 					new;
 
-		if (mirror->is_first || zdm_mirror_is_written(mirror))
+		if (mirror->is_first || zdm_mirror_is_written(mirror) ||
+			zdm_mirror_plan_writes(mirror, estate->es_plannedstmt))
 			continue;
 		zdm_mirror_take(mirror, before, &old);
 		zdm_mirror_take(mirror, after, &new);

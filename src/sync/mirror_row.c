@@ -1,10 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * mirror_row.c
- *	  Rows of a first table against the second: the backfill and the proof.
+ *	  Rows of one table against the other: the backfill and the proof.
  *
  * Both look at the two tables by the active snapshot, so at a pair of rows as
- * it was at one time.  A counterpart that is written afterwards has its writer
+ * it was at one time.  The proof compares each row of the first table with its
+ * counterpart; of one of the second it asks only whether it has one, for what
+ * is in it has been compared from the other side then.  A counterpart that is written afterwards has its writer
  * write the first table's row as well, which a backfill then finds changed,
  * and leaves alone.
  *
@@ -24,7 +26,7 @@ static bool has_counterpart(const ZdmMirror *mirror, TupleTableSlot *slot);
 static bool look(ZdmMirror *mirror, ZdmMirrorLook *look, ZdmMirrorRow *row);
 
 /*
- * Get ready to look at the second tables for many rows, by the active snapshot
+ * Get ready to look at the other tables for many rows, by the active snapshot
  * and until zdm_mirror_looks_end(), in the same subtransaction.  Who looks for
  * a single row needs nothing of the kind, and passes NULL.
  */
@@ -170,7 +172,7 @@ zdm_mirror_copied(ZdmMirrorSet *set, const char *migration, TupleTableSlot *slot
 }
 
 /*
- * Whether a row of the first table and the second agree.  unfilled: it lacks
+ * Whether a row of either table and the other table agree.  unfilled: it lacks
  * what the backfill would give it, and no more.
  */
 bool
@@ -191,6 +193,15 @@ zdm_mirror_matches(ZdmMirrorSet *set, const char *migration, ZdmMirrorLook **loo
 		if (mirror == NULL)
 			continue;
 		zdm_mirror_take(mirror, slot, &row);
+		if (!mirror->is_first)
+		{
+			if (!zdm_mirror_has_null(&row, 0, mirror->keys) &&
+				(looks != NULL && looks[i] != NULL ? zdm_mirror_look(looks[i], &row)
+				 : zdm_mirror_exists(mirror, &row, GetActiveSnapshot())))
+				continue;
+			*unfilled = matches = false;
+			continue;
+		}
 		has = !zdm_mirror_has_null(&row, mirror->keys, mirror->keys + mirror->optional);
 		zdm_mirror_take(mirror, slot, &other);
 		if (zdm_mirror_has_null(&row, 0, mirror->keys))
@@ -223,7 +234,7 @@ mirror_of(ZdmMirrorSet *set, int number, const char *migration)
 {
 	ZdmMirror  *mirror = &set->mirrors[number];
 
-	return mirror->is_first && strcmp(mirror->migration, migration) == 0 ? mirror : NULL;
+	return strcmp(mirror->migration, migration) == 0 ? mirror : NULL;
 }
 
 /*

@@ -30,6 +30,7 @@ static void append_values(StringInfo sql, const ZdmMirror *mirror, int from, int
 static void append_settings(StringInfo sql, const ZdmMirror *mirror, int from, int to);
 static void append_key(StringInfo sql, const ZdmMirror *mirror, int offset);
 static void append_key_here(StringInfo sql, const ZdmMirror *mirror, int offset);
+static void append_row_here(StringInfo sql, const ZdmMirror *mirror);
 static void append_same(StringInfo sql, const ZdmMirror *mirror);
 static void append_counterpart(StringInfo sql, const ZdmMirror *mirror);
 static char *value_of(const ZdmMirror *mirror, int column, int parameter);
@@ -104,6 +105,10 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			append_key(&sql, mirror, 0);
 			append_same(&sql, mirror);
 			break;
+		case ZDM_MIRROR_EXISTS:
+			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
+			append_key(&sql, mirror, 0);
+			break;
 		case ZDM_MIRROR_SHOW:
 			append_show(&sql, mirror);
 			break;
@@ -143,7 +148,7 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			break;
 		case ZDM_MIRROR_DELETE_HERE:
 			appendStringInfo(&sql, "DELETE FROM %s t", zdm_quote_relation(mirror->here));
-			append_key_here(&sql, mirror, 0);
+			append_row_here(&sql, mirror);
 			break;
 		case ZDM_MIRROR_INSERT_HERE:
 			appendStringInfo(&sql, "INSERT INTO %s (", zdm_quote_relation(mirror->here));
@@ -154,7 +159,7 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			for (int i = 0; i < count; i++)
 				appendStringInfo(&sql, "%s$%d", i > 0 ? ", " : "", i + 1);
 			appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT 1 FROM %s t", zdm_quote_relation(mirror->here));
-			append_key_here(&sql, mirror, 0);
+			append_row_here(&sql, mirror);
 			appendStringInfoChar(&sql, ')');
 			break;
 		case ZDM_MIRROR_LOOKUP:
@@ -290,6 +295,18 @@ append_key_here(StringInfo sql, const ZdmMirror *mirror, int offset)
 		appendStringInfo(sql, " %s t.%s %s $%d", i > 0 ? "AND" : "WHERE",
 						 quote_identifier(mirror->columns[i].name),
 						 equals_operator(mirror->columns[i].type), offset + i + 1);
+}
+
+/*
+ * The row of this table: where several may have the key, that with the columns.
+ */
+static void
+append_row_here(StringInfo sql, const ZdmMirror *mirror)
+{
+	append_key_here(sql, mirror, 0);
+	for (int i = mirror->keys; mirror->several && i < mirror->count; i++)
+		appendStringInfo(sql, " AND t.%s %s $%d", quote_identifier(mirror->columns[i].name),
+						 equals_operator(mirror->columns[i].type), i + 1);
 }
 
 /*

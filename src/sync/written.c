@@ -116,6 +116,26 @@ zdm_firing_statement(void)
 }
 
 /*
+ * Its plan, also where it began before our hooks were there; NULL where it has
+ * none.
+ */
+PlannedStmt *
+zdm_firing_plan(void)
+{
+	ZdmRunning *statement = zdm_firing_statement();
+	MemoryContext query_cxt = MemoryContextGetParent(CurrentMemoryContext);
+	PlannedStmt *stmt;
+
+	if (statement != NULL)
+		return statement->desc->plannedstmt;
+	if (ActivePortal == NULL || MemoryContextGetParent(query_cxt) != ActivePortal->portalContext ||
+		list_length(ActivePortal->stmts) != 1)
+		return NULL;
+	stmt = linitial_node(PlannedStmt, ActivePortal->stmts);
+	return stmt->utilityStmt == NULL ? stmt : NULL;
+}
+
+/*
  * Must be called in the memory context that the trigger was called in.  rel
  * is the table that the row goes into, ancestors the oids of the partitioned
  * tables above it.

@@ -50,6 +50,7 @@ typedef struct ZdmWritten
 
 extern void zdm_written_init(void);
 extern ZdmRunning *zdm_firing_statement(void);
+extern PlannedStmt *zdm_firing_plan(void);
 extern void zdm_written_by_insert(Relation rel, List *ancestors,
 								  ZdmWritten *written);
 extern bool zdm_written_has(const ZdmWritten *written, const char *column,

@@ -58,7 +58,7 @@ UPDATE happenings SET note = 'other' WHERE id % 89 = 1 OR id BETWEEN 700 AND 799
 SET session_replication_role = origin;
 SELECT mismatches = (SELECT count(*) FROM events e LEFT JOIN happenings h USING (id)
                       WHERE h.id IS NULL OR h.note IS DISTINCT FROM e.note) AS all_found, mismatches
-  FROM zdm.verify('m');
+  FROM zdm.verify('m') WHERE "check" ~ '=';
 SELECT zdm.rollback('m');
 
 -- a row that the second table does not take is found, the others go over
