@@ -383,7 +383,7 @@ zdm_promote_losses(int64 migration, List *pairs, const char *views)
 	foreach(lc, pairs)
 		result = other_dependents(lfirst(lc), views != NULL, result);
 	rel = table_open(((ZdmPair *) linitial(pairs))->relation, AccessShareLock);
-	zdm_type_of(rel, ((ZdmPair *) linitial(pairs))->to, &type);
+	zdm_type_of(RelationGetRelid(rel), ((ZdmPair *) linitial(pairs))->to, &type);
 	table_close(rel, AccessShareLock);
 	result = policy_limits(pairs, &type, result);
 	if (views != NULL)
