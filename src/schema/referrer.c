@@ -79,12 +79,7 @@ static List *referred_columns(HeapTuple tuple);
 List *
 zdm_referring_tables(Oid relid)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, texts_on(relid, InvalidOid, NULL, "SELECT DISTINCT k.conrelid::pg_catalog.oid::pg_catalog.text" REFERRERS))
-		result = lappend_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
+	return zdm_oids(texts_on(relid, InvalidOid, NULL, "SELECT DISTINCT k.conrelid::pg_catalog.oid::pg_catalog.text" REFERRERS));
 }
 
 /*
@@ -93,14 +88,9 @@ zdm_referring_tables(Oid relid)
 List *
 zdm_referred_tables(Oid relid)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, texts_on(relid, InvalidOid, NULL,
-						 "SELECT DISTINCT confrelid::pg_catalog.oid::pg_catalog.text FROM pg_catalog.pg_constraint"
-						 " WHERE conrelid OPERATOR(pg_catalog.=) $1 AND contype OPERATOR(pg_catalog.=) 'f'"))
-		result = lappend_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
+	return zdm_oids(texts_on(relid, InvalidOid, NULL,
+							 "SELECT DISTINCT confrelid::pg_catalog.oid::pg_catalog.text FROM pg_catalog.pg_constraint"
+							 " WHERE conrelid OPERATOR(pg_catalog.=) $1 AND contype OPERATOR(pg_catalog.=) 'f'"));
 }
 
 /*

@@ -124,12 +124,8 @@ zdm_foreign_key_tables(List *pairs)
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid = p.rel AND a.attname = p.col"
 		" WHERE (c.conrelid = p.rel AND a.attnum = ANY (c.conkey))"
 		" OR (c.confrelid = p.rel AND a.attnum = ANY (c.confkey)))";
-	List	   *result = NIL;
-	ListCell   *lc;
 
-	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs))))
-		result = list_append_unique_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
+	return zdm_oids(zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs))));
 }
 
 /*
