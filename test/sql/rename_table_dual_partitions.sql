@@ -114,6 +114,9 @@ DELETE FROM plain_2 WHERE id = 2;
 SELECT zdm.contract('p');
 SELECT tableoid::regclass, * FROM plain_2 ORDER BY id;
 SELECT * FROM child;
+\set VERBOSITY sqlstate
 UPDATE plain_2 SET id = 4 WHERE id = 3;
+\set VERBOSITY default
+SELECT count(*) FROM pg_constraint WHERE conname LIKE '~zdm%' AND conrelid = 'child'::regclass;
 
 DROP SCHEMA zdm_parts CASCADE;
