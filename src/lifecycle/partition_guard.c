@@ -177,7 +177,7 @@ has_rows(Oid relid)
 	{
 		Relation	rel = table_open(lfirst_oid(lc), NoLock);
 		TupleTableSlot *slot = table_slot_create(rel, NULL);
-		TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		TableScanDesc scan = zdm_beginscan(rel, GetActiveSnapshot());
 
 		result |= table_scan_getnextslot(scan, ForwardScanDirection, slot);
 		table_endscan(scan);
