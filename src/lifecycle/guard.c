@@ -146,7 +146,7 @@ guard_alter(bool warn_disabled, Node *parsetree)
 		zdm_guard_mirror_rename((RenameStmt *) parsetree);
 	if (alters(parsetree, AT_DetachPartition))
 		foreach(lc, zdm_mirror_stray_steps(zdm_migrations_in_flight()))
-		zdm_run_as_owner(lfirst(lc));
+			zdm_run_as_owner(lfirst(lc));
 }
 
 static void

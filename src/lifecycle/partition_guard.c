@@ -130,7 +130,7 @@ guard(Oid whole, Oid part, LOCKMODE mode, bool comes, bool concurrently)
 			errcode(ERRCODE_OBJECT_IN_USE),
 			errmsg("partition \"%s\" has rows, which table \"%s\" of migration \"%s\" would keep",
 				   get_rel_name(part), get_rel_name(other), migration->name),
-			errhint("TRUNCATE %s; takes them out of both. To keep them, copy them to another table before, or finish the migration first.",
+			errhint("DELETE FROM %s, or TRUNCATE where no foreign key refers to it, takes them out of both. To keep them, copy them to another table before, or finish the migration first.",
 					zdm_quote_relation(part)));
 }
 

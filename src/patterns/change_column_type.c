@@ -110,16 +110,13 @@ pairs(ZdmMigration *migration)
 									linitial(contracted ? rule->new_columns : rule->old_columns),
 									linitial(contracted ? rule->old_columns : rule->new_columns));
 		AttrNumber	twin = get_attnum(pair->relation, pair->to);
-		Relation	rel;
 		ZdmType		own;
 
 		/* In a dry run of expand there is no second column. */
 		if (twin > 0)
 		{
-			rel = table_open(pair->relation, AccessShareLock);
-			zdm_type_of(rel, pair->to, &own);
-			pair->exact = zdm_change_type_is_exact(migration, rel, pair->from, &own);
-			table_close(rel, NoLock);
+			zdm_type_of(pair->relation, pair->to, &own);
+			pair->exact = zdm_change_type_is_exact(migration, pair->relation, pair->from, &own);
 		}
 		pair->convert = linitial(contracted ? rule->down : rule->up);
 		pair->back = linitial(contracted ? rule->up : rule->down);
@@ -160,7 +157,7 @@ check(ZdmMigration *migration, Relation rel)
 	{
 		ZdmType		old;
 
-		zdm_type_of(rel, column_name(migration), &old);
+		zdm_type_of(RelationGetRelid(rel), column_name(migration), &old);
 		if (zdm_argument(migration, OLD_TYPE) == NULL)
 			zdm_set_argument(migration, OLD_TYPE, zdm_type_text(&old));
 		zdm_check_free_columns(migration->relation, list_make1(column_name(migration)));
@@ -262,7 +259,7 @@ check_pair(ZdmMigration *migration, ZdmPair *pair, const ZdmType *type)
 					   pair->from, RelationGetRelationName(rel)),
 				errhint("Use on_down_error => 'error', or write down so that it never fails."));
 	zdm_type_keep_collation(rel, pair->from, &own);
-	pair->exact = zdm_change_type_is_exact(migration, rel, pair->from, &own);
+	pair->exact = zdm_change_type_is_exact(migration, pair->relation, pair->from, &own);
 	rule = zdm_change_type_rule(migration, rel, pair, &own);
 	pair->convert = linitial(rule->up);
 	pair->back = linitial(rule->down);

@@ -52,7 +52,7 @@ zdm_change_type_rule(ZdmMigration *migration, Relation rel, ZdmPair *pair, const
 
 	char	   *value;
 
-	zdm_type_of(rel, pair->from, &from);
+	zdm_type_of(RelationGetRelid(rel), pair->from, &from);
 	zdm_description_swap(after, pair->from, pair->to);
 	rule->relation = pair->relation;
 	rule->old_columns = list_make1(pair->from);
@@ -89,12 +89,12 @@ conversion(TupleDesc desc, const char *column, const ZdmType *from, const ZdmTyp
  * whichever of the two a statement has written.
  */
 bool
-zdm_change_type_is_exact(ZdmMigration *migration, Relation rel, const char *column,
+zdm_change_type_is_exact(ZdmMigration *migration, Oid relid, const char *column,
 						 const ZdmType *type)
 {
 	ZdmType		from;
 
-	zdm_type_of(rel, column, &from);
+	zdm_type_of(relid, column, &from);
 	return zdm_argument(migration, "up") == NULL && zdm_argument(migration, "down") == NULL &&
 		strcmp(zdm_argument(migration, "on_down_error"), "error") == 0 &&
 		zdm_type_is_exact(&from, type);
@@ -243,19 +243,17 @@ zdm_change_type_guard(ZdmMigration *migration, List *pairs, const ZdmType *type)
 	{
 		ZdmPair    *pair = lfirst(lc);
 		char	   *column = migration->state == ZDM_CONTRACTED ? pair->from : pair->to;
-		Relation	table = table_open(pair->relation, AccessShareLock);
 		ZdmType		is;
 
-		zdm_type_of(table, column, &is);
+		zdm_type_of(pair->relation, column, &is);
 		if (!(is.oid == type->oid && is.typmod == type->typmod) &&
 			(migration->state == ZDM_CONTRACTED || !zdm_domain_is_due(pair->relation, column, type) ||
 			 is.oid != meanwhile.oid || is.typmod != meanwhile.typmod))
 			ereport(ERROR,
 					errcode(ERRCODE_OBJECT_IN_USE),
 					errmsg("column \"%s\" of table \"%s\" must keep its type while migration \"%s\" is in flight",
-						   column, RelationGetRelationName(table), migration->name),
+						   column, get_rel_name(pair->relation), migration->name),
 					zdm_hint_rollback(migration));
-		table_close(table, AccessShareLock);
 	}
 }
 

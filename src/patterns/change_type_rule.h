@@ -14,7 +14,7 @@
 
 extern ZdmSyncRule *zdm_change_type_rule(ZdmMigration *migration, Relation rel,
 										 ZdmPair *pair, const ZdmType *type);
-extern bool zdm_change_type_is_exact(ZdmMigration *migration, Relation rel,
+extern bool zdm_change_type_is_exact(ZdmMigration *migration, Oid relid,
 									 const char *column, const ZdmType *type);
 extern ZdmStep *zdm_change_type_follow(ZdmMigration *migration);
 extern void zdm_change_type_texts(ZdmMigration *migration, char **fill,

@@ -282,16 +282,11 @@ zdm_key_validated(ZdmStep *step)
 static List *
 parts(Oid constraint)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, zdm_query_strings("WITH RECURSIVE k(oid) AS (SELECT $1 UNION ALL"
-								  " SELECT c.oid FROM k JOIN pg_catalog.pg_constraint c"
-								  " ON c.conparentid OPERATOR(pg_catalog.=) k.oid)"
-								  " SELECT k.oid::pg_catalog.text FROM k",
-								  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(constraint)))))
-		result = lappend_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
+	return zdm_oids(zdm_query_strings("WITH RECURSIVE k(oid) AS (SELECT $1 UNION ALL"
+									  " SELECT c.oid FROM k JOIN pg_catalog.pg_constraint c"
+									  " ON c.conparentid OPERATOR(pg_catalog.=) k.oid)"
+									  " SELECT k.oid::pg_catalog.text FROM k",
+									  ZDM_ARGS(ZDM_ARG(OIDOID, ObjectIdGetDatum(constraint)))));
 }
 
 static void

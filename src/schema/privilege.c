@@ -140,12 +140,8 @@ heirs_of(List *roles)
 		" pg_catalog.aclexplode(a.attacl) e WHERE a.attacl IS NOT NULL),"
 		" r(role) AS (SELECT pg_catalog.unnest($1) UNION SELECT g.grantee FROM g JOIN r ON g.grantor OPERATOR(pg_catalog.=) r.role)"
 		" SELECT r.role::pg_catalog.text FROM r";
-	List	   *result = NIL;
-	ListCell   *lc;
 
-	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(zdm_arg_oids(roles))))
-		result = lappend_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
+	return zdm_oids(zdm_query_strings(sql, ZDM_ARGS(zdm_arg_oids(roles))));
 }
 
 /*

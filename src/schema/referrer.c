@@ -56,6 +56,17 @@
 /* Between the two, while they change names. */
 #define SPARE_NAME "(('" ASIDE "~' OPERATOR(pg_catalog.||) k.conname)::pg_catalog.name)"
 
+/*
+ * What the server has made for partitions of the table that a foreign key
+ * refers to, and has named, since 18, by that.
+ */
+#define PARTS_OF_IT(key) \
+	" FROM (WITH RECURSIVE p(oid, name) AS (SELECT p.oid, p.conname FROM pg_catalog.pg_constraint p" \
+	" WHERE p.conparentid OPERATOR(pg_catalog.=) " key ".oid" \
+	" UNION ALL SELECT b.oid, b.conname FROM p JOIN pg_catalog.pg_constraint b ON b.conparentid OPERATOR(pg_catalog.=) p.oid)" \
+	" SELECT p.name, pg_catalog.substr(p.name::pg_catalog.text, pg_catalog.length(" key ".conname::pg_catalog.text) OPERATOR(pg_catalog.+) 1) AS suffix FROM p" \
+	" WHERE pg_catalog.starts_with(p.name::pg_catalog.text, " key ".conname OPERATOR(pg_catalog.||) '_')) p"
+
 #define TABLES_OF_IT \
 	" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) k.conrelid" \
 	" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
@@ -79,12 +90,7 @@ static List *referred_columns(HeapTuple tuple);
 List *
 zdm_referring_tables(Oid relid)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, texts_on(relid, InvalidOid, NULL, "SELECT DISTINCT k.conrelid::pg_catalog.oid::pg_catalog.text" REFERRERS))
-		result = lappend_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
+	return zdm_oids(texts_on(relid, InvalidOid, NULL, "SELECT DISTINCT k.conrelid::pg_catalog.oid::pg_catalog.text" REFERRERS));
 }
 
 /*
@@ -93,14 +99,9 @@ zdm_referring_tables(Oid relid)
 List *
 zdm_referred_tables(Oid relid)
 {
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, texts_on(relid, InvalidOid, NULL,
-						 "SELECT DISTINCT confrelid::pg_catalog.oid::pg_catalog.text FROM pg_catalog.pg_constraint"
-						 " WHERE conrelid OPERATOR(pg_catalog.=) $1 AND contype OPERATOR(pg_catalog.=) 'f'"))
-		result = lappend_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
+	return zdm_oids(texts_on(relid, InvalidOid, NULL,
+							 "SELECT DISTINCT confrelid::pg_catalog.oid::pg_catalog.text FROM pg_catalog.pg_constraint"
+							 " WHERE conrelid OPERATOR(pg_catalog.=) $1 AND contype OPERATOR(pg_catalog.=) 'f'"));
 }
 
 /*
@@ -295,7 +296,19 @@ zdm_referrer_switch_steps(Oid from, Oid to, bool keep)
 		" (3, f.keep, 'keep it by the other name', pg_catalog.format('RENAME CONSTRAINT %I TO %I', " SPARE_NAME ", o.conname)),"
 		" (4, f.immediate, 'defer it as the other one was', pg_catalog.format('ALTER CONSTRAINT %I DEFERRABLE INITIALLY IMMEDIATE', k.conname)),"
 		" (5, f.keep AND f.immediate, 'have the other one not fail before it',"
-		" pg_catalog.format('ALTER CONSTRAINT %I DEFERRABLE INITIALLY DEFERRED', o.conname)))"
+		" pg_catalog.format('ALTER CONSTRAINT %I DEFERRABLE INITIALLY DEFERRED', o.conname))"
+		" UNION ALL SELECT 1, f.keep, 'put what a partition has of it aside',"
+		" pg_catalog.format('RENAME CONSTRAINT %I TO %I', p.name, (" SPARE_NAME " OPERATOR(pg_catalog.||) p.suffix)::pg_catalog.name)"
+		PARTS_OF_IT("k")
+		" UNION ALL SELECT 2, true, 'give what a partition has of its like the name',"
+		" pg_catalog.format('RENAME CONSTRAINT %I TO %I', p.name, (k.conname OPERATOR(pg_catalog.||) p.suffix)::pg_catalog.name)"
+		PARTS_OF_IT("o") " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_constraint x WHERE x.conrelid OPERATOR(pg_catalog.=) k.conrelid"
+		" AND x.conname OPERATOR(pg_catalog.=) (k.conname OPERATOR(pg_catalog.||) p.suffix)::pg_catalog.name"
+		" AND x.conparentid OPERATOR(pg_catalog.=) 0)"
+		" UNION ALL SELECT 3, f.keep, 'keep it by the other name',"
+		" pg_catalog.format('RENAME CONSTRAINT %I TO %I', (" SPARE_NAME " OPERATOR(pg_catalog.||) p.suffix)::pg_catalog.name,"
+		" (o.conname OPERATOR(pg_catalog.||) p.suffix)::pg_catalog.name)"
+		PARTS_OF_IT("k") ")"
 		" s(number, needed, description, command)"
 		" WHERE k.confrelid OPERATOR(pg_catalog.=) $1 AND s.needed"
 		" ORDER BY k.conrelid, k.conname COLLATE \"C\", s.number";

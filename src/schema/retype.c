@@ -104,25 +104,20 @@ zdm_type_keep_collation(Relation rel, const char *column, ZdmType *type)
 {
 	ZdmType		from;
 
-	zdm_type_of(rel, column, &from);
+	zdm_type_of(RelationGetRelid(rel), column, &from);
 	if (OidIsValid(from.collation) && OidIsValid(type->collation) &&
 		from.collation != get_typcollation(from.oid))
 		type->collation = from.collation;
 }
 
 void
-zdm_type_of(Relation rel, const char *column, ZdmType *type)
+zdm_type_of(Oid relid, const char *column, ZdmType *type)
 {
-	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), column);
-	Form_pg_attribute attr;
+	AttrNumber	attnum = get_attnum(relid, column);
 
 	if (attnum <= 0)
-		elog(ERROR, "column \"%s\" of table \"%s\" does not exist", column,
-			 RelationGetRelationName(rel));
-	attr = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
-	type->oid = attr->atttypid;
-	type->typmod = attr->atttypmod;
-	type->collation = attr->attcollation;
+		elog(ERROR, "column \"%s\" of table \"%s\" does not exist", column, get_rel_name(relid));
+	get_atttypetypmodcoll(relid, attnum, &type->oid, &type->typmod, &type->collation);
 }
 
 bool
@@ -130,7 +125,7 @@ zdm_type_is(Relation rel, const char *column, const ZdmType *type)
 {
 	ZdmType		now;
 
-	zdm_type_of(rel, column, &now);
+	zdm_type_of(RelationGetRelid(rel), column, &now);
 	return now.oid == type->oid && now.typmod == type->typmod &&
 		now.collation == type->collation;
 }
@@ -153,7 +148,7 @@ zdm_type_changes_in_place(Relation rel, const char *column, const ZdmType *type)
 		AttrNumber	attnum = get_attnum(lfirst_oid(lc), column);
 		ZdmType		from;
 
-		zdm_type_of(part, column, &from);
+		zdm_type_of(RelationGetRelid(part), column, &from);
 		if (needs_rewrite(&from, type) ||
 			constraints_read_table(lfirst_oid(lc), attnum, from.oid == type->oid))
 			result = false;

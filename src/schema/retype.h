@@ -32,7 +32,7 @@ extern bool zdm_type_changes_in_place(Relation rel, const char *column,
 extern bool zdm_type_is_exact(const ZdmType *from, const ZdmType *to);
 extern char *zdm_type_conversion(const char *column, const ZdmType *from,
 								 const ZdmType *to, const char *argument);
-extern void zdm_type_of(Relation rel, const char *column, ZdmType *type);
+extern void zdm_type_of(Oid relid, const char *column, ZdmType *type);
 
 extern TupleDesc zdm_description_with(TupleDesc desc, const char *name,
 									  const ZdmType *type);

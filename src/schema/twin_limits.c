@@ -124,12 +124,8 @@ zdm_foreign_key_tables(List *pairs)
 		" JOIN pg_catalog.pg_attribute a ON a.attrelid = p.rel AND a.attname = p.col"
 		" WHERE (c.conrelid = p.rel AND a.attnum = ANY (c.conkey))"
 		" OR (c.confrelid = p.rel AND a.attnum = ANY (c.confkey)))";
-	List	   *result = NIL;
-	ListCell   *lc;
 
-	foreach(lc, zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs))))
-		result = list_append_unique_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
+	return zdm_oids(zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(pairs))));
 }
 
 /*
@@ -383,7 +379,7 @@ zdm_promote_losses(int64 migration, List *pairs, const char *views)
 	foreach(lc, pairs)
 		result = other_dependents(lfirst(lc), views != NULL, result);
 	rel = table_open(((ZdmPair *) linitial(pairs))->relation, AccessShareLock);
-	zdm_type_of(rel, ((ZdmPair *) linitial(pairs))->to, &type);
+	zdm_type_of(RelationGetRelid(rel), ((ZdmPair *) linitial(pairs))->to, &type);
 	table_close(rel, AccessShareLock);
 	result = policy_limits(pairs, &type, result);
 	if (views != NULL)

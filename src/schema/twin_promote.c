@@ -70,7 +70,7 @@ zdm_retype_steps(Relation rel, const char *column, const ZdmType *type)
 	List	   *steps;
 	ZdmType		from;
 
-	zdm_type_of(rel, column, &from);
+	zdm_type_of(RelationGetRelid(rel), column, &from);
 	steps = list_make1(zdm_step(ZDM_STEP_DDL, AccessExclusiveLock,
 								"change the type, without reading the table",
 								psprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s%s",

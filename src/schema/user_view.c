@@ -68,7 +68,6 @@
 #define BETWEEN '\x01'
 
 static List *with_partitions(List *pairs);
-static List *oids(List *texts);
 static List *rows(const char *sql, List *pairs, List *views, List *rules,
 				  const char *kept);
 static List *steps_of(List *rows, Oid relid, const char *description);
@@ -97,17 +96,6 @@ with_partitions(List *pairs)
 }
 
 static List *
-oids(List *texts)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, texts)
-		result = lappend_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
-	return result;
-}
-
-static List *
 rows(const char *sql, List *pairs, List *views, List *rules, const char *kept)
 {
 	return zdm_query_strings(sql, ZDM_ARGS(ZDM_PAIRS(with_partitions(pairs)),
@@ -130,7 +118,7 @@ zdm_user_views(List *pairs)
 		" SELECT w.oid::pg_catalog.text FROM w JOIN pg_catalog.pg_class c ON c.oid = w.oid"
 		" GROUP BY w.oid, c.relname ORDER BY pg_catalog.max(w.depth), c.relname COLLATE \"C\", w.oid";
 
-	return oids(rows(sql, pairs, NIL, NIL, NULL));
+	return zdm_oids(rows(sql, pairs, NIL, NIL, NULL));
 }
 
 /*
@@ -147,7 +135,7 @@ zdm_user_rules(List *pairs, List *views)
 		" UNION ALL SELECT r.oid FROM" VIEWS " JOIN pg_catalog.pg_class c ON c.oid = v.oid" USES_OF_RELATION BY_RULE
 		") AND r.rulename <> '_RETURN' ORDER BY r.ev_class, r.rulename COLLATE \"C\"";
 
-	return oids(rows(sql, pairs, views, NIL, NULL));
+	return zdm_oids(rows(sql, pairs, views, NIL, NULL));
 }
 
 /*
@@ -163,9 +151,9 @@ zdm_user_view_relations(List *pairs)
 
 	foreach(lc, views)
 		result = lcons_oid(lfirst_oid(lc), result);
-	foreach(lc, oids(rows("SELECT DISTINCT r.ev_class::pg_catalog.oid::pg_catalog.text FROM" RULES
-						  " WHERE r.ev_class <> ALL ($1) AND r.ev_class <> ALL ($4)",
-						  pairs, views, zdm_user_rules(pairs, views), NULL)))
+	foreach(lc, zdm_oids(rows("SELECT DISTINCT r.ev_class::pg_catalog.oid::pg_catalog.text FROM" RULES
+							  " WHERE r.ev_class <> ALL ($1) AND r.ev_class <> ALL ($4)",
+							  pairs, views, zdm_user_rules(pairs, views), NULL)))
 		result = lappend_oid(result, lfirst_oid(lc));
 	return result;
 }

@@ -179,9 +179,9 @@ table_stand(List *pairs, Oid relid, const ZdmType *type, bool moved)
 			if (strcmp(pair->from, NameStr(attr->attname)) != 0)
 				continue;
 			if (type == NULL)
-				zdm_type_of(rel, pair->from, &of);
+				zdm_type_of(RelationGetRelid(rel), pair->from, &of);
 			else if (get_attnum(relid, pair->to) > 0)
-				zdm_type_of(rel, pair->to, &of);
+				zdm_type_of(RelationGetRelid(rel), pair->to, &of);
 			else
 				of = *type;
 		}

@@ -239,6 +239,7 @@ extern bool zdm_mirror_depart(const ZdmMirror *mirror, TriggerData *trigdata,
 							  const ZdmMirrorRow *row);
 extern bool zdm_mirror_arrive(const ZdmMirror *mirror, TriggerData *trigdata,
 							  ZdmMirrorRow *row);
+
 /* mirror_both.c */
 extern bool zdm_mirror_writes_both(const ZdmMirror *mirror);
 extern bool zdm_mirror_plan_writes(const ZdmMirror *mirror, const PlannedStmt *plan);

@@ -63,7 +63,8 @@ struct ZdmMirrorCopy
 	EState	   *estate;
 	ResultRelInfo *info;
 	List	   *targets;
-	Target	   *order[MAX_ROWS];	/* whose the rows that wait are, as they came */
+	Target	   *order[MAX_ROWS];	/* whose the rows that wait are, as they
+									 * came */
 	int			count;
 	Size		bytes;
 	uint64		inserted;		/* altogether */

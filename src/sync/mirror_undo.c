@@ -51,6 +51,7 @@ static void undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *
 static bool is_changed_there(const ZdmMirror *mirror);
 static bool is_shown(ZdmMirror *mirror, const ZdmMirrorRow *row);
 static void take_back(Undoing *arg);
+static ErrorData *attempt(Undoing *arg);
 static void attempt_action(void *arg);
 static bool agree(ZdmMirror *mirror, const ZdmMirrorRow *key);
 static void leave_different(ZdmMirror *mirror, const ZdmMirrorRow *key, const char *reason);
@@ -259,7 +260,7 @@ take_back(Undoing *arg)
 {
 	ZdmMirror  *mirror = arg->mirror;
 	const ZdmMirrorRow *other = arg->before != NULL ? arg->before : arg->gone;
-	ErrorData  *error = NULL;
+	ErrorData  *error;
 	const char *skipped = "What was to take it back has not made them equal: triggers have skipped or changed that, too.";
 
 	if (undoing)
@@ -268,16 +269,7 @@ take_back(Undoing *arg)
 			leave_different(mirror, arg->row, "It was written to take another row back.");
 		return;
 	}
-	undoing = true;
-	PG_TRY();
-	{
-		(void) zdm_attempt(attempt_action, arg, &error);
-	}
-	PG_FINALLY();
-	{
-		undoing = false;
-	}
-	PG_END_TRY();
+	error = attempt(arg);
 	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		ReThrowError(error);
 	if (error != NULL)
@@ -288,6 +280,27 @@ take_back(Undoing *arg)
 		leave_different(mirror, other, skipped);
 	if (error != NULL)
 		FreeErrorData(error);
+}
+
+/*
+ * Returns the error where that has failed, else NULL.
+ */
+static ErrorData *
+attempt(Undoing *arg)
+{
+	ErrorData  *error = NULL;
+
+	undoing = true;
+	PG_TRY();
+	{
+		(void) zdm_attempt(attempt_action, arg, &error);
+	}
+	PG_FINALLY();
+	{
+		undoing = false;
+	}
+	PG_END_TRY();
+	return error;
 }
 
 static void

@@ -395,6 +395,20 @@ zdm_query_strings(const char *sql, int nargs, ZdmArg *args)
 	return result;
 }
 
+/*
+ * What a query has found, where that are oids.
+ */
+List *
+zdm_oids(List *texts)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, texts)
+		result = lappend_oid(result, (Oid) strtoul(lfirst(lc), NULL, 10));
+	return result;
+}
+
 Datum
 zdm_result(uint64 row, int column, bool *isnull)
 {

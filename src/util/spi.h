@@ -59,6 +59,7 @@ extern void zdm_execute_ddl(const char *sql);
 extern void zdm_execute_ddl_as(Oid role, const char *sql);
 
 extern List *zdm_query_strings(const char *sql, int nargs, ZdmArg *args);
+extern List *zdm_oids(List *texts);
 
 extern Datum zdm_result(uint64 row, int column, bool *isnull);
 extern char *zdm_result_text(MemoryContext cxt, uint64 row, int column);

@@ -98,6 +98,7 @@ CREATE TABLE voucher_5 PARTITION OF voucher FOR VALUES IN (5);
 ALTER TABLE voucher_4 ADD user_id int;
 ALTER TABLE voucher ATTACH PARTITION voucher_4 FOR VALUES IN (4);
 DELETE FROM used WHERE voucher_region = 1;
+DELETE FROM voucher WHERE region = 1;
 ALTER TABLE voucher DETACH PARTITION voucher_1;
 DROP TABLE voucher_1;
 CALL zdm.backfill('parts');

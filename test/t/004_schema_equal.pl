@@ -315,7 +315,8 @@ for my $db ('direct', 'quarantine', 'back', 'analyzed', 'shapes_direct', 'shapes
 {
 	is($node->safe_psql($db, "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '~zdm%'"), 0, "$db: no trigger");
 	is( $node->safe_psql($db, "SELECT count(*) FROM pg_depend d JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid"
-			  . " WHERE p.pronamespace = 'zdm'::regnamespace AND d.deptype = 'n' AND d.classid <> 'pg_event_trigger'::regclass"),
+			  . " WHERE p.pronamespace = 'zdm'::regnamespace AND d.deptype = 'n' AND d.classid <> 'pg_event_trigger'::regclass"
+			  . " AND NOT EXISTS (SELECT FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE t.oid = d.objid AND c.relnamespace = p.pronamespace)"),
 		0, "$db: nothing depends on its functions");
 	is($node->safe_psql($db, 'SELECT count(*) FROM zdm.status'), 0, "$db: nothing in flight");
 	is($node->psql($db, 'DROP EXTENSION zdm'), 0, "$db: the extension can go");

@@ -93,4 +93,55 @@ for my $state ('expanded', 'ready', 'contracted')
 		"1002", "$state: numbers go on");
 	is(schema($copy), schema('hand'), "$state: the table is what one made by hand is");
 }
+
+# Into partitions, and out of them: the end is what is made so by hand, and the
+# way back leads to what was there.
+my $places = $events =~ s{ PRIMARY KEY|\)$}{}gr =~ s{kind int }{kind int NOT NULL }r;
+my $primary = ', PRIMARY KEY (id, kind)) ';
+my $list = 'PARTITION BY LIST (kind)';
+my $parts = q(
+	CREATE TABLE of_1 PARTITION OF NAME FOR VALUES IN (1) PARTITION BY HASH (id);
+	CREATE TABLE of_1_0 PARTITION OF of_1 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+	CREATE TABLE of_1_1 PARTITION OF of_1 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+	CREATE TABLE others PARTITION OF NAME DEFAULT;);
+my $around = $after =~ s/event bigint .* CASCADE/event bigint, kind int, CONSTRAINT of_event FOREIGN KEY (event, kind) REFERENCES NAME ON DELETE CASCADE/r;
+my $rows = q(
+	INSERT INTO kinds VALUES (1), (2);
+	INSERT INTO events (kind, body) SELECT 1 + i % 2, 'event ' || i FROM generate_series(1, 1000) i;
+	INSERT INTO comments SELECT i, i, 1 + i % 2 FROM generate_series(1, 100) i);
+
+sub by_hand
+{
+	my ($name, $definition, $partitions) = @_;
+
+	return "CREATE EXTENSION zdm; $before CREATE TABLE $name ($places $primary $definition;"
+	  . (($partitions . $around) =~ s/NAME/$name/gr);
+}
+
+for my $case (
+	[ 'into_parts', '', '', $list, $parts ],
+	[ 'out_of_parts', $list, $parts, '', '' ])
+{
+	my ($name, $from, $from_parts, $to, $to_parts) = @$case;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $_") foreach ($name, "${name}_hand");
+	$node->safe_psql("${name}_hand", by_hand('happenings', $to, $to_parts));
+	$node->safe_psql($name, by_hand('events', $from, $from_parts) . $rows);
+	my $was = schema($name);
+	for my $back (1, 0)
+	{
+		$node->safe_psql($name, qq(
+			BEGIN;
+			SELECT zdm.rename_table('events', 'happenings', 'dual_write', migration => 'm',
+				definition => nullif('$to', ''));) . ($to_parts =~ s/NAME/happenings/gr) . 'COMMIT');
+		$node->safe_psql($name, q(CALL zdm.backfill('m')));
+		$node->safe_psql($name, q(SELECT zdm.contract('m', '1 day')));
+		$node->safe_psql($name, q(UPDATE happenings SET kind = 3 - kind WHERE id > 900));
+		$node->safe_psql($name, q(UPDATE events SET kind = 3 - kind WHERE id > 950));
+		is($node->safe_psql($name, q(SELECT sum(mismatches) FROM zdm.verify('m'))), 0, "$name: both tables agree");
+		$node->safe_psql($name, $back ? q(SELECT zdm.rollback('m')) : q(SELECT zdm.contract('m', '0')));
+		is(schema($name), $was, "$name, and back: the schema is what it was") if $back;
+	}
+	is(schema($name), schema("${name}_hand"), "$name: the table is what one made by hand is");
+}
 done_testing();

@@ -11,6 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use ZdmDatabase;
+use ZdmSession;
 
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my $old_home = PostgreSQL::Test::Cluster->new('old_home');
@@ -217,6 +218,14 @@ my $granted = q(
 	SELECT concat_ws(' ', attrelid::regclass, attname, e.grantee::regrole, e.privilege_type, e.is_grantable) AS line
 	  FROM pg_attribute, aclexplode(attacl) e WHERE attrelid::regclass::text LIKE 'shop.many%' ORDER BY line);
 is($new_home->safe_psql('granted', $granted), $old_home->safe_psql('granted', $granted), 'the same privileges');
+
+# Two of them alter two tables of one migration at once.
+my ($one, $two) = map { ZdmSession->new(sub { return $new_home->connstr('expanded_back') }, name => $_) } ('one', 'two');
+zdm_ok($new_home, 'expanded_back', "SELECT $call{key}", 'key');
+$_->run("SET lock_timeout = '5s'") for ($one, $two);
+is(($one->run('BEGIN; ALTER TABLE shop.orders ALTER note DROP DEFAULT'))[1], '00000', 'one table is altered');
+is(($two->run('BEGIN; ALTER TABLE shop.lines ALTER pos DROP DEFAULT'))[1], '00000', 'and meanwhile another');
+$_->run('ROLLBACK') for ($one, $two);
 
 # The schema alone has what the migrations have made, and not the migrations: what
 # is to be dropped there is known by its name.
