@@ -135,6 +135,9 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 				append_same(&sql, mirror);
 				appendStringInfoString(&sql, " AND ");
 			}
+			else if (!mirror->is_first && mirror->optional > 0)
+				appendStringInfo(&sql, "t.%s IS NOT NULL AND ",
+								 quote_identifier(mirror->columns[keys].there));
 			append_counterpart(&sql, mirror);
 			break;
 		case ZDM_MIRROR_SET_HERE:
@@ -336,9 +339,6 @@ append_same(StringInfo sql, const ZdmMirror *mirror)
 static void
 append_counterpart(StringInfo sql, const ZdmMirror *mirror)
 {
-	if (!mirror->is_first && mirror->optional > 0)
-		appendStringInfo(sql, "t.%s IS NOT NULL AND ",
-						 quote_identifier(mirror->columns[mirror->keys].there));
 	appendStringInfo(sql, "NOT EXISTS (SELECT 1 FROM %s h WHERE ",
 					 zdm_quote_relation(mirror->here));
 	for (int i = 0; i < mirror->keys; i++)

@@ -52,12 +52,32 @@ for my $pattern (sort keys %old)
 				q(SELECT count(*) FROM voucher v JOIN used u ON u.voucher_id = v.id WHERE v.user_id <> u.user_id)),
 			0, "$pattern: nothing differs after kill $kill");
 	}
-	$node->safe_psql($pattern, q(CALL zdm.backfill('m')));
+	$node->psql($pattern, q(CALL zdm.backfill('m')), stderr => \my $error);
+	unlike($error, qr/ERROR/, "$pattern: the backfill comes to its end");
 	is($node->safe_psql($pattern, q(SELECT sum(mismatches) FROM zdm.verify('m'))),
 		0, "$pattern: both tables agree in the end");
 	is( $node->safe_psql($pattern,
 			q(SELECT count(*) FROM voucher v FULL JOIN used u ON u.voucher_id = v.id WHERE v.user_id IS DISTINCT FROM u.user_id)),
 		0, "$pattern: so says plain SQL");
+	report_differences($pattern) unless Test::More->builder->is_passing;
 	is($node->safe_psql($pattern, q(SELECT zdm.contract('m'))), 'finished', "$pattern: the migration ends");
 }
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP:|terminated by signal/, 'nothing crashed by itself');
 done_testing();
+
+# What there is to be known of rows that differ.
+sub report_differences
+{
+	my ($pattern) = @_;
+
+	for my $query (
+		q(SELECT * FROM zdm.verify('m')),
+		q(SELECT v.id, v.user_id, v.ctid, v.xmin, v.xmax, u.user_id, u.ctid, u.xmin, u.xmax
+			FROM voucher v FULL JOIN used u ON u.voucher_id = v.id WHERE v.user_id IS DISTINCT FROM u.user_id LIMIT 20),
+		q(SELECT at, event, detail FROM zdm.events))
+	{
+		diag($query, "\n", $node->safe_psql($pattern, $query));
+	}
+	diag(join '', grep { !/LOG:  statement:/ } split /^/, slurp_file($node->logfile));
+	return;
+}
