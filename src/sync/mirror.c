@@ -406,7 +406,7 @@ fetch(Change *change)
 
 	if (!zdm_mirror_has_null(after, 0, change->mirror->keys) &&
 		zdm_mirror_lookup(change->mirror, after, InvalidSnapshot))
-		zdm_mirror_do(change->mirror, ZDM_MIRROR_SET_HERE, after, NULL);
+		zdm_mirror_do(change->mirror, ZDM_MIRROR_FETCH, after, NULL);
 }
 
 static void

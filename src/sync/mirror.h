@@ -35,12 +35,13 @@ typedef enum ZdmMirrorAction
 	ZDM_MIRROR_ADD,				/* insert, unless it is there */
 	ZDM_MIRROR_PUT,				/* the same, before the row here is inserted */
 	ZDM_MIRROR_REMOVE,			/* delete the row with that key and columns */
-	ZDM_MIRROR_SHOW,			/* have the first table show the first of
-								 * several */
+	ZDM_MIRROR_SHOW,			/* have the first table show that of several
+								 * which was read here */
 	ZDM_MIRROR_DELETE,
 	ZDM_MIRROR_CLEAR,			/* the columns, where they are as given */
 	ZDM_MIRROR_EMPTY,			/* whatever has no counterpart here any more */
 	ZDM_MIRROR_SET_HERE,		/* the columns of the row here */
+	ZDM_MIRROR_FETCH,			/* the same, by what was read there */
 	ZDM_MIRROR_MOVE_HERE,		/* its key and columns */
 	ZDM_MIRROR_INSERT_HERE,		/* unless there is one with that key */
 	ZDM_MIRROR_DELETE_HERE,
@@ -167,6 +168,8 @@ extern uint32 zdm_mirror_checked(const ZdmMirror *mirror, const ZdmMirrorRow *be
 								 const ZdmMirrorRow *after);
 extern uint32 *zdm_mirror_guarded(const ZdmMirror *mirror, Relation there,
 								  const AttrNumber *attnums, const TriggerDesc *triggers);
+extern void zdm_mirror_spare_checks(const ZdmMirror *mirror, ZdmMirrorAction action,
+									const ZdmMirrorRow *row, EState *estate);
 extern TriggerDesc *zdm_mirror_unguarded(TriggerDesc *triggers, const uint32 *guarded,
 										 uint32 checked);
 

@@ -272,6 +272,7 @@ zdm_mirror_is_echo(const ZdmMirror *mirror, const ZdmMirrorRow *before,
 	{
 		case ZDM_MIRROR_SET:
 		case ZDM_MIRROR_SET_HERE:
+		case ZDM_MIRROR_FETCH:
 			return after != NULL && is_row_we_wrote(mirror, after) &&
 				is_what_we_gave(mirror, after, mirror->keys, mirror->count);
 		case ZDM_MIRROR_MOVE_HERE:
@@ -404,8 +405,7 @@ has_what_we_gave(const ZdmMirror *mirror, const ZdmMirrorRow *row, const ZdmMirr
 Oid
 zdm_mirror_target(const ZdmMirror *mirror, ZdmMirrorAction action)
 {
-	return action == ZDM_MIRROR_SET_HERE || action == ZDM_MIRROR_MOVE_HERE ||
-		action == ZDM_MIRROR_INSERT_HERE || action == ZDM_MIRROR_DELETE_HERE
+	return action >= ZDM_MIRROR_SET_HERE && action <= ZDM_MIRROR_DELETE_HERE
 		? mirror->here : mirror->there;
 }
 

@@ -18,21 +18,49 @@
  * is checked there as any other, and so are rows of a backfill.  Guards have a
  * single column, as nearly all foreign keys do.
  *
+ * A row that is read from one table and written to the other, under the lock of
+ * the first table's row, must not be checked.  The check would wait for whoever
+ * deletes the row that is referred to, and he waits for our lock, since the row
+ * that was read is his to delete as well.  It need not be, either: until we
+ * are done he cannot have done so, and when he does, his trigger has its turn,
+ * and gives the other table what is left.  If he fails, the row is right.
+ * But a BEFORE trigger of the application may write something else, which is
+ * for the server to check.  So for that one statement the check gets a
+ * condition: that the row is not as it was given.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "nodes/makefuncs.h"
+#include "rewrite/prs2lock.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
 
+#include "schema/relation.h"
 #include "sync/mirror.h"
 
 static bool is_checked_at_once(Relation rel, Oid constraint);
+static bool is_checked(Relation rel, Oid constraint, bool *deferrable);
 static bool is_check(const Trigger *trigger, Oid constraint);
 static int	guard_of(const ZdmMirror *mirror, const AttrNumber *attnums,
 					 const ForeignKeyCacheInfo *key);
+static void spare_checks(const ZdmMirror *mirror, const ZdmMirrorRow *row,
+						 ResultRelInfo *info, Relation source);
+static bool has_same_key(Relation source, AttrNumber attnum, const ForeignKeyCacheInfo *key);
+static bool is_valid(Oid constraint);
+static char *differs_from(const ZdmMirrorColumn *column, Form_pg_attribute attr,
+						  Datum value, bool isnull);
 
 /*
  * Find the guards of a rule among the foreign keys of its table here, or the
@@ -69,15 +97,29 @@ zdm_mirror_compile_guards(Relation rel, ZdmMirror *mirror)
 static bool
 is_checked_at_once(Relation rel, Oid constraint)
 {
+	bool		deferrable;
+
+	return is_checked(rel, constraint, &deferrable) && !deferrable;
+}
+
+/*
+ * Whether both fire, and whether they may do so as late as at the commit.
+ */
+static bool
+is_checked(Relation rel, Oid constraint, bool *deferrable)
+{
 	int			checks = 0;
 
+	*deferrable = false;
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
 
-		if (is_check(trigger, constraint) && !trigger->tgdeferrable &&
-			(trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN || trigger->tgenabled == TRIGGER_FIRES_ALWAYS))
-			checks++;
+		if (!is_check(trigger, constraint) ||
+			(trigger->tgenabled != TRIGGER_FIRES_ON_ORIGIN && trigger->tgenabled != TRIGGER_FIRES_ALWAYS))
+			continue;
+		*deferrable |= trigger->tgdeferrable;
+		checks++;
 	}
 	return checks == 2;
 }
@@ -171,4 +213,122 @@ zdm_mirror_unguarded(TriggerDesc *triggers, const uint32 *guarded, uint32 checke
 		if ((guarded[i] & checked) == 0)
 			rest->triggers[rest->numtriggers++] = triggers->triggers[i];
 	return rest->numtriggers > 0 ? rest : NULL;
+}
+
+/*
+ * A statement that gives a row what was read from the other table is going to
+ * run: spare it the checks that this one has had.
+ */
+void
+zdm_mirror_spare_checks(const ZdmMirror *mirror, ZdmMirrorAction action,
+						const ZdmMirrorRow *row, EState *estate)
+{
+	Oid			target = zdm_mirror_target(mirror, action);
+	Relation	source = table_open(target == mirror->here ? mirror->there : mirror->here,
+									AccessShareLock);
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	ListCell   *lc;
+
+	/* A rule of the application's may have it write other tables, too. */
+	foreach(lc, estate->es_opened_result_relations)
+	{
+		ResultRelInfo *info = lfirst(lc);
+		Oid			relid = RelationGetRelid(info->ri_RelationDesc);
+
+		if (info->ri_TrigDesc != NULL && (relid == target || zdm_root_table(relid) == target))
+			spare_checks(mirror, row, info, source);
+	}
+	MemoryContextSwitchTo(old);
+	table_close(source, NoLock);
+}
+
+static void
+spare_checks(const ZdmMirror *mirror, const ZdmMirrorRow *row, ResultRelInfo *info,
+			 Relation source)
+{
+	Relation	rel = info->ri_RelationDesc;
+	bool		from_here = RelationGetRelid(source) == mirror->here;
+	TriggerDesc *triggers = info->ri_TrigDesc;
+	ListCell   *lc;
+
+	for (int i = mirror->keys; i < mirror->count; i++)
+	{
+		const ZdmMirrorColumn *column = &mirror->columns[i];
+		AttrNumber	written = get_attnum(RelationGetRelid(rel), from_here ? column->there : column->name);
+		AttrNumber	read = get_attnum(RelationGetRelid(source), from_here ? column->name : column->there);
+		Form_pg_attribute attr;
+
+		if (written <= 0 || read <= 0)
+			continue;
+		attr = TupleDescAttr(RelationGetDescr(rel), written - 1);
+		foreach(lc, attr->atttypid == column->type ? RelationGetFKeyList(rel) : NIL)
+		{
+			ForeignKeyCacheInfo *key = lfirst(lc);
+
+			if (key->nkeys != 1 || key->conkey[0] != written || !has_same_key(source, read, key))
+				continue;
+			for (int j = 0; j < triggers->numtriggers; j++)
+				if (is_check(&triggers->triggers[j], key->conoid))
+					triggers->triggers[j].tgqual = differs_from(column, attr, row->values[i],
+																row->nulls[i] == 'n');
+		}
+	}
+}
+
+/*
+ * Whether all that the column has refers to what the foreign key refers to, at
+ * the latest when the transaction commits.
+ */
+static bool
+has_same_key(Relation source, AttrNumber attnum, const ForeignKeyCacheInfo *key)
+{
+	ListCell   *lc;
+	bool		deferrable;
+
+	foreach(lc, RelationGetFKeyList(source))
+	{
+		ForeignKeyCacheInfo *other = lfirst(lc);
+
+		if (other->nkeys == 1 && other->conkey[0] == attnum &&
+			other->confrelid == key->confrelid && other->confkey[0] == key->confkey[0] &&
+			other->conpfeqop[0] == key->conpfeqop[0] &&
+			is_checked(source, other->conoid, &deferrable) && is_valid(other->conoid))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_valid(Oid constraint)
+{
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	bool		result = HeapTupleIsValid(tuple) &&
+		((Form_pg_constraint) GETSTRUCT(tuple))->convalidated;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * As the WHEN of a trigger: the row's new value is not that one.
+ */
+static char *
+differs_from(const ZdmMirrorColumn *column, Form_pg_attribute attr, Datum value, bool isnull)
+{
+	Oid			equals = lookup_type_cache(attr->atttypid, TYPECACHE_EQ_OPR)->eq_opr;
+	DistinctExpr *expr = makeNode(DistinctExpr);
+	Var		   *var = makeVar(PRS2_NEW_VARNO, attr->attnum, attr->atttypid, attr->atttypmod,
+							  attr->attcollation, 0);
+	Const	   *given = makeConst(attr->atttypid, attr->atttypmod, attr->attcollation,
+								  column->typlen, isnull ? (Datum) 0 : value, isnull,
+								  column->typbyval);
+
+	expr->opno = equals;
+	expr->opfuncid = get_opcode(equals);
+	expr->opresulttype = BOOLOID;
+	expr->inputcollid = attr->attcollation;
+	expr->args = list_make2(var, given);
+	expr->location = -1;
+	return nodeToString(expr);
 }

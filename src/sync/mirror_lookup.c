@@ -28,6 +28,7 @@
 #include "sync/mirror.h"
 #include "util/compat.h"
 
+static bool has_several(const ZdmMirror *mirror);
 static bool same_types(const ZdmMirror *mirror, Relation there);
 static bool use_index(ZdmMirror *mirror, Relation there, Oid index);
 
@@ -41,7 +42,7 @@ zdm_mirror_can_scan(ZdmMirror *mirror, Relation there)
 	bool		found = false;
 	ListCell   *lc;
 
-	if (mirror->several || there->rd_rel->relkind != RELKIND_RELATION ||
+	if (has_several(mirror) || there->rd_rel->relkind != RELKIND_RELATION ||
 		there->rd_rel->relam != HEAP_TABLE_AM_OID || !same_types(mirror, there))
 		return false;
 	indexes = RelationGetIndexList(there);
@@ -55,6 +56,16 @@ zdm_mirror_can_scan(ZdmMirror *mirror, Relation there)
 			found = use_index(mirror, there, lfirst_oid(lc));
 	}
 	return found;
+}
+
+/*
+ * Whether the other table may have several rows for a key: the second one, or
+ * this one in its stead (zdm_mirror_self).
+ */
+static bool
+has_several(const ZdmMirror *mirror)
+{
+	return mirror->several && mirror->is_first == (mirror->here != mirror->there);
 }
 
 static bool

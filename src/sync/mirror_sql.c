@@ -23,8 +23,7 @@
 #include "util/ident.h"
 
 static void append_lock_rivals(StringInfo sql, const ZdmMirror *mirror);
-static void append_show(StringInfo sql, const ZdmMirror *mirror);
-static void append_order(StringInfo sql, const ZdmMirror *mirror, bool here);
+static void append_order(StringInfo sql, const ZdmMirror *mirror);
 static void append_names(StringInfo sql, const ZdmMirror *mirror, int from, int to);
 static void append_values(StringInfo sql, const ZdmMirror *mirror, int from, int to);
 static void append_settings(StringInfo sql, const ZdmMirror *mirror, int from, int to);
@@ -66,6 +65,7 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			append_lock_rivals(&sql, mirror);
 			break;
 		case ZDM_MIRROR_SET:
+		case ZDM_MIRROR_SHOW:
 			appendStringInfo(&sql, "UPDATE %s t SET ", table);
 			/* Where the key is all there is, it stays what it is. */
 			append_settings(&sql, mirror, count > keys ? keys : 0, count);
@@ -109,9 +109,6 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			appendStringInfo(&sql, "SELECT 1 FROM %s t WHERE ", table);
 			append_key(&sql, mirror, 0);
 			break;
-		case ZDM_MIRROR_SHOW:
-			append_show(&sql, mirror);
-			break;
 		case ZDM_MIRROR_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s t WHERE ", table);
 			append_key(&sql, mirror, 0);
@@ -141,13 +138,14 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			append_counterpart(&sql, mirror);
 			break;
 		case ZDM_MIRROR_SET_HERE:
+		case ZDM_MIRROR_FETCH:
 		case ZDM_MIRROR_MOVE_HERE:
 			appendStringInfo(&sql, "UPDATE %s t SET ", zdm_quote_relation(mirror->here));
 			/* Where the key is all there is, it stays what it is. */
-			for (int i = action == ZDM_MIRROR_SET_HERE && count > keys ? keys : 0; i < count; i++)
+			for (int i = action != ZDM_MIRROR_MOVE_HERE && count > keys ? keys : 0; i < count; i++)
 				appendStringInfo(&sql, "%s%s = $%d", sql.data[sql.len - 1] == ' ' ? "" : ", ",
 								 quote_identifier(mirror->columns[i].name), i + 1);
-			append_key_here(&sql, mirror, action == ZDM_MIRROR_SET_HERE ? 0 : count);
+			append_key_here(&sql, mirror, action != ZDM_MIRROR_MOVE_HERE ? 0 : count);
 			break;
 		case ZDM_MIRROR_DELETE_HERE:
 			appendStringInfo(&sql, "DELETE FROM %s t", zdm_quote_relation(mirror->here));
@@ -174,7 +172,7 @@ zdm_mirror_sql(const ZdmMirror *mirror, ZdmMirrorAction action)
 			appendStringInfo(&sql, " FROM %s t WHERE ", table);
 			append_key(&sql, mirror, 0);
 			if (mirror->several)
-				append_order(&sql, mirror, false);
+				append_order(&sql, mirror);
 			break;
 	}
 	return sql.data;
@@ -215,38 +213,14 @@ append_lock_rivals(StringInfo sql, const ZdmMirror *mirror)
 }
 
 /*
- * In the first table, the columns of the row of the second that comes first,
- * NULL where there is none.
- */
-static void
-append_show(StringInfo sql, const ZdmMirror *mirror)
-{
-	appendStringInfo(sql, "UPDATE %s t SET (", zdm_quote_relation(mirror->there));
-	append_names(sql, mirror, mirror->keys, mirror->count);
-	appendStringInfoString(sql, ") = (SELECT ");
-	for (int i = mirror->keys; i < mirror->count; i++)
-		appendStringInfo(sql, "%sh.%s", i > mirror->keys ? ", " : "",
-						 quote_identifier(mirror->columns[i].name));
-	appendStringInfo(sql, " FROM %s h WHERE ", zdm_quote_relation(mirror->here));
-	for (int i = 0; i < mirror->keys; i++)
-		appendStringInfo(sql, "%sh.%s %s $%d", i > 0 ? " AND " : "",
-						 quote_identifier(mirror->columns[i].name),
-						 equals_operator(mirror->columns[i].type), i + 1);
-	append_order(sql, mirror, true);
-	appendStringInfoString(sql, ") WHERE ");
-	append_key(sql, mirror, 0);
-}
-
-/*
  * Of several rows of the second table, the first.
  */
 static void
-append_order(StringInfo sql, const ZdmMirror *mirror, bool here)
+append_order(StringInfo sql, const ZdmMirror *mirror)
 {
 	for (int i = mirror->keys; i < mirror->count; i++)
-		appendStringInfo(sql, "%s %s.%s%s", i > mirror->keys ? "," : " ORDER BY",
-						 here ? "h" : "t",
-						 quote_identifier(here ? mirror->columns[i].name : mirror->columns[i].there),
+		appendStringInfo(sql, "%s t.%s%s", i > mirror->keys ? "," : " ORDER BY",
+						 quote_identifier(mirror->columns[i].there),
 						 mirror->last_first ? " DESC" : "");
 	appendStringInfoString(sql, " LIMIT 1");
 }

@@ -65,8 +65,8 @@ static Node *make_parameter(ParseState *pstate, ParamRef *reference);
 static Oid	parameter_type(const ZdmMirror *mirror, int number);
 static ParamListInfo parameters(const ZdmMirror *mirror, ZdmMirrorAction action,
 								const ZdmMirrorRow *row, const ZdmMirrorRow *before);
-static uint64 run(PlannedStmt *stmt, const char *sql, ParamListInfo params,
-				  Snapshot crosscheck, DestReceiver *dest, uint64 count);
+static void run_utility(PlannedStmt *stmt, const char *sql, ParamListInfo params);
+static uint64 run(QueryDesc *desc, uint64 count);
 static void statement_error(void *arg);
 
 /*
@@ -102,6 +102,9 @@ zdm_mirror_run(ZdmMirror *mirror, ZdmMirrorAction action,
 
 	foreach(lc, plan->stmt_list)
 	{
+		PlannedStmt *stmt = lfirst_node(PlannedStmt, lc);
+		QueryDesc  *desc;
+
 		if (snapshot != InvalidSnapshot)
 			PushActiveSnapshot(snapshot);
 		else
@@ -116,7 +119,17 @@ zdm_mirror_run(ZdmMirror *mirror, ZdmMirrorAction action,
 				PushActiveSnapshot(GetTransactionSnapshot());
 			UpdateActiveSnapshotCommandId();
 		}
-		processed += run(lfirst(lc), source->query_string, params, crosscheck, dest, count);
+		if (stmt->utilityStmt != NULL)
+			run_utility(stmt, source->query_string, params);
+		else
+		{
+			desc = CreateQueryDesc(stmt, source->query_string, GetActiveSnapshot(), crosscheck,
+								   stmt->canSetTag ? dest : None_Receiver, params, NULL, 0);
+			ExecutorStart(desc, 0);
+			if (action == ZDM_MIRROR_SHOW || action == ZDM_MIRROR_FETCH)
+				zdm_mirror_spare_checks(mirror, action, row, desc->estate);
+			processed += run(desc, count);
+		}
 		PopActiveSnapshot();
 	}
 	ReleaseCachedPlan(plan, CurrentResourceOwner);
@@ -126,27 +139,24 @@ zdm_mirror_run(ZdmMirror *mirror, ZdmMirrorAction action,
 	return processed;
 }
 
+static void
+run_utility(PlannedStmt *stmt, const char *sql, ParamListInfo params)
+{
+	ProcessUtility(stmt, sql, true, PROCESS_UTILITY_QUERY, params, NULL,
+				   None_Receiver, NULL);
+}
+
 /*
- * The rows that a rule of the application's adds to a statement do not count.
+ * Run a statement that was started, to its end.  The rows that a rule of the
+ * application's adds to a statement do not count.
  */
 static uint64
-run(PlannedStmt *stmt, const char *sql, ParamListInfo params,
-	Snapshot crosscheck, DestReceiver *dest, uint64 count)
+run(QueryDesc *desc, uint64 count)
 {
-	QueryDesc  *desc;
 	uint64		processed;
 
-	if (stmt->utilityStmt != NULL)
-	{
-		ProcessUtility(stmt, sql, true, PROCESS_UTILITY_QUERY, params, NULL,
-					   None_Receiver, NULL);
-		return 0;
-	}
-	desc = CreateQueryDesc(stmt, sql, GetActiveSnapshot(), crosscheck,
-						   stmt->canSetTag ? dest : None_Receiver, params, NULL, 0);
-	ExecutorStart(desc, 0);
 	zdm_executor_run(desc, ForwardScanDirection, count);
-	processed = stmt->canSetTag ? desc->estate->es_processed : 0;
+	processed = desc->plannedstmt->canSetTag ? desc->estate->es_processed : 0;
 	ExecutorFinish(desc);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);

@@ -48,6 +48,7 @@ static bool undoing = false;
 static bool is_still(ZdmMirror *mirror, const ZdmMirrorRow *before);
 static void undo(ZdmMirror *mirror, ZdmMirrorAction action, const ZdmMirrorRow *row,
 				 const ZdmMirrorRow *before);
+static bool show(ZdmMirror *mirror, const ZdmMirrorRow *key);
 static bool is_changed_there(const ZdmMirror *mirror);
 static bool is_shown(ZdmMirror *mirror, const ZdmMirrorRow *row);
 static void take_back(Undoing *arg);
@@ -193,9 +194,9 @@ zdm_mirror_show_there(ZdmMirror *mirror, const ZdmMirrorRow *before,
 				 (after != NULL && !same_key && zdm_mirror_is_newer(mirror, after, NULL))))
 		return true;
 	if (before != NULL && !same_key)
-		shown = zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, before, NULL) > 0;
+		shown = show(mirror, before);
 	if (after != NULL)
-		is_there = zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, after, NULL) > 0;
+		is_there = show(mirror, after);
 	if ((shown && is_there && !is_changed_there(mirror)) ||
 		(is_shown(mirror, before) && is_shown(mirror, after)))
 		return is_there;
@@ -204,6 +205,24 @@ zdm_mirror_show_there(ZdmMirror *mirror, const ZdmMirrorRow *before,
 	arg.gone = before != NULL ? after : NULL;
 	take_back(&arg);
 	return is_there;
+}
+
+/*
+ * The first row that there is now for a key, or none.  The first table's row is
+ * mostly locked already; else nobody else may write either meanwhile.  Returns
+ * whether that has been written.
+ */
+static bool
+show(ZdmMirror *mirror, const ZdmMirrorRow *key)
+{
+	ZdmMirrorRow first = zdm_mirror_row_copy(mirror, key);
+
+	if (zdm_mirror_has_null(key, 0, mirror->keys))
+		return false;
+	zdm_mirror_do(mirror, ZDM_MIRROR_LOCK, key, NULL);
+	if (!zdm_mirror_lookup(zdm_mirror_self(mirror), &first, InvalidSnapshot))
+		memset(first.nulls + mirror->keys, 'n', mirror->count - mirror->keys);
+	return zdm_mirror_do(mirror, ZDM_MIRROR_SHOW, &first, NULL) > 0;
 }
 
 /*

@@ -107,4 +107,50 @@ SELECT mismatches FROM zdm.verify('tours');
 SELECT * FROM tours ORDER BY id;
 SELECT zdm.rollback('tours');
 
+-- what a column shows of a join table was checked there
+DROP TABLE visits, used, voucher;
+CREATE TABLE parcel (id int PRIMARY KEY, holder_id int CONSTRAINT by_holder REFERENCES users ON DELETE SET NULL);
+INSERT INTO parcel SELECT i, 1 FROM generate_series(1, 9) i;
+SELECT zdm.column_to_join_table('parcel', 'holder_id', 'holders', migration => 'parcels');
+CALL zdm.backfill('parcels');
+INSERT INTO holders SELECT i, n FROM generate_series(1, 9) i, generate_series(2, 4) n;
+SELECT checks('DELETE FROM holders WHERE parcel_id = 1 AND holder_id = 1');
+SELECT checks('UPDATE parcel SET holder_id = NULL WHERE id = 2');
+SELECT checks('UPDATE parcel SET holder_id = 5 WHERE id = 3');
+-- unless a trigger writes something else
+CREATE FUNCTION give_to() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.holder_id := tg_argv[0]; RETURN new; END $$;
+CREATE TRIGGER give BEFORE UPDATE ON parcel FOR EACH ROW EXECUTE FUNCTION give_to('99');
+DELETE FROM holders WHERE parcel_id = 4 AND holder_id = 1;
+UPDATE parcel SET holder_id = NULL WHERE id = 5;
+DROP TRIGGER give ON parcel;
+CREATE TRIGGER give BEFORE UPDATE ON parcel FOR EACH ROW EXECUTE FUNCTION give_to('4');
+SELECT checks('DELETE FROM holders WHERE parcel_id = 4 AND holder_id = 1');
+DROP TRIGGER give ON parcel;
+CREATE TRIGGER give BEFORE UPDATE ON parcel FOR EACH ROW EXECUTE FUNCTION give_to('2');
+SELECT checks('DELETE FROM holders WHERE parcel_id = 5 AND holder_id = 1');
+DROP TRIGGER give ON parcel;
+-- or the join table's foreign key goes, or was not checked for all
+BEGIN;
+ALTER TABLE holders DROP CONSTRAINT holders_holder_id_fkey;
+SELECT checks('DELETE FROM holders WHERE parcel_id = 6 AND holder_id = 1');
+INSERT INTO holders VALUES (6, 0);
+ROLLBACK;
+BEGIN;
+ALTER TABLE holders DROP CONSTRAINT holders_holder_id_fkey, ADD FOREIGN KEY (holder_id) REFERENCES users NOT VALID;
+SELECT checks('DELETE FROM holders WHERE parcel_id = 6 AND holder_id = 1');
+ALTER TABLE holders VALIDATE CONSTRAINT holders_holder_id_fkey;
+SELECT checks('DELETE FROM holders WHERE parcel_id = 7 AND holder_id = 1');
+ROLLBACK;
+-- at the latest when the transaction ends
+BEGIN;
+ALTER TABLE holders ALTER CONSTRAINT holders_holder_id_fkey DEFERRABLE INITIALLY DEFERRED;
+INSERT INTO holders VALUES (6, 0);
+SELECT holder_id FROM parcel WHERE id = 6;
+SET CONSTRAINTS ALL IMMEDIATE;
+ROLLBACK;
+-- whoever goes is not looked for, but to delete him
+SELECT checks('DELETE FROM users WHERE id = 1');
+SELECT p.id, p.holder_id, array_agg(h.holder_id ORDER BY h.holder_id) FROM parcel p JOIN holders h ON h.parcel_id = p.id GROUP BY p.id ORDER BY p.id;
+SELECT "check", mismatches FROM zdm.verify('parcels');
+
 DROP SCHEMA zdm_guards CASCADE;

@@ -58,16 +58,19 @@ my %statements = (
 		clear => 'UPDATE voucher SET user_id = NULL WHERE id = :v',
 		insert => 'INSERT INTO used (voucher_id, user_id) VALUES (:v, :u) ON CONFLICT DO NOTHING',
 		delete => 'DELETE FROM used WHERE voucher_id = :v AND user_id = :u',
+		join_guest => 'BEGIN; INSERT INTO users VALUES (:n); INSERT INTO used (voucher_id, user_id) VALUES (:v, :n); COMMIT',
+		members => 'DELETE FROM used WHERE voucher_id = :v AND user_id <= 10',
+		leave => 'DELETE FROM users WHERE id = (SELECT user_id FROM voucher WHERE id = :v AND user_id > 10)',
+		leave_next => 'DELETE FROM users WHERE id = (SELECT min(n.user_id) FROM used n, voucher v'
+		  . ' WHERE v.id = :v AND n.voucher_id = v.id AND n.user_id > 10 AND n.user_id > v.user_id)',
 	});
 
 for my $pattern (sort keys %statements)
 {
 	my @files;
 
-	my %kinds = (%{ $statements{$pattern} }, %cascades);
+	my %kinds = (%cascades, %{ $statements{$pattern} });
 
-	# Who deletes one of several users of a voucher may wait for who shows him.
-	delete @kinds{qw(join_guest column_guest leave annulled)} if $pattern eq 'spread';
 	for my $kind (sort keys %kinds)
 	{
 		my $file = "$folder/$pattern.$kind";
