@@ -46,6 +46,9 @@ ALTER TABLE zdm.sync_rule ENABLE REPLICA TRIGGER skip_applied;
 CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.mirror_rule
     FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
 ALTER TABLE zdm.mirror_rule ENABLE REPLICA TRIGGER skip_applied;
+CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.mirror_difference
+    FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
+ALTER TABLE zdm.mirror_difference ENABLE REPLICA TRIGGER skip_applied;
 CREATE TRIGGER skip_applied BEFORE INSERT OR UPDATE OR DELETE ON zdm.backfill_range
     FOR EACH ROW EXECUTE FUNCTION zdm._skip_applied();
 ALTER TABLE zdm.backfill_range ENABLE REPLICA TRIGGER skip_applied;

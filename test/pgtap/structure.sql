@@ -5,7 +5,7 @@ SELECT no_plan();
 
 SELECT has_extension('zdm');
 SELECT has_schema('zdm');
-SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'backfill_range', 'event']);
+SELECT tables_are('zdm', ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'mirror_difference', 'backfill_range', 'event']);
 SELECT views_are('zdm', ARRAY['status', 'progress', 'steps', 'events']);
 SELECT functions_are('zdm', ARRAY[
     'rename_column', 'rename_table',
@@ -13,7 +13,7 @@ SELECT functions_are('zdm', ARRAY[
     'add_column', 'set_not_null', 'drop_not_null', 'drop_column', 'drop_table',
     'join_table_to_column', 'column_to_join_table',
     'start', 'pause', 'resume', 'wait', 'backfill', 'verify', 'contract', 'finish', 'rollback', 'explain',
-    '_sync_columns', '_sync_row', '_mirror', '_load', '_next_identity', '_guard', '_guard_start']);
+    '_sync_columns', '_sync_row', '_mirror', '_load', '_next_identity', '_guard', '_guard_start', '_skip_applied']);
 
 -- the public functions: arguments with the names a user may write, results
 SELECT has_function('zdm', 'rename_column', ARRAY['regclass', 'name', 'name', 'text', 'text']);
@@ -91,7 +91,7 @@ SELECT has_column('zdm', 'steps', c, 'zdm.steps.' || c) FROM unnest(ARRAY['migra
 SELECT has_column('zdm', 'events', c, 'zdm.events.' || c) FROM unnest(ARRAY['migration', 'at', 'level', 'event', 'detail', 'role', 'relation']) c;
 
 -- the catalog
-SELECT has_pk('zdm', t, t || ' has a key') FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'backfill_range', 'event']) t;
+SELECT has_pk('zdm', t, t || ' has a key') FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'mirror_rule', 'mirror_difference', 'backfill_range', 'event']) t;
 SELECT col_type_is('zdm', t, 'relation', 'pg_catalog', 'regclass', t || '.relation is a regclass')
   FROM unnest(ARRAY['migration', 'step', 'sync_rule', 'backfill_range', 'event']) t;
 SELECT col_type_is('zdm', 'mirror_rule', c, 'pg_catalog', 'regclass', 'mirror_rule.' || c || ' is a regclass')
