@@ -227,7 +227,7 @@ change_index(Oid relid, Retyped *retyped)
 static bool
 has_own_key_type(Relation index, int key)
 {
-	IndexAmRoutine *method;
+	const IndexAmRoutine *method;
 	bool		isnull;
 	oidvector  *classes;
 	HeapTuple	tuple;
