@@ -24,6 +24,7 @@
 #include "schema/relation.h"
 #include "sync/mirror.h"
 #include "sync/written.h"
+#include "util/compat.h"
 
 /*
  * Whether the statement that the trigger fires for writes the other table by
@@ -42,13 +43,13 @@ zdm_mirror_writes_both(const ZdmMirror *mirror)
 bool
 zdm_mirror_plan_writes(const ZdmMirror *mirror, const PlannedStmt *plan)
 {
-	ListCell   *lc;
+	int			index = 0;
 
 	if (plan == NULL || !plan->hasModifyingCTE)
 		return false;
-	foreach(lc, plan->resultRelations)
+	while ((index = zdm_next_result_relation(plan, index)) > 0)
 	{
-		Oid			relid = rt_fetch(lfirst_int(lc), plan->rtable)->relid;
+		Oid			relid = rt_fetch(index, plan->rtable)->relid;
 
 		if (relid == mirror->there || zdm_root_table(relid) == mirror->there)
 			return true;

@@ -182,7 +182,7 @@ zdm_check_as_owners(ParseState *pstate, Oid (*owner_of) (Oid relid))
  * after a previous (0: the first), or 0.
  */
 static inline int
-zdm_next_result_relation(PlannedStmt *stmt, int previous)
+zdm_next_result_relation(const PlannedStmt *stmt, int previous)
 {
 #if PG_VERSION_NUM >= 190000
 	int			next = bms_next_member(stmt->resultRelationRelids,
