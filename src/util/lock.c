@@ -78,6 +78,7 @@ typedef struct LockSet
 } LockSet;
 
 static LockSet set_of(List *locks);
+static void lock_urgently(LOCKTAG tag, LOCKMODE mode, char *what);
 static LOCKTAG migration_tag(int64 id, bool privileges);
 static char *relation_text(Oid relid);
 static int64 lock_politely(LockSet *set);
@@ -205,17 +206,13 @@ zdm_unlock_relations(List *relids, LOCKMODE mode)
 
 /*
  * Lock a migration for the rest of the transaction: batches of a backfill
- * share it, a change of its state excludes everybody else.  Nobody but zdm's own
- * loops waits behind it, and these leave no gap that is worth looking for.
+ * share it, a change of its state excludes everybody else.  Nobody but zdm's
+ * own loops waits behind it, and these leave no gap that is worth looking for.
  */
 void
 zdm_lock_migration(int64 id, const char *name, LOCKMODE mode)
 {
-	LOCKTAG		tag = migration_tag(id, false);
-	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1,.urgent = true};
-
-	set.what = psprintf("migration \"%s\"", name);
-	(void) lock_politely(&set);
+	lock_urgently(migration_tag(id, false), mode, psprintf("migration \"%s\"", name));
 }
 
 /*
@@ -225,11 +222,15 @@ zdm_lock_migration(int64 id, const char *name, LOCKMODE mode)
 void
 zdm_lock_privileges(int64 id, const char *name)
 {
-	LOCKTAG		tag = migration_tag(id, true);
-	LOCKMODE	mode = ExclusiveLock;
-	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1,.urgent = true};
+	lock_urgently(migration_tag(id, true), ExclusiveLock,
+				  psprintf("the privileges of migration \"%s\"", name));
+}
 
-	set.what = psprintf("the privileges of migration \"%s\"", name);
+static void
+lock_urgently(LOCKTAG tag, LOCKMODE mode, char *what)
+{
+	LockSet		set = {.tags = &tag,.modes = &mode,.count = 1,.urgent = true,.what = what};
+
 	(void) lock_politely(&set);
 }
 
