@@ -24,6 +24,7 @@
 
 #include "catalog/step.h"
 #include "schema/clone.h"
+#include "schema/privilege.h"
 #include "util/compat.h"
 #include "util/ident.h"
 #include "util/spi.h"
@@ -136,9 +137,7 @@ zdm_clone_privilege_steps(Relation source, const ZdmClone *clone)
 {
 	static const char *const sql =
 		"SELECT pg_catalog.format('GRANT %s%s ON %s TO %s%s', x.privilege_type,"
-		" CASE WHEN x.attname IS NOT NULL THEN pg_catalog.format(' (%I)', x.attname) END, $2,"
-		" CASE WHEN x.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
-		" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x.grantee)) END,"
+		" CASE WHEN x.attname IS NOT NULL THEN pg_catalog.format(' (%I)', x.attname) END, $2, " ZDM_GRANTEE("x.grantee") ","
 		" CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' END)"
 		" FROM (SELECT NULL::pg_catalog.name AS attname, e.* FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) e"
 		" WHERE c.oid OPERATOR(pg_catalog.=) $1 AND e.grantee OPERATOR(pg_catalog.<>) c.relowner"

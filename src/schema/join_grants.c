@@ -43,13 +43,9 @@
 	" WHERE c.oid OPERATOR(pg_catalog.=) $1 AND a.grantee OPERATOR(pg_catalog.<>) c.relowner" \
 	" GROUP BY p.number, p.has, p.gives, a.grantee)"
 
-#define GRANTEE(role) \
-	"CASE WHEN " role " OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'" \
-	" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(" role ")) END"
-
 #define GRANT(wanted, condition) \
 	"SELECT pg_catalog.format('GRANT %s ON TABLE %s TO %s%s', pg_catalog.string_agg(w.gives, ', ' ORDER BY w.number), $2, " \
-	GRANTEE("w.grantee") ", CASE WHEN w.grantable THEN ' WITH GRANT OPTION' ELSE '' END)" \
+	ZDM_GRANTEE("w.grantee") ", CASE WHEN w.grantable THEN ' WITH GRANT OPTION' ELSE '' END)" \
 	" FROM " wanted " w WHERE " condition " GROUP BY w.grantee, w.grantable ORDER BY w.grantee, w.grantable"
 
 static bool names_table(const GrantStmt *stmt, Oid relid);
@@ -93,7 +89,7 @@ zdm_join_grants_again(ZdmMirrorRule *rule, const GrantStmt *stmt)
 			  " AND pg_catalog.has_table_privilege($5, w.gives OPERATOR(pg_catalog.||) ' WITH GRANT OPTION')");
 	static const char *const revoke =
 		"SELECT pg_catalog.format('REVOKE %s%s ON TABLE %s FROM %s%s', CASE WHEN h.option_only THEN 'GRANT OPTION FOR ' ELSE '' END,"
-		" pg_catalog.string_agg(h.gives, ', ' ORDER BY h.number), $2, " GRANTEE("h.grantee") ", $6)"
+		" pg_catalog.string_agg(h.gives, ', ' ORDER BY h.number), $2, " ZDM_GRANTEE("h.grantee") ", $6)"
 		" FROM (SELECT p.number, p.gives, a.grantee, w.grantee IS NOT NULL AS option_only"
 		" FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a"
 		" JOIN " GIVES " ON p.gives OPERATOR(pg_catalog.=) a.privilege_type"
@@ -203,7 +199,7 @@ zdm_has_row_security(Oid relid)
 char *
 zdm_gaining_roles(Oid column_table, Oid join_table)
 {
-	return linitial(zdm_query_strings("SELECT pg_catalog.string_agg(r.name, ', ' ORDER BY r.name) FROM (SELECT DISTINCT " GRANTEE("a.grantee") " AS name"
+	return linitial(zdm_query_strings("SELECT pg_catalog.string_agg(r.name, ', ' ORDER BY r.name) FROM (SELECT DISTINCT " ZDM_GRANTEE("a.grantee") " AS name"
 									  " FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a"
 									  " JOIN (VALUES ('SELECT', 'SELECT'), ('INSERT', 'INSERT'), ('UPDATE', 'INSERT'), ('UPDATE', 'UPDATE'), ('UPDATE', 'DELETE')) p(has, needs)"
 									  " ON p.has OPERATOR(pg_catalog.=) a.privilege_type"

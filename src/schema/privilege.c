@@ -39,11 +39,6 @@
 	" GROUP BY x.grantee, x.privilege_type" \
 	" HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) pg_catalog.cardinality($2)"
 
-/* A role, as GRANT takes it. */
-#define GRANTEE \
-	"CASE WHEN s.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'" \
-	" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(s.grantee)) END"
-
 static List *named_privileges(const GrantStmt *stmt, List *columns);
 static List *heirs_of(List *roles);
 
@@ -55,7 +50,7 @@ List *
 zdm_grant_steps(Oid relid, List *columns, const char *target)
 {
 	static const char *const sql =
-		"SELECT pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', s.privilege_type, $3, $4, " GRANTEE ","
+		"SELECT pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', s.privilege_type, $3, $4, " ZDM_GRANTEE("s.grantee") ","
 		" CASE WHEN s.grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
 		" FROM (" GRANTED ") s ORDER BY 1";
 	List	   *steps = NIL;
@@ -77,9 +72,7 @@ zdm_grant_steps(Oid relid, List *columns, const char *target)
 List *
 zdm_withhold_texts(const char *relation)
 {
-	return zdm_query_strings("SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s', $1,"
-							 " CASE WHEN e.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
-							 " ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(e.grantee)) END)"
+	return zdm_query_strings("SELECT DISTINCT pg_catalog.format('REVOKE ALL ON %s FROM %s', $1, " ZDM_GRANTEE("e.grantee") ")"
 							 " FROM pg_catalog.pg_default_acl d, pg_catalog.aclexplode(d.defaclacl) e"
 							 " WHERE d.defaclobjtype OPERATOR(pg_catalog.=) 'r' AND d.defaclrole OPERATOR(pg_catalog.=) $2"
 							 " AND e.grantee OPERATOR(pg_catalog.<>) $2 ORDER BY 1",
@@ -100,10 +93,7 @@ zdm_privileges_named(Node *command, ZdmDdl *ddl)
 	bool		cascade = IsA(command, DropOwnedStmt);
 	ListCell   *lc;
 
-	*ddl = (ZdmDdl)
-	{
-		0
-	};
+	memset(ddl, 0, sizeof(*ddl));
 	if (IsA(command, GrantStmt))
 	{
 		GrantStmt  *stmt = (GrantStmt *) command;
@@ -152,7 +142,7 @@ List *
 zdm_privilege_follow_steps(const ZdmDdl *ddl, Oid relid, List *columns, List *targets)
 {
 	static const char *const grant_sql =
-		"SELECT pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', s.privilege_type, $3, $4, " GRANTEE ","
+		"SELECT pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', s.privilege_type, $3, $4, " ZDM_GRANTEE("s.grantee") ","
 		" CASE WHEN s.grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
 		" FROM (" GRANTED ") s WHERE s.privilege_type OPERATOR(pg_catalog.=) ANY ($5)"
 		" AND s.grantee OPERATOR(pg_catalog.=) ANY ($6)"
@@ -162,7 +152,7 @@ zdm_privilege_follow_steps(const ZdmDdl *ddl, Oid relid, List *columns, List *ta
 		" AND e.is_grantable OPERATOR(pg_catalog.>=) s.grantable) ORDER BY 1";
 	static const char *const revoke_sql =
 		"SELECT pg_catalog.format('REVOKE %s%s (%I) ON %s FROM %s CASCADE',"
-		" CASE WHEN h.grantee IS NOT NULL THEN 'GRANT OPTION FOR ' END, s.privilege_type, $3, $4, " GRANTEE ")"
+		" CASE WHEN h.grantee IS NOT NULL THEN 'GRANT OPTION FOR ' END, s.privilege_type, $3, $4, " ZDM_GRANTEE("s.grantee") ")"
 		" FROM (SELECT e.grantee, e.privilege_type, pg_catalog.bool_or(e.is_grantable) AS grantable"
 		" FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) e"
 		" WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $3"

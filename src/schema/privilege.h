@@ -10,6 +10,11 @@
 
 #include "schema/twin_follow.h"
 
+/* A role, as GRANT takes it. */
+#define ZDM_GRANTEE(role) \
+	"CASE WHEN " role " OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'" \
+	" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(" role ")) END"
+
 extern List *zdm_grant_steps(Oid relid, List *columns, const char *target);
 extern List *zdm_withhold_texts(const char *relation);
 extern void zdm_privileges_named(Node *command, ZdmDdl *ddl);

@@ -343,9 +343,7 @@ zdm_twin_attachments(int64 migration, Oid relid, const char *column,
 					 const char *twin)
 {
 	static const char *const acl_sql =
-		"SELECT DISTINCT pg_catalog.format('privilege %s of %s on the column', x.privilege_type,"
-		" CASE WHEN x.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'"
-		" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(x.grantee)) END)"
+		"SELECT DISTINCT pg_catalog.format('privilege %s of %s on the column', x.privilege_type, " ZDM_GRANTEE("x.grantee") ")"
 		" FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) x"
 		" WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $3"
 		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute b, pg_catalog.aclexplode(b.attacl) y"

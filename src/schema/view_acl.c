@@ -33,12 +33,9 @@
 	" WHERE c.oid OPERATOR(pg_catalog.=) $1 AND x.grantee OPERATOR(pg_catalog.<>) c.relowner) p" \
 	" GROUP BY p.col, p.grantee, p.privilege_type"
 
-/* A privilege, and a role, as GRANT takes them. */
+/* A privilege, as GRANT takes it. */
 #define PRIVILEGE(col) \
 	"pg_catalog.format(CASE WHEN " col " OPERATOR(pg_catalog.=) '' THEN '%s' ELSE '%s (%I)' END, s.privilege, " col ")"
-#define GRANTEE \
-	"CASE WHEN s.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC'" \
-	" ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(s.grantee)) END"
 
 bool
 zdm_has_column_privileges(Oid relid)
@@ -58,7 +55,7 @@ zdm_view_grants(Oid table, const ZdmView *view)
 {
 	static const char *const grant_sql =
 		"SELECT pg_catalog.format('GRANT %s ON %s TO %s%s', "
-		"pg_catalog.string_agg(" PRIVILEGE("s.col") ", ', ' ORDER BY s.col, s.privilege), $2, " GRANTEE ","
+		"pg_catalog.string_agg(" PRIVILEGE("s.col") ", ', ' ORDER BY s.col, s.privilege), $2, " ZDM_GRANTEE("s.grantee") ","
 		" CASE WHEN s.grantable THEN ' WITH GRANT OPTION' ELSE '' END)"
 		" FROM (" TABLE_ACL ") s GROUP BY s.grantee, s.grantable ORDER BY 1";
 
@@ -100,10 +97,10 @@ zdm_view_grant_again(Oid table, const ZdmView *view, const GrantStmt *stmt)
 		" AND k.table_has OPERATOR(pg_catalog.>) 0 AND k.view_has OPERATOR(pg_catalog.>) 0 AS option_only"
 		" FROM (SELECT k.*, (k.table_has OPERATOR(pg_catalog.>) k.view_has) OPERATOR(pg_catalog.=) $7 AS to_view FROM k) k"
 		" WHERE k.table_has OPERATOR(pg_catalog.<>) k.view_has)"
-		" SELECT CASE WHEN $7 THEN pg_catalog.format('GRANT %s ON %s TO %s%s', " PRIVILEGE("s.named") ", s.target, " GRANTEE ","
+		" SELECT CASE WHEN $7 THEN pg_catalog.format('GRANT %s ON %s TO %s%s', " PRIVILEGE("s.named") ", s.target, " ZDM_GRANTEE("s.grantee") ","
 		" CASE WHEN greatest(s.table_has, s.view_has) OPERATOR(pg_catalog.=) 2 THEN ' WITH GRANT OPTION' ELSE '' END)"
 		" ELSE pg_catalog.format('REVOKE %s%s ON %s FROM %s%s',"
-		" CASE WHEN s.option_only THEN 'GRANT OPTION FOR ' ELSE '' END, " PRIVILEGE("s.named") ", s.target, " GRANTEE ", $8) END"
+		" CASE WHEN s.option_only THEN 'GRANT OPTION FOR ' ELSE '' END, " PRIVILEGE("s.named") ", s.target, " ZDM_GRANTEE("s.grantee") ", $8) END"
 		" FROM s ORDER BY 1";
 
 	return zdm_query_strings(sql,
