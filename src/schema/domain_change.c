@@ -100,7 +100,11 @@ change_type(ZdmStep *step)
 	zdm_pin_path(&saved);
 	zdm_type_parse(step->to, &type);
 	zdm_unbecome(&saved);
-	/* Whoever contracts; what is parsed, and may call a type's functions, is the owner's. */
+
+	/*
+	 * Whoever contracts; what is parsed, and may call a type's functions, is
+	 * the owner's.
+	 */
 	zdm_domain_check_rights(step->from, &type);
 	zdm_become(zdm_table_owner(step->relation), &saved);
 	zdm_pin_style();
@@ -279,15 +283,17 @@ change_trees(Relation catalog, HeapTuple tuple, Oid catalog_class, Oid object,
 
 	for (int i = 0; i < count; i++)
 	{
+		int			column = columns[i];
 		bool		isnull;
-		Datum		stored = heap_getattr(tuple, columns[i], RelationGetDescr(catalog), &isnull);
+		Datum		stored = heap_getattr(tuple, column, RelationGetDescr(catalog), &isnull);
 		Node	   *tree = isnull ? NULL : stringToNode(TextDatumGetCString(stored));
 
 		if (!has_column(tree, retyped))
 			continue;
+		/* Where there is a tree, it is not NULL. */
 		stored = CStringGetTextDatum(nodeToString(retype(tree, retyped)));
 		tuple = heap_modify_tuple_by_cols(tuple, RelationGetDescr(catalog), 1,
-										  (int[]) {columns[i]}, &stored, (bool[]) {false});
+										  &column, &stored, &isnull);
 		changed = true;
 	}
 	if (!changed)
