@@ -19,7 +19,6 @@
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/partition.h"
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -100,12 +99,10 @@ zdm_verify_tables(ZdmMigration *migration, Tuplestorestate *store,
 static char *
 check_label(ZdmMigration *migration, Relation rel)
 {
-	Oid			relid = RelationGetRelid(rel);
+	Oid			relid = zdm_root_table(RelationGetRelid(rel));
 	StringInfoData label;
 	ListCell   *lc;
 
-	if (rel->rd_rel->relispartition)
-		relid = llast_oid(get_partition_ancestors(relid));
 	initStringInfo(&label);
 	foreach(lc, migration->rules)
 	{

@@ -20,7 +20,6 @@
 #include "access/attmap.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "rewrite/rewriteManip.h"
@@ -32,6 +31,7 @@
 #include "catalog/step.h"
 #include "schema/domain_twin.h"
 #include "schema/not_null.h"
+#include "schema/relation.h"
 #include "schema/retype.h"
 #include "schema/twin_constraint.h"
 #include "schema/twin_index.h"
@@ -113,7 +113,7 @@ zdm_pair_tables(List *pairs)
 List *
 zdm_pairs_of_part(List *pairs, Oid part)
 {
-	Oid			root = get_rel_relispartition(part) ? llast_oid(get_partition_ancestors(part)) : part;
+	Oid			root = zdm_root_table(part);
 	List	   *result = NIL;
 	ListCell   *lc;
 
