@@ -20,7 +20,6 @@
 
 #include "access/relation.h"
 #include "access/table.h"
-#include "catalog/partition.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "nodes/parsenodes.h"
@@ -53,7 +52,6 @@
 
 static void guard_alter(bool warn_disabled, Node *parsetree);
 static bool makes_partition(Node *parsetree);
-static bool alters(Node *parsetree, AlterTableType type);
 static const char *attached_name(Node *parsetree);
 static void guard_drop(Node *parsetree);
 static void guard_extension(Node *parsetree);
@@ -123,11 +121,9 @@ guard_alter(bool warn_disabled, Node *parsetree)
 	foreach(lc, names)
 	{
 		Oid			altered = (Oid) strtoul(lfirst(lc), NULL, 10);
-		Oid			relid = altered;
+		Oid			relid = zdm_root_table(altered);
 
-		check_inheritance(relid, attached_name(parsetree));
-		if (get_rel_relispartition(relid))
-			relid = llast_oid(get_partition_ancestors(relid));
+		check_inheritance(altered, attached_name(parsetree));
 		foreach(migration, zdm_migrations_on(relid))
 		{
 			concerned = list_append_unique_oid(concerned, relid);
@@ -144,7 +140,7 @@ guard_alter(bool warn_disabled, Node *parsetree)
 		zdm_repeat_on_twins(concerned, parsetree);
 	if (parsetree != NULL && IsA(parsetree, RenameStmt))
 		zdm_guard_mirror_rename((RenameStmt *) parsetree);
-	if (alters(parsetree, AT_DetachPartition))
+	if (parsetree != NULL && zdm_alters(parsetree, AT_DetachPartition, NULL))
 		foreach(lc, zdm_mirror_stray_steps(zdm_migrations_in_flight()))
 			zdm_run_as_owner(lfirst(lc));
 }
@@ -170,17 +166,6 @@ makes_partition(Node *parsetree)
 	if (parsetree != NULL && IsA(parsetree, CreateStmt))
 		return ((CreateStmt *) parsetree)->partbound != NULL;
 	return attached_name(parsetree) != NULL;
-}
-
-static bool
-alters(Node *parsetree, AlterTableType type)
-{
-	bool		result = false;
-	ListCell   *lc;
-
-	foreach(lc, parsetree != NULL && IsA(parsetree, AlterTableStmt) ? ((AlterTableStmt *) parsetree)->cmds : NIL)
-		result |= lfirst_node(AlterTableCmd, lc)->subtype == type;
-	return result;
 }
 
 /*
@@ -416,10 +401,16 @@ out_of_sync(ZdmMigration *migration, Oid relid, bool off)
 static void
 trigger_needed(ZdmMigration *migration, Relation rel)
 {
+	zdm_needed(migration, psprintf("trigger \"%s\"", ZDM_SYNC_TRIGGER), RelationGetRelid(rel));
+}
+
+void
+zdm_needed(ZdmMigration *migration, const char *what, Oid relid)
+{
 	ereport(ERROR,
 			errcode(ERRCODE_OBJECT_IN_USE),
-			errmsg("trigger \"%s\" on table \"%s\" is needed by migration \"%s\"",
-				   ZDM_SYNC_TRIGGER, RelationGetRelationName(rel), migration->name),
+			errmsg("%s on table \"%s\" is needed by migration \"%s\"", what,
+				   get_rel_name(relid), migration->name),
 			zdm_hint_rollback(migration));
 }
 

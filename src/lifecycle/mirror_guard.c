@@ -20,6 +20,7 @@
 
 #include "catalog/mirror_rule.h"
 #include "catalog/sync_rule.h"
+#include "lifecycle/guard.h"
 #include "lifecycle/lifecycle.h"
 #include "lifecycle/mirror_guard.h"
 #include "patterns/pattern.h"
@@ -35,7 +36,6 @@ static void check_triggers(ZdmMigration *migration);
 static void check_statistics(ZdmMigration *migration);
 static void check_keys(ZdmMigration *migration);
 static void check_key(ZdmMigration *migration, Oid relid, List *columns, bool unique);
-static pg_noreturn void needed(ZdmMigration *migration, const char *what, Oid relid);
 
 /*
  * After a command that drops anything.
@@ -91,7 +91,7 @@ check_triggers(ZdmMigration *migration)
 	const char *trigger = zdm_mirror_trigger_missing(migration, &relid);
 
 	if (trigger != NULL)
-		needed(migration, psprintf("trigger \"%s\"", trigger), relid);
+		zdm_needed(migration, psprintf("trigger \"%s\"", trigger), relid);
 }
 
 static void
@@ -104,7 +104,7 @@ check_statistics(ZdmMigration *migration)
 		ZdmMirrorRule *rule = lfirst(lc);
 
 		if (get_rel_name(rule->second) != NULL && !zdm_mirror_has_statistics(rule))
-			needed(migration, "statistics object \"~zdm_..._load\"", rule->second);
+			zdm_needed(migration, "statistics object \"~zdm_..._load\"", rule->second);
 	}
 }
 
@@ -138,16 +138,6 @@ check_key(ZdmMigration *migration, Oid relid, List *columns, bool unique)
 	found = unique ? zdm_has_unique_index(rel, columns) : zdm_has_key_index(relid, columns, false);
 	table_close(rel, AccessShareLock);
 	if (!found)
-		needed(migration, psprintf("%s of columns %s", unique ? "a unique index" : "an index",
-								   zdm_names_text(columns)), relid);
-}
-
-static void
-needed(ZdmMigration *migration, const char *what, Oid relid)
-{
-	ereport(ERROR,
-			errcode(ERRCODE_OBJECT_IN_USE),
-			errmsg("%s on table \"%s\" is needed by migration \"%s\"", what,
-				   get_rel_name(relid), migration->name),
-			zdm_hint_rollback(migration));
+		zdm_needed(migration, psprintf("%s of columns %s", unique ? "a unique index" : "an index",
+									   zdm_names_text(columns)), relid);
 }

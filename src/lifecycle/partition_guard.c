@@ -100,7 +100,7 @@ guard(Oid whole, Oid part, LOCKMODE mode, bool comes, bool concurrently)
 
 	if (!OidIsValid(whole) || !OidIsValid(part) || !is_owner(whole) || (comes && !is_owner(part)))
 		return;
-	root = get_rel_relispartition(whole) ? llast_oid(get_partition_ancestors(whole)) : whole;
+	root = zdm_root_table(whole);
 	rule = rule_on(root, &migration);
 	if (rule == NULL ||
 		(comes && migration->state != ZDM_CONTRACTED && root == rule->first && rule->fills_second))

@@ -128,10 +128,10 @@ works_on(ZdmMigration *migration, List *tables)
 }
 
 /*
- * Run a statement that the guard is to let pass, as the table's owner.
- * What was dropped by others, as by DROP ... CASCADE of what a constraint uses,
- * was not theirs.  A superuser may do what the owner may not, for whom the
- * schema can be closed, and so may the same for the twin.
+ * Run a statement that the guard is to let pass, as the table's owner: what was
+ * dropped by others, as by DROP ... CASCADE of what a constraint uses, was not
+ * theirs.  A superuser may do what the owner may not, for whom the schema can be
+ * closed, and so he may the same for the twin.
  */
 void
 zdm_run_as_owner(ZdmStep *step)
@@ -349,15 +349,8 @@ start_alter(AlterTableStmt *stmt)
 static bool
 changes_other(AlterTableStmt *stmt)
 {
-	ListCell   *lc;
+	Node	   *command = (Node *) stmt;
 
-	foreach(lc, stmt->cmds)
-	{
-		AlterTableType type = castNode(AlterTableCmd, lfirst(lc))->subtype;
-
-		if (type == AT_AddColumn || type == AT_ColumnDefault ||
-			type == AT_ChangeOwner || type == AT_EnableRowSecurity)
-			return true;
-	}
-	return false;
+	return zdm_alters(command, AT_AddColumn, NULL) || zdm_alters(command, AT_ColumnDefault, NULL) ||
+		zdm_alters(command, AT_ChangeOwner, NULL) || zdm_alters(command, AT_EnableRowSecurity, NULL);
 }

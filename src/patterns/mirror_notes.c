@@ -7,9 +7,9 @@
  * whoever writes.  One who may write the one table only, and lacks what a
  * trigger of the other one needs, is the only one whose statement would fail:
  * he is named.  A BEFORE trigger that changes or skips rows does so with what
- * comes from the other table, too, where it has been written by then.  And since code of the other table's runs as the writer, the
- * writer has to trust that table's owner, too, as he has to with a table under
- * a view.
+ * comes from the other table, too, where it has been written by then.  And since
+ * code of the other table's runs as the writer, the writer has to trust that
+ * table's owner, too, as he has to with a table under a view.
  *
  *-------------------------------------------------------------------------
  */

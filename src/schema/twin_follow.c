@@ -52,7 +52,6 @@ static List *tables_of(List *pairs);
 static void follow_objects(Follow *follow, const ZdmDdl *command);
 static void follow_drop(Follow *follow, const ZdmDropped *dropped, bool keys, bool warn);
 static void follow_rename(Follow *follow, const char *name, const char *new_name);
-static bool alters(Node *command, AlterTableType type, const char *column);
 static void follow_not_null(Follow *follow);
 static void follow_keys(Follow *follow);
 static bool takes_privileges(Node *command);
@@ -74,9 +73,9 @@ zdm_twin_follow_steps(int64 migration, List *pairs, const ZdmDdl *command)
 	};
 
 	follow_objects(&follow, command);
-	if (alters(command->command, AT_DropNotNull, NULL) || alters(command->command, AT_DropConstraint, NULL))
+	if (zdm_alters(command->command, AT_DropNotNull, NULL) || zdm_alters(command->command, AT_DropConstraint, NULL))
 		follow_not_null(&follow);
-	if (alters(command->command, AT_AlterConstraint, NULL))
+	if (zdm_alters(command->command, AT_AlterConstraint, NULL))
 		follow_keys(&follow);
 	if (takes_privileges(command->command))
 		follow_privileges(&follow, command->tables);
@@ -97,7 +96,7 @@ zdm_twin_follow_name_steps(int64 migration, List *pairs, const ZdmDdl *command)
 	{
 		ZdmPair    *pair = lfirst(lc);
 
-		if (alters(command->command, AT_ColumnDefault, pair->from))
+		if (zdm_alters(command->command, AT_ColumnDefault, pair->from))
 			follow.steps = list_concat(follow.steps,
 									   zdm_twin_default_follow_steps(pair->relation, pair->from, pair->to));
 	}
@@ -224,8 +223,8 @@ follow_rename(Follow *follow, const char *name, const char *new_name)
 /*
  * Whether it is an ALTER TABLE that does so, to a column where one is named.
  */
-static bool
-alters(Node *command, AlterTableType type, const char *column)
+bool
+zdm_alters(Node *command, AlterTableType type, const char *column)
 {
 	ListCell   *lc;
 

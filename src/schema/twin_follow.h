@@ -8,8 +8,7 @@
 #ifndef ZDM_SCHEMA_TWIN_FOLLOW_H
 #define ZDM_SCHEMA_TWIN_FOLLOW_H
 
-#include "nodes/nodes.h"
-#include "nodes/pg_list.h"
+#include "nodes/parsenodes.h"
 
 /* A constraint or an index that a command has dropped. */
 typedef struct ZdmDropped
@@ -28,6 +27,7 @@ typedef struct ZdmDdl
 	List	   *roles;			/* who gets or loses privileges (oids) */
 } ZdmDdl;
 
+extern bool zdm_alters(Node *command, AlterTableType type, const char *column);
 extern List *zdm_twin_follow_steps(int64 migration, List *pairs,
 								   const ZdmDdl *ddl);
 extern List *zdm_twin_follow_name_steps(int64 migration, List *pairs,
